@@ -1,0 +1,191 @@
+"""The nouns that cross a boundary: what a family promises and what the training loop may rely on.
+
+Legend: N samples, C channels, H W pixels, D width of a text embedding, T tokens. Images are float, NCHW, in
+[-1, 1] everywhere. A family is a `Recipe`; the loop sees `Networks` and `Phase`s and never "G" or "D".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """What the images are to show. Every field is optional; an unconditional family ignores all.
+
+    pooled_ND: L2-normalised text embedding. tokens_NTD, mask_NT: word features and their validity, for families
+    that attend to words. label_N: class index, int64.
+    """
+
+    pooled_ND: Tensor | None = None
+    tokens_NTD: Tensor | None = None
+    mask_NT: Tensor | None = None
+    label_N: Tensor | None = None
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Condition:
+        """Apply `function` to every tensor that is present."""
+        present = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: function(v) for k, v in present.items() if v is not None})
+
+    def __getitem__(self, index: Any) -> Condition:
+        return self.map(lambda x: x[index])
+
+    def to(self, device: torch.device | str) -> Condition:
+        """Move every tensor."""
+        return self.map(lambda x: x.to(device, non_blocking=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """One micro-batch. image_NCHW is None for a recipe that needs no data (`Recipe.needs_data`)."""
+
+    size: int
+    condition: Condition = field(default_factory=Condition)
+    image_NCHW: Tensor | None = None
+    captions: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Move every tensor."""
+        image = None if self.image_NCHW is None else self.image_NCHW.to(device, non_blocking=True)
+        return replace(self, image_NCHW=image, condition=self.condition.to(device))
+
+
+class Generator(Protocol):
+    """A network that makes images: noise and condition -> per-layer codes -> image."""
+
+    z_dim: int
+    resolution: int
+
+    def map(
+        self, z_ND: Tensor, condition: Condition, truncation: float | Tensor = 1.0
+    ) -> Tensor:
+        """Return the per-layer codes ws [N, num_ws, w_dim]; truncation 0 is the condition's mean image."""
+
+    def synthesize(self, ws_NLD: Tensor, condition: Condition, noise: Any = "const") -> Tensor:
+        """Return images [N, 3, resolution, resolution] in [-1, 1] (not clamped)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSettings:
+    """Adam (the optimizer of all five papers). learning_rate and betas are the recipe's."""
+
+    learning_rate: float
+    beta1: float = 0.0
+    beta2: float = 0.99
+    eps: float = 1e-8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Losses:
+    """What a phase's loss returns for one micro-batch.
+
+    terms: name -> [N], already weighted; the loop minimises their sum, averaged over the GLOBAL batch, so that no
+    weight depends on the micro-batch. stats: name -> [N] or scalar, detached, only reported.
+    """
+
+    terms: dict[str, Tensor]
+    stats: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """One optimizer step of one set of parameters.
+
+    Attributes:
+        name: key of the optimizer's state and prefix of the reported losses.
+        parameters: nimg -> the parameters that train now; all others are frozen while the phase runs.
+        loss: (micro-batch, nimg, rng) -> Losses. Every random draw comes from `rng`, a torch.Generator on the
+            batch's device seeded by (seed, nimg, phase, micro-batch), so the result is a function of those alone.
+        optimizer: settings of this phase's Adam.
+        every: run on every k-th iteration.
+        begin: called once before the micro-batches of a step, on every rank alike (power iteration lives here).
+    """
+
+    name: str
+    parameters: Callable[[int], list[nn.Parameter]]
+    loss: Callable[[Batch, int, torch.Generator], Losses]
+    optimizer: OptimizerSettings
+    every: int = 1
+    begin: Callable[[int], None] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Networks:
+    """Everything a recipe built.
+
+    trained: name -> module that is saved, broadcast and resumed. The one named `model` ("generator") is averaged
+    (EMA) and becomes the artifact. frozen: name -> module that is only moved to the device.
+    """
+
+    trained: dict[str, nn.Module]
+    frozen: dict[str, nn.Module] = field(default_factory=dict)
+    model: str = "generator"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConditionShape:
+    """Widths that the data dictates: embedding width (0 = no text) and number of classes (0 = none)."""
+
+    pooled_dim: int = 0
+    token_dim: int = 0
+    num_labels: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """The artifact a stage starts from: its card and its tensors by name (EMA generator, discriminator if kept)."""
+
+    card: Mapping[str, Any]
+    generator: Mapping[str, Tensor]
+    discriminator: Mapping[str, Tensor] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """Where a recipe builds: what the data and the stage decide, not the recipe's fields.
+
+    encoder: role ("clip", "dino", "classifier", ...) -> frozen feature net, loaded once per call site.
+    """
+
+    resolution: int
+    shape: ConditionShape
+    encoder: Callable[[str], nn.Module]
+    start: Start | None = None
+
+
+class Recipe(Protocol):
+    """A family: a frozen keyword-only dataclass whose fields are its hyper-parameters.
+
+    Class constants: `name`; `tunable`, field -> (low, high) with the most useful first; `needs_data`;
+    `encoder_roles`, the frozen nets that `build` will ask for.
+    """
+
+    name: ClassVar[str]
+    tunable: ClassVar[dict[str, tuple[float, float]]]
+    needs_data: ClassVar[bool]
+    encoder_roles: ClassVar[tuple[str, ...]]
+
+    def generator(self, resolution: int, shape: ConditionShape) -> nn.Module:
+        """Return a fresh generator: what an artifact of this family is loaded into."""
+
+    def build(self, site: Site) -> Networks:
+        """Return all networks, warm-started from `site.start` if given."""
+
+    def phases(self, networks: Networks) -> list[Phase]:
+        """Return the phases of one iteration, in order."""
+
+
+class RunningStatistic(Protocol):
+    """A module whose buffer follows the data seen (a running mean), kept equal on all ranks.
+
+    Forward passes only gather; the loop calls `commit` once per phase with a function that sums over ranks.
+    """
+
+    def commit(self, all_reduce_sum: Callable[[Tensor], Tensor]) -> None:
+        """Fold what was gathered since the last commit into the buffer."""
