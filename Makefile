@@ -1,0 +1,58 @@
+# ganline: `make` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export RAY_USAGE_STATS_ENABLED ?= 0
+export DVC_NO_ANALYTICS ?= 1
+export MLFLOW_DISABLE_TELEMETRY ?= true
+export DO_NOT_TRACK ?= 1
+export HF_HUB_OFFLINE ?= 1
+export DVC_STUDIO_OFFLINE ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast lint format ui report lock clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python %d.%d found (make setup): install 3.11 or newer, or say make PYTHON=python3.11" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup: $(VENV)/.installed  ## create .venv from requirements.lock and install the project
+
+demo: setup  ## run the whole pipeline on the embedded default (no data, no GPU, no network)
+	@$(BIN)/python -m pipeline.demo
+
+test: setup  ## run all tests
+	$(BIN)/python -m pytest
+
+test-fast: setup  ## run the tests that take no Ray, MLflow, DVC or long training
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: setup  ## ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: setup  ## let ruff rewrite the files
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+ui: setup  ## MLflow on 127.0.0.1 with the runs just made
+	@$(BIN)/python -m pipeline.ui
+
+report: setup  ## one HTML page of the last run
+	@$(BIN)/ganline report
+
+lock: setup  ## renew requirements.lock from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes \
+	  --no-header --no-emit-index-url --no-emit-find-links --no-annotate -o requirements.lock
+
+clean:  ## delete what the pipeline made (data, artifacts, runs), keep the environment
+	rm -rf data artifacts runs
