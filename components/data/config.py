@@ -1,0 +1,148 @@
+"""Parameters of the data stages: source, synthesize, score, filter.
+
+Plain dataclasses without numpy, torch or pyarrow, so that params.yaml is checked before anything
+heavy loads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from models.fields import Between
+
+Fraction = Annotated[float, Between(0.0, 1.0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceConfig:
+    """Where the image-text pairs come from and how a sample is read.
+
+    Attributes:
+        kind: "webdataset" (a folder of .tar shards, members KEY.png|jpg|jpeg|webp, KEY.txt,
+            KEY.json) or "image_folder" (a file tree and one table of captions).
+        path: the folder.
+        heldout_path: a folder of the same kind whose readable samples become the held-out split; ""
+            splits `path` by group instead.
+        heldout_fraction: share of the groups that is held out when heldout_path is "".
+        captions_file: image_folder: table inside `path`; .csv is split at commas, anything else at
+            tabs.
+        file_column: image_folder: column with the image's path relative to `path`.
+        caption_column: column of the table (or, where a sample has no .txt, key of its .json) with
+            the caption.
+        group_column: column or .json key; rows of one group never stand on both sides of the split.
+            "" = each row is its own group.
+        label_column: column or .json key with the class; "" = no classes.
+        background_rgb: what transparent pixels are laid on, "#rrggbb".
+    """
+
+    kind: Literal["webdataset", "image_folder"] = "webdataset"
+    path: str
+    heldout_path: str = ""
+    heldout_fraction: Fraction = 0.05
+    captions_file: str = "captions.tsv"
+    file_column: str = "file"
+    caption_column: str = "caption"
+    group_column: str = ""
+    label_column: str = ""
+    background_rgb: str = "#ffffff"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesizeConfig:
+    """The embedded default's data: clean splits of captioned shapes and one dirty corpus.
+
+    Attributes:
+        pairs: samples of the dirty `train` split, copies included; 0 = nothing is drawn, empty
+            files are written.
+        encoders_pairs, judge_pairs, validation_pairs, test_pairs: samples of the clean splits.
+        resolution_px: side of the drawings.
+        shard_pairs: samples per tar.
+        png_fraction: share stored as PNG; the rest is JPEG (quality 95, full chroma).
+        swapped_fraction: share of `train` whose caption tells of another image.
+        exact_duplicate_fraction, near_duplicate_fraction: share that copies an earlier sample, byte
+            for byte, or re-encoded, resized by a few pixels or brighter by 1 or 2 levels.
+        truncated_fraction: share whose image file is cut.
+        tiny_fraction: share shrunk to 4 to 12 px.
+        extreme_aspect_fraction: share cut to a strip of 1:8 or thinner.
+        cmyk_fraction, deep_fraction, palette_fraction: share stored as CMYK JPEG, 16-bit PNG,
+            palette PNG; all of these are readable and good.
+        empty_caption_fraction: share with an empty or blank caption.
+        workers: processes that draw; the files do not depend on it.
+    """
+
+    pairs: Annotated[int, Between(0, None)] = 20_000
+    encoders_pairs: Annotated[int, Between(0, None)] = 6_000
+    judge_pairs: Annotated[int, Between(0, None)] = 6_000
+    validation_pairs: Annotated[int, Between(0, None)] = 1_000
+    test_pairs: Annotated[int, Between(0, None)] = 2_000
+    resolution_px: Annotated[int, Between(16, 1024)] = 64
+    shard_pairs: Annotated[int, Between(1, None)] = 1_000
+    png_fraction: Fraction = 0.25
+    swapped_fraction: Fraction = 0.15
+    exact_duplicate_fraction: Fraction = 0.03
+    near_duplicate_fraction: Fraction = 0.03
+    truncated_fraction: Fraction = 0.01
+    tiny_fraction: Fraction = 0.005
+    extreme_aspect_fraction: Fraction = 0.005
+    cmyk_fraction: Fraction = 0.005
+    deep_fraction: Fraction = 0.005
+    palette_fraction: Fraction = 0.005
+    empty_caption_fraction: Fraction = 0.005
+    workers: Annotated[int, Between(1, None)] = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreConfig:
+    """How every sample of the source is scored.
+
+    Attributes:
+        revision: raise it to score again although neither source nor encoders changed.
+        backend: "local" (a loop in this process) or "ray" (an actor pool); the rows are the same.
+        batch: samples per call of the scorer.
+        num_actors: actors of the "ray" backend.
+    """
+
+    revision: Annotated[int, Between(1, None)] = 1
+    backend: Literal["local", "ray"] = "local"
+    batch: Annotated[int, Between(1, None)] = 256
+    num_actors: Annotated[int, Between(1, None)] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterConfig:
+    """Which scored samples are kept, and the form in which they are stored.
+
+    Rules run in the order of components/data/filtering.py; a sample is counted under the first it
+    breaks.
+
+    Attributes:
+        resolution_px: side of the stored square images: the largest resolution of the chain.
+        min_side_px: shorter side of the input image.
+        max_aspect: longer side divided by shorter side.
+        min_caption_chars, max_caption_chars: length of the stripped caption.
+        clip_similarity_min: cosine of image and caption; -1 keeps all. Not used when
+            clip_keep_fraction < 1.
+        clip_keep_fraction: keep this share of the samples that reach the rule, the most similar
+            first; 1 = use clip_similarity_min.
+        exact_duplicates: reject a byte-equal image file seen before.
+        near_duplicate_bits: reject an image whose perceptual hash differs from that of a kept one
+            in at most so many of 64 bits, if their thumbnails agree as well; -1 = off.
+        near_duplicate_levels: largest mean difference of two thumbnails, in levels of 255, to count
+            as the same.
+        shard_rows: rows per Parquet shard.
+        max_reject_fraction: end with exit 3 when more than this share is rejected.
+    """
+
+    resolution_px: Annotated[int, Between(8, 2048)] = 64
+    min_side_px: Annotated[int, Between(1, None)] = 32
+    max_aspect: Annotated[float, Between(1.0, None)] = 3.0
+    min_caption_chars: Annotated[int, Between(1, None)] = 3
+    max_caption_chars: Annotated[int, Between(1, None)] = 1_000
+    clip_similarity_min: Annotated[float, Between(-1.0, 1.0)] = -1.0
+    clip_keep_fraction: Fraction = 1.0
+    exact_duplicates: bool = True
+    near_duplicate_bits: Annotated[int, Between(-1, 16)] = 6
+    near_duplicate_levels: Annotated[float, Between(0.0, 255.0)] = 4.0
+    shard_rows: Annotated[int, Between(1, None)] = 4_096
+    max_reject_fraction: Fraction = 0.5
