@@ -1,0 +1,131 @@
+"""CLIP, behind the project's image convention, and its text tower alone. The only place of CLIP
+preprocessing.
+
+The networks are open_clip's own (imported when one is built); QuickGELU and the like come with the
+configuration. Legend: N samples, D width of the embedding, T ids per caption.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.features.frozen import FrozenNet
+from models.features.words import WordTokenizer
+
+Tokenizer = Callable[[Sequence[str]], Tensor]
+# open_clip's tokenizer repairs text with a slow cleaner before it cuts to the context length: cut
+# before.
+_MAX_CHARACTERS = 4_000
+
+
+def build_tokenizer(settings: dict[str, Any]) -> Tokenizer:
+    """Return the tokenizer that a card names.
+
+    Args:
+        settings: {kind: words, words, context_length}, or {kind: open_clip, context_length} for
+            OpenAI's byte-pair vocabulary (its file is part of the open_clip package).
+    """
+    if settings["kind"] == "words":
+        return WordTokenizer(settings["words"], settings["context_length"])
+    if settings["kind"] != "open_clip":
+        raise ValueError(f"tokenizer kind {settings['kind']!r}: wanted words or open_clip")
+    from open_clip.tokenizer import SimpleTokenizer
+
+    tokenizer = SimpleTokenizer(context_length=settings["context_length"])
+
+    def tokenize(texts: Sequence[str]) -> Tensor:
+        # A lone surrogate cannot be written as UTF-8, on which byte pairs are built.
+        clean = [t[:_MAX_CHARACTERS].encode("utf-8", "replace").decode() for t in texts]
+        return tokenizer(clean)
+
+    return tokenize
+
+
+class ClipText(nn.Module):
+    """CLIP's text tower alone: what a published text-to-image model needs of CLIP.
+
+    Unlike the feature nets it is not frozen by its class: StyleGAN-T's second phase trains it.
+    """
+
+    kind: ClassVar[str] = "clip_text"
+
+    def __init__(self, network: nn.Module, architecture: dict[str, Any]) -> None:
+        super().__init__()
+        self.network = network
+        self.architecture = architecture
+        self.embedding_dim: int = architecture["embed_dim"]
+        self.tokenize = build_tokenizer(architecture["tokenizer"])
+
+    @classmethod
+    def build(cls, architecture: dict[str, Any], **_: Any) -> ClipText:
+        """Return the tower with fresh weights; `architecture` is that of the whole CLIP."""
+        from open_clip.model import _build_text_tower
+
+        arguments = (
+            architecture["embed_dim"],
+            architecture["text_cfg"],
+            architecture["quick_gelu"],
+        )
+        return cls(_build_text_tower(*arguments), architecture)
+
+    def forward(self, ids_NT: Tensor) -> Tensor:
+        """Return L2-normalised embeddings [N, D] (float32) of token ids."""
+        return F.normalize(self.network(ids_NT).float(), dim=-1)
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Return L2-normalised embeddings [N, D] of captions, on the weights' device."""
+        return self(self.tokenize(texts).to(next(self.network.parameters()).device))
+
+
+class ClipNet(FrozenNet):
+    """A whole CLIP: {"pooled": [N, D]}, L2-normalised, and `encode_text` into the same space."""
+
+    kind: ClassVar[str] = "clip"
+
+    def __init__(
+        self, network: nn.Module, architecture: dict[str, Any], **preprocessing: Any
+    ) -> None:
+        super().__init__(network, architecture, **preprocessing)
+        self.embedding_dim: int = architecture["embed_dim"]
+        self.tokenize = build_tokenizer(architecture["tokenizer"])
+
+    @classmethod
+    def build(cls, architecture: dict[str, Any], **preprocessing: Any) -> ClipNet:
+        """Return the net with fresh weights.
+
+        Args:
+            architecture: embed_dim, vision_cfg, text_cfg, quick_gelu as open_clip.CLIP takes them,
+                and tokenizer.
+            preprocessing: image_size_px, mean, std.
+        """
+        from open_clip import CLIP
+
+        names = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")
+        network = CLIP(**{name: architecture[name] for name in names})
+        return cls(network, architecture, **preprocessing)
+
+    def forward(self, image_NCHW: Tensor) -> dict[str, Tensor]:
+        """Return {"pooled"}: embeddings of images in [-1, 1] of any size.
+
+        The norm is taken in float32: differences of two close embeddings lose too much in bfloat16.
+        """
+        pooled = self.network.encode_image(self.preprocess(image_NCHW))
+        return {"pooled": F.normalize(pooled.float(), dim=-1)}
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Return L2-normalised embeddings [N, D] of captions, on the weights' device."""
+        ids_NT = self.tokenize(texts).to(next(self.network.parameters()).device)
+        return F.normalize(self.network.encode_text(ids_NT).float(), dim=-1)
+
+    def text_part(self) -> ClipText:
+        """Return a copy of the text tower that does not hold the image tower."""
+        text = ClipText.build(copy.deepcopy(self.architecture))
+        names = set(text.network.state_dict())
+        weights = self.network.state_dict()
+        text.network.load_state_dict({name: weights[name] for name in sorted(names)})
+        return text.requires_grad_(False).eval()

@@ -1,0 +1,49 @@
+"""What every frozen feature net shares: it is in eval mode for ever, and no gradient reaches its
+weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+from torch import nn
+
+from models.features.preprocess import Preprocess
+
+
+class FrozenNet(nn.Module):
+    """A third party's network behind our convention: image in [-1, 1] of any size -> dict of
+    features.
+
+    `network` alone holds the weights, under the names of the library it comes from, so that a file
+    of the hub and a file of ours are the same thing. The gradient flows through to the image.
+
+    Args:
+        network: the network.
+        architecture: what the class's `build` needs to make an empty copy (JSON).
+        image_size_px, mean, std: the network's own preprocessing.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(
+        self,
+        network: nn.Module,
+        architecture: dict[str, Any],
+        *,
+        image_size_px: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        super().__init__()
+        self.network = network.requires_grad_(False)
+        self.architecture = architecture
+        self.preprocess = Preprocess(image_size_px, mean, std)
+        self.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in eval mode: a discriminator that is switched to training must not switch its
+        feature net.
+        """
+        return super().train(False)
