@@ -1,0 +1,177 @@
+"""Shard files: WebDataset tars and Parquet. Equal content gives equal bytes; no half file is ever
+seen.
+
+Each file is written beside its place and renamed; the manifest, written last, marks the folder as
+complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.errors import DataError
+
+MAX_GROUP_ROWS = 512
+
+
+def write_tar(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> None:
+    """Write a WebDataset shard: each sample is (key, {extension: content}).
+
+    Raises:
+        ValueError: a key holds a dot; readers take the first dot as the end of the key.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "wb") as file:
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+            for key, members in samples:
+                if "." in key:
+                    raise ValueError(f"a key must not hold a dot: {key!r}")
+                for extension, content in members.items():
+                    info = tarfile.TarInfo(f"{key}.{extension}")
+                    info.size = len(content)  # owner, group and times stay 0
+                    tar.addfile(info, io.BytesIO(content))
+        _sync(file)
+    os.replace(temporary, path)
+
+
+def write_table(path: Path, table: pa.Table, group_rows: int = MAX_GROUP_ROWS) -> None:
+    """Write one Parquet file; columns of binary are stored as they are, the rest is compressed."""
+    if not 1 <= group_rows <= MAX_GROUP_ROWS:
+        raise ValueError(f"group_rows must lie in [1, {MAX_GROUP_ROWS}]; got {group_rows}")
+    raw = {f.name for f in table.schema if pa.types.is_binary(f.type) or _is_list(f.type)}
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "wb") as file:
+        pq.write_table(
+            table,
+            file,
+            row_group_size=group_rows,
+            compression={n: "none" if n in raw else "zstd" for n in table.schema.names},
+            use_dictionary=[n for n in table.schema.names if n not in raw],
+            write_statistics=[n for n in table.schema.names if n not in raw],
+        )
+        _sync(file)
+    os.replace(temporary, path)
+
+
+class ShardWriter:
+    """Collect rows and write them as `<prefix>-00000.parquet`, ... in the order given.
+
+    Args:
+        folder: created if missing; shards of this prefix from an earlier run are removed.
+        prefix: first part of the file names.
+        schema: one field per key of a row.
+        shard_rows: rows per file.
+        group_rows: rows per row group: what a reader loads at once.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        prefix: str,
+        schema: pa.Schema,
+        shard_rows: int,
+        group_rows: int = MAX_GROUP_ROWS,
+    ) -> None:
+        self.folder, self.prefix, self.schema = folder, prefix, schema
+        self.shard_rows, self.group_rows = shard_rows, group_rows
+        self.shards: list[dict[str, Any]] = []
+        self._rows: list[Mapping[str, Any]] = []
+        folder.mkdir(parents=True, exist_ok=True)
+        for stale in folder.glob(f"{prefix}-*.parquet*"):
+            stale.unlink()
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Add one row."""
+        self._rows.append(row)
+        if len(self._rows) == self.shard_rows:
+            self._flush()
+
+    def close(self) -> dict[str, Any]:
+        """Write the rest, at least one shard; return {rows, shards: [{file, rows, sha256}]}."""
+        if self._rows or not self.shards:
+            self._flush()
+        return {"rows": sum(s["rows"] for s in self.shards), "shards": self.shards}
+
+    def _flush(self) -> None:
+        path = self.folder / f"{self.prefix}-{len(self.shards):05d}.parquet"
+        write_table(path, pa.Table.from_pylist(self._rows, schema=self.schema), self.group_rows)
+        entry = {"file": path.name, "rows": len(self._rows), "sha256": file_sha256(path)}
+        self.shards.append(entry)
+        self._rows = []
+
+
+def write_manifest(folder: Path, facts: Mapping[str, Any]) -> str:
+    """Write manifest.json with `facts` and their content_hash; return the hash."""
+    content_hash = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    write_json(folder / "manifest.json", {**facts, "content_hash": content_hash})
+    return content_hash
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read manifest.json.
+
+    Raises:
+        DataError: it is missing or not JSON.
+    """
+    path = folder / "manifest.json"
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"no readable manifest: {error}", str(path), "run the filter stage"
+        ) from None
+    return manifest
+
+
+def read_shards(folder: Path, prefix: str) -> pa.Table:
+    """Read all shards of a prefix, in order.
+
+    Raises:
+        DataError: there are none, or one is not a Parquet file.
+    """
+    paths = sorted(folder.glob(f"{prefix}-*.parquet"))
+    if not paths:
+        raise DataError(f"no {prefix}-*.parquet", str(folder), "run the stage that writes it")
+    tables = []
+    for path in paths:
+        try:
+            tables.append(pq.read_table(path))
+        except (OSError, pa.ArrowInvalid) as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(
+                f"unreadable Parquet: {reason}", str(path), "run the stage again"
+            ) from None
+    return pa.concat_tables(tables)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON with sorted keys, by rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_fixed_size_list(kind))
+
+
+def _sync(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())
