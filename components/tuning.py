@@ -1,0 +1,180 @@
+"""Search over a recipe's tunable fields: what to vary, how a trial is judged, which one wins.
+
+Plain functions over plain values; who runs the trials, and where, is the pipeline's business. The
+judge never takes part: a trial is scored by CLIP alignment (up) and by a Frechet distance on a
+frozen net's features (down), which guards against pictures that only please CLIP.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from components.errors import ConfigError
+from models.fields import Between
+
+# Metrics of a trial and which way is better.
+OBJECTIVES = {"frechet": "min", "alignment": "max"}
+# A positive range this wide is searched on a logarithmic scale.
+LOGARITHMIC_RATIO = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneConfig:
+    """The `tune` section of params.yaml."""
+
+    trials: Annotated[int, Between(0, 100000)] = 4
+    """Trials in all; the first has the recipe's own values; 0 = keep those without a search."""
+    concurrent: Annotated[int, Between(1, 1000)] = 2
+    """Trials at the same time."""
+    threads_per_trial: Annotated[int, Between(1, 1024)] = 1
+    """Threads of torch's CPU kernels in each trial; on GPUs a trial is one process on one GPU."""
+    kimg: Annotated[float, Between(0.001, None)] = 1.0
+    """Training of one trial, in thousands of images."""
+    rungs: Annotated[int, Between(1, 100)] = 2
+    """Times a trial is scored on its way; a scalar search stops the worse half at each."""
+    search: Literal["scalar", "pareto"] = "scalar"
+    """scalar: one score, bad trials stop early (ASHA); pareto: both metrics, all trials finish."""
+    fields: dict[str, list[float]] = field(default_factory=dict)
+    """Recipe field -> [low, high]; {} = the first `num_fields` that the recipe calls tunable."""
+    num_fields: Annotated[int, Between(1, 100)] = 2
+    """How many of the recipe's tunable fields to vary when `fields` is {}."""
+    alignment_weight: Annotated[float, Between(0.0, None)] = 5.0
+    """Score = ln(Frechet distance) - alignment_weight * CLIP similarity; lower is better."""
+    min_gain: Annotated[float, Between(0.0, None)] = 0.05
+    """A trial replaces the recipe's own values only when its score is better by more than this."""
+    features: Literal["classifier", "dino"] = "dino"
+    """Frozen net whose features the Frechet distance compares."""
+    num_images: Annotated[int, Between(8, None)] = 512
+    """Images per scoring."""
+    revision: Annotated[int, Between(1, None)] = 1
+    """Raise by hand to search again although nothing else has changed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """A search, ready to be run.
+
+    Attributes:
+        space: field -> (kind, low, high); kind is "uniform", "loguniform" or "randint" (high not
+            included).
+        first: the point that is tried first.
+        objectives: metric -> "min" or "max". One: bad trials stop early. Several: a search for the
+            Pareto front.
+        trials: how many.
+        concurrent: at the same time.
+        seed: of the sampler.
+        clock: metric that counts how far a trial has come.
+        grace: clock before which no trial is stopped.
+        limit: clock at which a trial ends.
+    """
+
+    space: dict[str, tuple[str, float, float]]
+    first: dict[str, float]
+    objectives: dict[str, str]
+    trials: int
+    concurrent: int
+    seed: int
+    clock: str
+    grace: float
+    limit: float
+
+
+def plan_search(
+    config: TuneConfig,
+    tunable: Mapping[str, tuple[float, float]],
+    own: Mapping[str, Any],
+    seed: int,
+) -> Search:
+    """Turn the config and a recipe into a search.
+
+    Args:
+        config: the tune section.
+        tunable: the recipe's tunable fields, field -> (low, high), the most useful first.
+        own: the recipe's own values of all fields.
+        seed: of the sampler.
+
+    Raises:
+        ConfigError: a field that the recipe does not call tunable, or an empty range.
+    """
+    ranges: dict[str, Sequence[float]] = dict(list(tunable.items())[: config.num_fields])
+    if config.fields:
+        ranges = dict(config.fields)
+    for name, bounds in ranges.items():
+        where = f"tune.fields.{name}"
+        if name not in tunable:
+            names = ", ".join(tunable) or "none"
+            raise ConfigError(f"{name} is not tunable", where, f"choose among: {names}")
+        if len(bounds) != 2 or not bounds[0] < bounds[1]:
+            raise ConfigError(f"got {list(bounds)}", where, "give [low, high] with low < high")
+    space = {name: _domain(low, high, own[name]) for name, (low, high) in ranges.items()}
+    first = {name: min(max(own[name], ranges[name][0]), ranges[name][1]) for name in space}
+    return Search(
+        space=space,
+        first=first,
+        objectives={"score": "min"} if config.search == "scalar" else dict(OBJECTIVES),
+        trials=config.trials,
+        concurrent=config.concurrent,
+        seed=seed,
+        clock="kimg",
+        grace=config.kimg / config.rungs,
+        limit=config.kimg,
+    )
+
+
+def _domain(low: float, high: float, own: Any) -> tuple[str, float, float]:
+    if isinstance(own, int) and not isinstance(own, bool):
+        return "randint", int(low), int(high) + 1
+    if low > 0 and high / low >= LOGARITHMIC_RATIO:
+        return "loguniform", float(low), float(high)
+    return "uniform", float(low), float(high)
+
+
+def rung_kimgs(config: TuneConfig) -> list[float]:
+    """Return where on its way, in kimg, a trial is scored: halves of halves, the last at the end.
+
+    The same halving as ASHA's would need a factor of 4 per rung; even steps keep short trials busy.
+    """
+    return [config.kimg * (i + 1) / config.rungs for i in range(config.rungs)]
+
+
+def scalar_score(frechet: float, alignment: float, alignment_weight: float) -> float:
+    """Return the one number that trials are compared by; lower is better.
+
+    The logarithm makes "half the distance" worth the same at the start and at the end of training.
+    """
+    return math.log(max(frechet, 1e-12)) - alignment_weight * alignment
+
+
+def trial_key(values: Mapping[str, Any]) -> str:
+    """Return a short name for a point of the search space: its values decide, nothing else."""
+    text = json.dumps(dict(values), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def pareto_front(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the rows that no other row beats in both metrics, best Frechet distance first."""
+
+    def beats(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+        gains = [other["frechet"] - one["frechet"], one["alignment"] - other["alignment"]]
+        return min(gains) >= 0 and max(gains) > 0
+
+    front = [row for row in rows if not any(beats(other, row) for other in rows)]
+    return sorted(front, key=lambda row: row["frechet"])
+
+
+def choose(rows: Sequence[Mapping[str, Any]], own_key: str, min_gain: float) -> Mapping[str, Any]:
+    """Return the winning row: the best score, unless the recipe's own values are nearly as good.
+
+    Args:
+        rows: trials that came to the end of their way, each with `key` and `score`.
+        own_key: `trial_key` of the recipe's own values.
+        min_gain: by how much a score must be better than theirs.
+    """
+    best = min(rows, key=lambda row: row["score"])
+    own = next((row for row in rows if row["key"] == own_key), None)
+    return own if own is not None and own["score"] - best["score"] <= min_gain else best

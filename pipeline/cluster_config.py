@@ -1,0 +1,64 @@
+"""Where the heavy stages run: how many workers, on what, and how often a dead worker is replaced.
+
+Never part of a fingerprint and never a DVC parameter: the same training on other hardware is the
+same training. The cluster itself is not named here but by the environment variable RAY_ADDRESS
+(docs/running_on_a_cluster.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from models.fields import Between
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterConfig:
+    """The `cluster` section of params.yaml."""
+
+    num_workers: Annotated[int, Between(1, 1024)] = 1
+    """Training processes; must divide the number of micro-batches of one batch."""
+    use_gpu: bool = False
+    """Train on GPUs (nccl) instead of CPUs (gloo)."""
+    gpus_per_worker: Annotated[float, Between(0.01, 1.0)] = 1.0
+    """GPUs that each worker reserves when use_gpu is true; below 1, workers share one."""
+    cpus_per_worker: Annotated[float, Between(0.1, 1024.0)] = 2.0
+    """CPU cores that each worker reserves at Ray's scheduler."""
+    threads_per_worker: Annotated[int, Between(1, 1024)] = 2
+    """Threads of torch's CPU kernels in each training worker."""
+    placement: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "PACK"
+    """How workers are laid over the nodes; STRICT_SPREAD = no two on one node."""
+    max_failures: Annotated[int, Between(-1, 1000)] = 2
+    """Dead workers a run survives by starting again from its newest state; -1 = any number."""
+    start_timeout_s: Annotated[int, Between(10, 86400)] = 1800
+    """Wait this long for all workers to start: a cluster may have to rent its GPU nodes first."""
+    scoring_workers: Annotated[int, Between(1, 1024)] = 1
+    """Actors of a Ray Data job (stage score with the backend `ray`)."""
+
+    @property
+    def resources_per_worker(self) -> dict[str, float]:
+        """What each worker reserves, in Ray's names."""
+        return {"CPU": self.cpus_per_worker} | (
+            {"GPU": self.gpus_per_worker} if self.use_gpu else {}
+        )
+
+
+def ray_environment(address: str, config: ClusterConfig) -> dict[str, str]:
+    """Return the variables that must be set before Ray is imported; the user's own values win.
+
+    They keep Ray off the network and quiet, and make it look at its workers five times a second.
+    """
+    environment = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(config.start_timeout_s),
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_GLOBAL_CHECKPOINT_S": "2",
+    }
+    if not address:
+        # A Ray that this process starts for itself needs no token; and Ray's memory monitor, which
+        # looks at the whole machine, would kill our workers for what other programs use.
+        environment |= {"RAY_AUTH_MODE": "disabled", "RAY_memory_monitor_refresh_ms": "0"}
+    return environment

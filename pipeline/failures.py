@@ -1,0 +1,25 @@
+"""Errors that cross a process or a machine as JSON and come out the same, exit code included."""
+
+from __future__ import annotations
+
+from components import errors
+from components.errors import GanlineError
+
+# Name -> class, of every error a user can meet.
+_CLASSES = {
+    name: value
+    for name, value in vars(errors).items()
+    if isinstance(value, type) and issubclass(value, GanlineError)
+}
+
+
+def failure_to_dict(error: GanlineError) -> dict[str, str]:
+    """Return the error as JSON-ready text."""
+    name = type(error).__name__
+    return {"error": name, "what": error.what, "where": error.where, "todo": error.todo}
+
+
+def failure_from_dict(failure: dict[str, str]) -> GanlineError:
+    """Return the error that `failure_to_dict` wrote; of an unknown class, a plain GanlineError."""
+    known = _CLASSES.get(failure["error"], GanlineError)
+    return known(failure["what"], failure["where"], failure["todo"])
