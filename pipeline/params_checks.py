@@ -1,0 +1,118 @@
+"""The rules of params.yaml that reach across keys: recipes by name, the chain, divisibility."""
+
+import dataclasses
+from typing import Any
+
+from pipeline.params_schema import Finding, check, check_overrides, unknown_key
+
+
+def recipe_findings(values: dict[str, Any]) -> list[Finding]:
+    """Check every `recipe` against the dataclass its name stands for.
+
+    train_base states a whole recipe; a superres entry states only what differs from the artifact it
+    starts from, so its keys are checked one by one against the family of its base.
+    """
+    findings: list[Finding] = []
+    base = _recipe_at(values.get("train_base"))
+    family = None
+    if base is not None:
+        wrong, family = _check_base(base)
+        findings += [(("train_base", "recipe", *path), what) for path, what in wrong]
+    stages = values.get("superres")
+    for key, stage in stages.items() if isinstance(stages, dict) else ():
+        overrides = _recipe_at(stage)
+        if overrides and family is not None:
+            findings += [
+                (("superres", key, "recipe", *path), what)
+                for path, what in _check_growth(overrides, family)
+            ]
+    return findings
+
+
+def cross_check(built: dict[str, Any]) -> list[Finding]:
+    """Check the rules between sections; a section that failed on its own (None) is left out.
+
+    Args:
+        built: section name -> its dataclass, None when it has problems of its own.
+    """
+    findings: list[Finding] = []
+    stages = {"train_base": built.get("train_base")}
+    stages |= {f"superres.{key}": stage for key, stage in (built.get("superres") or {}).items()}
+    for name, stage in stages.items():
+        if dataclasses.is_dataclass(stage):
+            findings += [((*name.split("."), *path), what) for path, what in _check_batch(stage)]
+    if dataclasses.is_dataclass(stages["train_base"]) and built.get("superres") is not None:
+        findings += _check_chain(built["train_base"], built["superres"])
+        findings += _check_filter(built)
+    return findings
+
+
+def last_artifact(params: Any) -> str:
+    """Return the name of the artifact at the end of the chain: `px<largest>` or `base`."""
+    return f"px{max(map(int, params.superres))}" if params.superres else "base"
+
+
+def _recipe_at(stage: Any) -> dict[str, Any] | None:
+    recipe = stage.get("recipe") if isinstance(stage, dict) else None
+    return recipe if isinstance(recipe, dict) else None
+
+
+def _check_base(recipe: dict[str, Any]) -> tuple[list[Finding], type | None]:
+    from models.recipes import RECIPES
+
+    name = recipe.get("name")
+    if name is None:
+        return [(("name",), f"missing; allowed: one of {', '.join(sorted(RECIPES))}")], None
+    if name not in RECIPES:
+        what = unknown_key(str(name), RECIPES).replace("unknown key", f"unknown recipe {name!r}")
+        return [(("name",), what)], None
+    fields = {key: value for key, value in recipe.items() if key != "name"}
+    return check(RECIPES[name], fields)[1], RECIPES[name]
+
+
+def _check_growth(overrides: dict[str, Any], family: type) -> list[Finding]:
+    if "name" in overrides:
+        return [(("name",), "a superres stage keeps the family of its base: remove the key")]
+    return check_overrides(family, overrides)
+
+
+def _check_batch(stage: Any) -> list[Finding]:
+    train = stage.train
+    if train.batch % train.micro_batch:
+        what = f"got {train.batch}; allowed: a multiple of micro_batch, {train.micro_batch}"
+        return [(("train", "batch"), what)]
+    return []
+
+
+def _check_chain(base: Any, superres: dict[str, Any]) -> list[Finding]:
+    findings: list[Finding] = []
+    if base.start:
+        findings.append(
+            (("train_base", "start"), f"got {base.start!r}; allowed: '' (from nothing)")
+        )
+    px = {"base": base.train.resolution_px}
+    px |= {f"px{key}": stage.train.resolution_px for key, stage in superres.items()}
+    for key, stage in superres.items():
+        here, resolution = ("superres", key), stage.train.resolution_px
+        if key != str(resolution):
+            what = f"got {resolution}; allowed: {key}, the name of the entry"
+            findings.append(((*here, "train", "resolution_px"), what))
+        if stage.start not in px:
+            what = f"got {stage.start!r}; allowed: one of {', '.join(sorted(px))}"
+            findings.append(((*here, "start"), what))
+        elif px[stage.start] >= resolution:
+            what = f"{stage.start} has {px[stage.start]} px; allowed: below {resolution} px"
+            findings.append(((*here, "start"), what))
+    return findings
+
+
+def _check_filter(built: dict[str, Any]) -> list[Finding]:
+    if not dataclasses.is_dataclass(built.get("filter")):
+        return []
+    stages = [built["train_base"], *built["superres"].values()]
+    largest = max(stage.train.resolution_px for stage in stages)
+    stored = built["filter"].resolution_px  # type: ignore[attr-defined]
+    if stored >= largest:
+        return []
+    what = f"got {stored}; allowed: at least {largest}, the largest resolution that is trained"
+    return [(("filter", "resolution_px"), what)]
