@@ -1,0 +1,41 @@
+"""The truncation curve as a picture and as a table."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def write_curve(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the rows of the curve as CSV, one column per score; absent scores stay empty."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else ["truncation"])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def draw_curve(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draw alignment against distance, each point marked with its psi."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    if rows:
+        distance = next(name for name in rows[0] if name.startswith(("frechet_", "fid")))
+        aligned = "judge_all" if rows[0]["judge_all"] is not None else "clip_score"
+        axes.set_xlabel(f"{distance} (lower is better)")
+        axes.set_ylabel(f"{aligned} (higher is better)")
+        if rows[0][aligned] is not None:
+            points = [(row[distance], row[aligned]) for row in rows]
+            axes.plot(*zip(*points, strict=True), marker="o", color="#2b5fb8")
+            for row, point in zip(rows, points, strict=True):
+                label = f"psi {row['truncation']:g}"
+                axes.annotate(label, point, textcoords="offset points", xytext=(6, 6))
+    axes.set_title("Truncation")
+    axes.grid(alpha=0.3)
+    figure.savefig(path)

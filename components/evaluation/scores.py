@@ -1,0 +1,157 @@
+"""All scores of one trained generator, with their cards, as plain values for the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from components.evaluation.bench import Bench, Sampled
+from components.evaluation.distances import kernel_distance, manifold_scores
+
+SAME_CLIP = "this CLIP also took part in the training: the score may flatter, ask the judge"
+LOW_RANK = "fewer images than feature dimensions: compare only at equal counts"
+
+
+def score_generator(
+    bench: Bench,
+    after: Any,
+    before: Any,
+    *,
+    clip_sha256_in_training: str = "",
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Measure a trained generator against its untrained self and against the held-out rows.
+
+    Args:
+        bench: nets and held-out rows.
+        after: the trained generator.
+        before: a freshly initialised generator of the same recipe.
+        clip_sha256_in_training: weights of the CLIP that training used, for the note on the score.
+        say: prints one line of progress.
+
+    Returns:
+        Plain values: judge, frechet_<net> {before, after, ratio}, kernel_<net>, precision, recall,
+        density, coverage, clip_score, prompt_sensitivity, real, curve (rows), truncation, cards.
+    """
+    config, name = bench.config, bench.net.name
+    count = max(config.num_fake, config.num_prompts)
+    say(f"evaluate: {count} images of the trained generator")
+    sampled = bench.sample(after, count)
+    untrained = bench.sample(before, config.num_fake, aligned=False)
+    distances = _distances(bench, sampled.first(config.num_fake), untrained)
+    alignment = _alignment(bench, sampled.first(config.num_prompts), clip_sha256_in_training)
+    say(f"evaluate: truncation curve over psi {', '.join(map(str, config.truncations))}")
+    curve = truncation_curve(bench, after, sampled)
+    return {
+        **alignment.pop("scores"),
+        **distances.pop("scores"),
+        "real": bench.real_reference(sampled.first(config.num_prompts)),
+        "truncation": _summary(curve, f"frechet_{name}"),
+        "curve": curve,
+        "cards": {**alignment["cards"], **distances["cards"]},
+    }
+
+
+def _distances(bench: Bench, sampled: Sampled, untrained: Sampled) -> dict[str, Any]:
+    config, name, real_ND = bench.config, bench.net.name, bench.real_ND
+    before, after = bench.frechet(untrained), bench.frechet(sampled)
+    subset = {
+        "subset_size": config.kernel_subset_size,
+        "subsets": config.kernel_subsets,
+        "seed": config.seed,
+    }
+    scores: dict[str, Any] = {
+        _frechet_name(name): {
+            "before": before,
+            "after": after,
+            "ratio": after / before if before > 0 else None,
+        },
+        f"kernel_{name}": kernel_distance(real_ND, sampled.feature_MD, **subset),
+        "precision": None,
+        "recall": None,
+        "density": None,
+        "coverage": None,
+    }
+    num_fake, num_real = len(sampled.feature_MD), len(real_ND)
+    if min(num_fake, num_real) > config.neighbours:
+        manifold = manifold_scores(real_ND, sampled.feature_MD, neighbours=config.neighbours)
+        scores |= vars(manifold)
+    low_rank = min(num_fake, num_real) <= real_ND.shape[1]
+    cards = {metric: bench.card(bench.net, num_fake, num_real=num_real) for metric in scores}
+    cards[_frechet_name(name)]["note"] = LOW_RANK if low_rank else ""
+    return {"scores": scores, "cards": cards}
+
+
+def _alignment(bench: Bench, sampled: Sampled, clip_sha256_in_training: str) -> dict[str, Any]:
+    count = len(sampled.captions)
+    clip = bench.clip_scores(sampled) if count > 1 else None
+    judged = bench.judged(sampled)
+    scores = {
+        "judge": judged,
+        "clip_score": clip[0] if clip else None,
+        "prompt_sensitivity": clip[1] if clip else None,
+    }
+    cards = {}
+    if judged is not None and bench.judge is not None:
+        cards["judge"] = bench.card(bench.judge, int(judged["num"]))
+    if clip and bench.clip is not None:
+        note = SAME_CLIP if bench.clip.sha256 == clip_sha256_in_training else ""
+        cards["clip_score"] = bench.card(bench.clip, count, note=note)
+        cards["prompt_sensitivity"] = cards["clip_score"]
+    return {"scores": scores, "cards": cards}
+
+
+def truncation_curve(bench: Bench, generator: Any, sampled: Sampled) -> list[dict[str, Any]]:
+    """Return one row per psi: the distance, the CLIP score and the judge's share of all-right.
+
+    `sampled` holds images at psi 1 of the same prompts and seeds: they are not made again.
+    """
+    rows = []
+    for truncation in bench.config.truncations:
+        count = bench.config.num_curve
+        if truncation == 1.0 and len(sampled.captions) >= count:
+            part = sampled.first(count)
+        else:
+            part = bench.sample(generator, count, truncation=truncation)
+        judged, clip = bench.judged(part), bench.clip_scores(part)
+        rows.append(
+            {
+                "truncation": truncation,
+                _frechet_name(bench.net.name): bench.frechet(part),
+                "clip_score": clip[0] if clip else None,
+                "judge_all": judged["all"] if judged else None,
+            }
+        )
+    return rows
+
+
+def _summary(curve: list[dict[str, Any]], distance: str) -> dict[str, Any]:
+    """Return the psi that is best by distance, and the one that is best by alignment."""
+    if not curve:
+        return {}
+    aligned = "judge_all" if curve[0]["judge_all"] is not None else "clip_score"
+    nearest = min(curve, key=lambda row: row[distance])
+    summary = {"nearest": nearest["truncation"], f"{distance}_at_nearest": nearest[distance]}
+    if curve[0][aligned] is not None:
+        clearest = max(curve, key=lambda row: row[aligned])
+        summary |= {"clearest": clearest["truncation"], f"{aligned}_at_clearest": clearest[aligned]}
+    return summary
+
+
+def _frechet_name(net: str) -> str:
+    """`fid` is the Frechet distance on the Inception of the original paper, and nothing else."""
+    return "fid" if net == "inception_fid" else f"frechet_{net}"
+
+
+def untrained_generator(card: dict[str, Any], seed: int) -> Any:
+    """Return a freshly initialised generator of an artifact's recipe; no other draw changes."""
+    from models.interfaces import ConditionShape
+    from models.recipes import RECIPES
+
+    recipe = RECIPES[card["recipe"]["name"]](**card["recipe"]["fields"])
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        generator = recipe.generator(card["resolution_px"], ConditionShape(**card["shape"]))
+    return generator.eval().requires_grad_(False)
