@@ -1,0 +1,3 @@
+"""Building blocks that more than one network shares. Every random draw takes an explicit
+torch.Generator.
+"""

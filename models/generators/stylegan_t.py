@@ -1,0 +1,257 @@
+"""StyleGAN-T's generator: "StyleGAN-T: Unlocking the Power of GANs for Fast Large-Scale
+Text-to-Image Synthesis" (Sauer et al. 2023), section 3.1.
+
+Deviations: classes are possible where the data has no text (the published code fails on them); the
+    running mean of the
+mapping network is synchronised (models/layers/running_mean.py); noise is drawn by the caller.
+
+Legend: N samples, D width of w, L entries of w, Z width of z, E width of the conditioning vector.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from models.generators.stylegan_t_blocks import SynthesisBlock
+from models.interfaces import Condition, ConditionShape
+from models.layers.condition import ConditionVector
+from models.layers.equalized import EqualizedLinear, normalize_second_moment
+from models.layers.running_mean import RunningMean
+
+FIRST_RESOLUTION = 8
+
+
+class MappingNetwork(nn.Module):
+    """z -> f(z), a two-layer perceptron; the conditioning vector bypasses it and is only
+    concatenated.
+
+    Args:
+        z_dim: Z, also the width of f(z).
+        num_layers: all but the last have a leaky ReLU.
+        lr_multiplier: of the layers' equalised learning rate.
+        mean_beta: of the running mean of f(z).
+    """
+
+    def __init__(
+        self,
+        z_dim: int,
+        *,
+        num_layers: int = 2,
+        lr_multiplier: float = 0.01,
+        mean_beta: float = 0.995,
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            EqualizedLinear(z_dim, z_dim, lr_multiplier=lr_multiplier, leaky=i + 1 < num_layers)
+            for i in range(num_layers)
+        )
+        self.mean = RunningMean(z_dim, mean_beta)
+
+    def forward(self, z_NZ: Tensor, truncation: float | Tensor = 1.0) -> Tensor:
+        """Return f(z) [N, Z], float32, drawn towards its running mean.
+
+        Args:
+            z_NZ: standard normal.
+            truncation: psi, one number or [N]; 1 = off, 0 = the mean.
+        """
+        x = normalize_second_moment(z_NZ.float())
+        for layer in self.layers:
+            x = layer(x)
+        self.mean.observe(x)
+        if isinstance(truncation, Tensor):
+            return torch.lerp(self.mean.value, x, truncation.to(x).view(-1, 1))
+        return x if truncation == 1 else torch.lerp(self.mean.value, x, truncation)
+
+
+class SynthesisNetwork(nn.Module):
+    """ws -> image: blocks at 8, 16, ..., resolution, whose images are summed (skip architecture).
+
+    Args:
+        w_dim: D.
+        resolution: a power of two, at least 8, in pixels.
+        channel_base: a block at r pixels has min(channel_base // r, channel_max) channels.
+        channel_max: see above.
+        num_res_blocks: residual pairs in a block.
+        num_groups: groups of the group norms; must divide every width.
+
+    Attributes:
+        checkpoint_activations: recompute each block in the backward pass instead of storing it.
+    """
+
+    def __init__(
+        self,
+        w_dim: int,
+        *,
+        resolution: int,
+        channel_base: int,
+        channel_max: int,
+        num_res_blocks: int,
+        num_groups: int,
+    ) -> None:
+        super().__init__()
+        if resolution < FIRST_RESOLUTION or resolution & (resolution - 1):
+            raise ValueError(f"resolution must be a power of two from 8, got {resolution}")
+        self.checkpoint_activations = False
+        self.blocks = nn.ModuleDict()
+        width_before, size = 0, FIRST_RESOLUTION
+        while size <= resolution:
+            width = min(channel_base // size, channel_max)
+            if width == 0 or width % num_groups:
+                raise ValueError(
+                    f"{width} channels at {size} px do not split into {num_groups} groups: change "
+                    "channel_base, channel_max or the number of groups"
+                )
+            self.blocks[str(size)] = SynthesisBlock(
+                width_before,
+                width,
+                w_dim=w_dim,
+                resolution=size,
+                num_res_blocks=num_res_blocks,
+                num_groups=num_groups,
+            )
+            width_before, size = width, size * 2
+        self.num_ws = 1 + sum(block.num_convs for block in self.blocks.values())
+
+    def forward(self, ws_NLD: Tensor, noise: Any = "const") -> Tensor:
+        """Return images [N, 3, resolution, resolution], float32; see
+        `StyleGANTGenerator.synthesize`.
+        """
+        x, image, used = None, None, 0
+        noises = self._noises(noise)
+        for block in self.blocks.values():
+            ws_NKD = ws_NLD[:, used : used + block.num_convs + 1]
+            count = len(block.noisy_layers())
+            own, noises = noises[:count], noises[count:]
+            if self.checkpoint_activations and torch.is_grad_enabled():
+                x, image = checkpoint(
+                    block, x, image, ws_NKD, own, use_reentrant=False, preserve_rng_state=False
+                )
+            else:
+                x, image = block(x, image, ws_NKD, own)
+            used += block.num_convs
+        return image
+
+    def noise_sizes(self) -> list[int]:
+        """Return the resolution of each noisy layer, in order."""
+        return [b.resolution for b in self.blocks.values() for _ in b.noisy_layers()]
+
+    def _noises(self, noise: Any) -> list[Tensor | None]:
+        """Return one noise per noisy layer."""
+        layers = [layer for block in self.blocks.values() for layer in block.noisy_layers()]
+        if isinstance(noise, str):
+            if noise == "const":
+                return [layer.noise_const for layer in layers]
+            if noise == "none":
+                return [None] * len(layers)
+            raise ValueError(f"noise must be 'const', 'none' or a list of tensors, got {noise!r}")
+        if len(noise) != len(layers):
+            raise ValueError(f"{len(layers)} layers take noise, got {len(noise)} tensors")
+        return list(noise)
+
+
+class StyleGANTGenerator(nn.Module):
+    """Mapping and synthesis; implements `models.interfaces.Generator`.
+
+    Args:
+        resolution: of the images, in pixels.
+        shape: widths that the data dictates.
+        z_dim: width of z.
+        channel_base, channel_max, num_res_blocks, num_groups: see `SynthesisNetwork`.
+        label_dim: see `ConditionVector`.
+
+    Attributes:
+        frozen_resolution: blocks up to this resolution are frozen (all but their ToRGB), 0 = none;
+            set by growth.
+    """
+
+    def __init__(
+        self,
+        *,
+        resolution: int,
+        shape: ConditionShape,
+        z_dim: int = 64,
+        channel_base: int = 32768,
+        channel_max: int = 512,
+        num_res_blocks: int = 2,
+        num_groups: int = 32,
+        label_dim: int = 0,
+    ) -> None:
+        super().__init__()
+        self.z_dim, self.resolution, self.frozen_resolution = z_dim, resolution, 0
+        self.condition = ConditionVector(shape, label_dim)
+        self.mapping = MappingNetwork(z_dim)
+        self.w_dim = z_dim + self.condition.dim
+        self.synthesis = SynthesisNetwork(
+            self.w_dim,
+            resolution=resolution,
+            channel_base=channel_base,
+            channel_max=channel_max,
+            num_res_blocks=num_res_blocks,
+            num_groups=num_groups,
+        )
+        self.num_ws = self.synthesis.num_ws
+
+    def map(self, z_NZ: Tensor, condition: Condition, truncation: float | Tensor = 1.0) -> Tensor:
+        """Return ws [N, L, D], float32: f(z), truncated, then the conditioning vector, never
+        truncated.
+
+        Args:
+            z_NZ: standard normal.
+            condition: what the images are to show.
+            truncation: one number or [N]; 0 is the mean image of the condition.
+        """
+        parts = [self.mapping(z_NZ, truncation)]
+        vector_NE = self.condition(condition)
+        if vector_NE is not None:
+            parts.append(vector_NE)
+        return torch.cat(parts, dim=1)[:, None, :].expand(-1, self.num_ws, -1)
+
+    def synthesize(
+        self, ws_NLD: Tensor, condition: Condition | None = None, noise: Any = "const"
+    ) -> Tensor:
+        """Return images [N, 3, resolution, resolution], about [-1, 1] and not clamped, float32.
+
+        Args:
+            ws_NLD: codes, one entry per layer.
+            condition: unused; the text is in the codes.
+            noise: "const" (stored buffers), "none", or a list from `draw_noise`.
+        """
+        return self.synthesis(ws_NLD, noise)
+
+    def draw_noise(self, n: int, rng: torch.Generator) -> list[Tensor]:
+        """Draw fresh noise for n samples: one [n, 1, r, r] per noisy layer, on the generator's
+        device.
+        """
+        sizes = self.synthesis.noise_sizes()
+        return [torch.randn(n, 1, r, r, generator=rng, device=rng.device) for r in sizes]
+
+    def forward(
+        self,
+        z_NZ: Tensor,
+        condition: Condition,
+        truncation: float | Tensor = 1.0,
+        noise: Any = "const",
+    ) -> Tensor:
+        """Return images for z and condition: `synthesize(map(...))`."""
+        return self.synthesize(self.map(z_NZ, condition, truncation), condition, noise)
+
+    def trainable(self) -> list[nn.Parameter]:
+        """Return the parameters that train: all, or after growth the new blocks and every ToRGB."""
+        if self.frozen_resolution == 0:
+            return list(self.parameters())
+        chosen: list[nn.Parameter] = []
+        for size, block in self.synthesis.blocks.items():
+            grown = int(size) > self.frozen_resolution
+            chosen += (block if grown else block.to_rgb).parameters()
+        return chosen
+
+    def freeze_up_to(self, resolution: int) -> None:
+        """Freeze the mapping and all blocks up to `resolution` pixels but for their ToRGB; 0 frees
+        everything.
+        """
+        self.frozen_resolution = resolution
+        self.mapping.mean.tracks = resolution == 0

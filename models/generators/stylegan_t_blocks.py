@@ -1,0 +1,204 @@
+"""Layers and blocks of StyleGAN-T's synthesis network (Sauer et al. 2023, section 3.1).
+
+Legend: N samples, C channels, H W pixels, D width of w, K entries of w that a block reads.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.layers.equalized import LEAK
+from models.layers.fourier import FourierInput
+from models.layers.modulated_conv import demodulation, modulated_convolution
+from models.layers.precision import full_precision
+from models.layers.resampling import upsample_rgb
+from models.layers.styles import SecondOrderStyle
+
+CLAMP = 256.0  # bound of activations, before an activation gain below one
+
+
+class ModulatedLayer(nn.Module):
+    """Modulated 3x3 convolution, noise, bias, leaky ReLU.
+
+    Args:
+        in_channels, out_channels: widths.
+        w_dim: D.
+        resolution: of the output, in pixels; the size of the stored noise.
+        up: double the resolution.
+        gain: of the activation, on top of sqrt(2).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        w_dim: int,
+        resolution: int,
+        up: bool = False,
+        gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.up, self.gain = up, gain
+        self.style = SecondOrderStyle(w_dim, in_channels)
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.noise_strength = nn.Parameter(torch.zeros(()))
+        self.register_buffer("noise_const", torch.randn(resolution, resolution))
+
+    def forward(self, x_NCHW: Tensor, w_ND: Tensor, noise: Tensor | None) -> Tensor:
+        """Map features; `noise` broadcasts to [N, 1, H, W]; None adds none."""
+        return self.convolve(x_NCHW, self.style(w_ND), noise)
+
+    def convolve(
+        self, x_NCHW: Tensor, style_NC: Tensor, noise: Tensor | None, input_gain: float = 1.0
+    ) -> Tensor:
+        """Convolve, add noise and bias, activate. `x_NCHW` is `input_gain` times what the formula
+        takes.
+
+        Leaky ReLU commutes with a positive factor, so its gain goes into the demodulation and the
+            bias: one pass over
+        the features less. Noise comes before the activation and after the demodulation, as
+        published.
+        """
+        gain = self.gain * math.sqrt(2)
+        scale_NC = demodulation(style_NC, self.weight) * gain
+        y = modulated_convolution(x_NCHW, self.weight, style_NC / input_gain, up=self.up)
+        shift = self.bias[:, None, None] * gain
+        if noise is not None:
+            shift = shift + noise * (self.noise_strength * gain)
+        y = torch.addcmul(shift.to(y.dtype), y, scale_NC.to(y.dtype)[:, :, None, None])
+        bound = CLAMP * self.gain
+        return F.leaky_relu(y, LEAK, inplace=True).clamp(-bound, bound)
+
+
+class ResidualLayer(ModulatedLayer):
+    """Group norm, modulated layer, layer scale, sum with the NORMALISED input: (gamma f(n) + n)
+    sqrt(2).
+
+    The skip carries the normalised input, not the input: the norm acts after the previous sum, and
+        the new branch
+    starts with a weight of 1e-5 (LayerScale), so that depth does not hurt early training.
+    """
+
+    def __init__(
+        self, channels: int, *, w_dim: int, resolution: int, gain: float, num_groups: int
+    ) -> None:
+        super().__init__(channels, channels, w_dim=w_dim, resolution=resolution, gain=gain)
+        self.norm = nn.GroupNorm(num_groups, channels, eps=1e-5)
+        self.gamma = nn.Parameter(torch.full((channels,), 1e-5))
+
+    def forward(self, x_NCHW: Tensor, w_ND: Tensor, noise: Tensor | None) -> Tensor:
+        """Map [N, C, H, W] to the same shape."""
+        root = math.sqrt(2)
+        with full_precision(x_NCHW):
+            # The final sqrt(2) goes into the norm's affine, and out of the style again: a pass
+            # less.
+            weight, bias = self.norm.weight * root, self.norm.bias * root
+            normal = F.group_norm(x_NCHW.float(), self.norm.num_groups, weight, bias, self.norm.eps)
+        normal = normal.to(x_NCHW.dtype)
+        y = self.convolve(normal, self.style(w_ND), noise, input_gain=root)
+        gamma = (self.gamma * root).to(y.dtype)[:, None, None]
+        return torch.addcmul(normal.to(y.dtype), y, gamma)
+
+
+class ToRGB(nn.Module):
+    """Modulated 1x1 convolution to three channels without demodulation, clamped to +-256."""
+
+    def __init__(self, channels: int, *, w_dim: int) -> None:
+        super().__init__()
+        self.style = SecondOrderStyle(w_dim, channels)
+        self.weight = nn.Parameter(torch.randn(3, channels) * 0.1)
+        self.bias = nn.Parameter(torch.zeros(3))
+        self.style_gain = 1 / math.sqrt(channels)
+
+    def forward(self, x_NCHW: Tensor, w_ND: Tensor) -> Tensor:
+        """Return [N, 3, H, W] in float32.
+
+        Per-sample weights are right here: 3 C numbers per image, less than one row of pixels,
+        against a scaled copy of all features.
+        """
+        style_NC = self.style(w_ND) * self.style_gain
+        weight_N3C = (self.weight * style_NC[:, None, :]).to(x_NCHW.dtype)
+        rgb = torch.einsum("noc,nchw->nohw", weight_N3C, x_NCHW).float()
+        return (rgb + self.bias[:, None, None]).clamp(-CLAMP, CLAMP)
+
+
+class SynthesisBlock(nn.Module):
+    """One resolution: an input (Fourier, or an up-convolution), residual pairs, and a contribution
+    to the image.
+
+    Reads num_convs + 1 entries of w; ToRGB's is shared with the next block's first layer.
+
+    Args:
+        in_channels: width of the block before; 0 for the first block.
+        channels: width.
+        w_dim: D.
+        resolution: in pixels.
+        num_res_blocks: pairs of a plain and a residual layer.
+        num_groups: groups of the group norm.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        w_dim: int,
+        resolution: int,
+        num_res_blocks: int,
+        num_groups: int,
+    ) -> None:
+        super().__init__()
+        self.resolution = resolution
+        self.num_convs = 1 + 2 * num_res_blocks
+        if in_channels == 0:
+            self.first: nn.Module = FourierInput(
+                w_dim, channels, size=resolution, sampling_rate=resolution, bandwidth=2
+            )
+        else:
+            self.first = ModulatedLayer(
+                in_channels, channels, w_dim=w_dim, resolution=resolution, up=True
+            )
+        layers: list[nn.Module] = []
+        gain = math.sqrt(0.5)
+        for _ in range(num_res_blocks):
+            sizes = {"w_dim": w_dim, "resolution": resolution, "gain": gain}
+            layers.append(ModulatedLayer(channels, channels, **sizes))
+            layers.append(ResidualLayer(channels, **sizes, num_groups=num_groups))
+        self.layers = nn.ModuleList(layers)
+        self.to_rgb = ToRGB(channels, w_dim=w_dim)
+
+    def noisy_layers(self) -> list[ModulatedLayer]:
+        """Return the layers that take noise, in order."""
+        return [x for x in (self.first, *self.layers) if isinstance(x, ModulatedLayer)]
+
+    def forward(
+        self,
+        x_NCHW: Tensor | None,
+        image_N3HW: Tensor | None,
+        ws_NKD: Tensor,
+        noises: list[Tensor | None],
+    ) -> tuple[Tensor, Tensor]:
+        """Return the features and the image so far, both at this block's resolution; the image is
+        float32.
+
+        Args:
+            x_NCHW: features of the block before; None for the first block.
+            image_N3HW: its image; None for the first block.
+            ws_NKD: this block's entries, K = num_convs + 1.
+            noises: one per noisy layer.
+        """
+        codes, noises = list(ws_NKD.unbind(dim=1)), list(noises)
+        x = self.first(codes[0]) if x_NCHW is None else self.first(x_NCHW, codes[0], noises.pop(0))
+        for layer, w_ND, noise in zip(self.layers, codes[1:-1], noises, strict=True):
+            x = layer(x, w_ND, noise)
+        rgb = self.to_rgb(x, codes[-1])
+        if image_N3HW is not None:
+            with full_precision(rgb):
+                rgb = upsample_rgb(image_N3HW) + rgb
+        return x, rgb

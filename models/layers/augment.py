@@ -1,0 +1,90 @@
+"""Differentiable augmentation (Zhao et al. 2020): what the discriminator sees, real and fake alike.
+
+All draws are per sample and from the given generator. Legend: N samples, C = 3 channels, H W
+    pixels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+POLICIES = ("color", "translation", "cutout")
+SHIFT_RATIO = 0.125  # of the side; the authors' default
+CUTOUT_RATIO = 0.2  # of the side; StyleGAN-T's
+
+
+def diff_augment(x_NCHW: Tensor, policy: tuple[str, ...], rng: torch.Generator) -> Tensor:
+    """Augment images in [-1, 1]; differentiable with respect to them.
+
+    Args:
+        x_NCHW: images.
+        policy: any of "color", "translation", "cutout", applied in this order; () returns the
+            input.
+        rng: generator on the images' device.
+
+    Raises:
+        ValueError: an unknown name in `policy`.
+    """
+    unknown = [name for name in policy if name not in POLICIES]
+    if unknown:
+        raise ValueError(f"unknown augmentation {unknown}: known are {list(POLICIES)}")
+    if "color" in policy:
+        x_NCHW = _color(x_NCHW, rng)
+    shift = "translation" in policy
+    cut = "cutout" in policy
+    return _move(x_NCHW, rng, shift=shift, cut=cut) if shift or cut else x_NCHW
+
+
+def _color(x: Tensor, rng: torch.Generator) -> Tensor:
+    """Draw brightness U(-0.5, 0.5), saturation U(0, 2) and contrast U(0.5, 1.5), as one affine map
+    of each image.
+
+    The three steps in turn are x + b, then (x - g) s + g with the pixel's grey g, then (x - m) k +
+    m with the image's mean m. Saturation keeps m and brightness adds to g and m, which leaves x s k
+    + g (1 - s) k + m (1 - k) + b.
+    """
+    b, s, k = torch.rand((3, x.shape[0], 1, 1, 1), generator=rng, device=x.device).to(x.dtype)
+    b, s, k = b - 0.5, s * 2, k + 0.5
+    grey = x.mean(dim=1, keepdim=True)
+    mean = grey.mean(dim=(2, 3), keepdim=True)
+    return x * (s * k) + (grey * ((1 - s) * k) + (mean * (1 - k) + b))
+
+
+def _move(x: Tensor, rng: torch.Generator, *, shift: bool, cut: bool) -> Tensor:
+    """Shift by whole pixels with zeros behind, then zero (mid-grey) a box: one gather and one
+    product.
+    """
+    n, channels, height, width = x.shape
+    rows = torch.arange(height, device=x.device).view(1, -1, 1)
+    columns = torch.arange(width, device=x.device).view(1, 1, -1)
+    keep = torch.ones((n, 1, 1), dtype=torch.bool, device=x.device)
+    source_rows, source_columns = rows, columns
+    if shift:
+        source_rows = rows + _shifts(n, height, rng, x.device)
+        source_columns = columns + _shifts(n, width, rng, x.device)
+        keep = keep & (source_rows >= 0) & (source_rows < height)
+        keep = keep & (source_columns >= 0) & (source_columns < width)
+        index = source_rows.clamp(0, height - 1) * width + source_columns.clamp(0, width - 1)
+        index = index.view(n, 1, -1).expand(-1, channels, -1)
+        x = x.flatten(2).gather(2, index).view(n, channels, height, width)
+    if cut:
+        in_rows = _box(n, height, rows, rng)
+        in_columns = _box(n, width, columns, rng)
+        keep = keep & ~(in_rows & in_columns)
+    return x * keep[:, None].to(x.dtype)
+
+
+def _shifts(n: int, size: int, rng: torch.Generator, device: torch.device) -> Tensor:
+    """Draw whole shifts [n, 1, 1], uniform in [-s, s] with s = size / 8, rounded."""
+    most = int(SHIFT_RATIO * size + 0.5)
+    return torch.randint(-most, most + 1, (n, 1, 1), generator=rng, device=device)
+
+
+def _box(n: int, size: int, position: Tensor, rng: torch.Generator) -> Tensor:
+    """Return where `position` lies in a box of size / 5, rounded, centred anywhere in the image."""
+    side = int(CUTOUT_RATIO * size + 0.5)
+    # An even side has its centre between two pixels, so one more place (as published).
+    centre = torch.randint(size + 1 - side % 2, (n, 1, 1), generator=rng, device=position.device)
+    first = centre - side // 2
+    return (position >= first) & (position < first + side)

@@ -1,0 +1,55 @@
+"""Batch normalisation over small fixed groups of samples (StyleGAN-T, section 3.2).
+
+Statistics of groups of 8 do not depend on the micro-batch, the number of GPUs or the mode, and need
+no synchronisation. There are no running statistics.
+
+Legend: N samples, L tokens, C channels, G groups.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from models.layers.precision import full_precision
+
+
+class LocalBatchNorm(nn.Module):
+    """Normalise each channel over the samples and tokens of each group.
+
+    Args:
+        channels: C.
+        virtual_batch: largest number of samples in a group.
+        eps: added to the biased variance.
+    """
+
+    def __init__(self, channels: int, *, virtual_batch: int = 8, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.virtual_batch, self.eps = virtual_batch, eps
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x_NLC: Tensor, parts: int = 1) -> Tensor:
+        """Normalise [N, L, C]; statistics in float32, the result in the input's type.
+
+        Args:
+            x_NLC: N = parts * n samples.
+            parts: batches that were concatenated (real and fake) and must not share a group.
+
+        Raises:
+            ValueError: n is not a multiple of its number of groups, ceil(n / virtual_batch).
+        """
+        n = x_NLC.shape[0] // parts
+        per_part = -(-n // self.virtual_batch)
+        if n == 0 or n % per_part:
+            raise ValueError(
+                f"local batch norm got a micro-batch of {n}, which does not split into {per_part} "
+                f"equal groups of at most {self.virtual_batch}: use a micro-batch below "
+                f"{self.virtual_batch} or a multiple of it"
+            )
+        with full_precision(x_NLC):
+            x = x_NLC.reshape(parts * per_part, -1, x_NLC.shape[2])
+            variance_GC, mean_GC = torch.var_mean(x.float(), dim=1, correction=0, keepdim=True)
+            scale = (variance_GC + self.eps).rsqrt() * self.weight
+            shift = self.bias - mean_GC * scale
+            return torch.addcmul(shift.to(x.dtype), x, scale.to(x.dtype)).view_as(x_NLC)
