@@ -64,7 +64,7 @@ class SynthesizeConfig:
             for byte, or re-encoded, resized by a few pixels or brighter by 1 or 2 levels.
         truncated_fraction: share whose image file is cut.
         tiny_fraction: share shrunk to 4 to 12 px.
-        extreme_aspect_fraction: share cut to a strip of 1:8 or thinner.
+        extreme_aspect_fraction: share stretched to 8 to 10 times its height.
         cmyk_fraction, deep_fraction, palette_fraction: share stored as CMYK JPEG, 16-bit PNG,
             palette PNG; all of these are readable and good.
         empty_caption_fraction: share with an empty or blank caption.
@@ -98,15 +98,14 @@ class ScoreConfig:
 
     Attributes:
         revision: raise it to score again although neither source nor encoders changed.
-        backend: "local" (a loop in this process) or "ray" (an actor pool); the rows are the same.
+        backend: "local" (a loop in this process) or "ray" (an actor pool, sized by the
+            cluster section); the rows are the same.
         batch: samples per call of the scorer.
-        num_actors: actors of the "ray" backend.
     """
 
     revision: Annotated[int, Between(1, None)] = 1
     backend: Literal["local", "ray"] = "local"
     batch: Annotated[int, Between(1, None)] = 256
-    num_actors: Annotated[int, Between(1, None)] = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,10 +66,10 @@ class Pairs:
         return {name: ATTRIBUTES[name][index[row]] for name, index in self.attributes.items()}
 
 
-def sample_pairs(seed: int, split: str, start: int, count: int) -> Pairs:
-    """Choose attributes and captions of samples [start, start + count) of a split."""
-    split_id = zlib.crc32(split.encode())
-    generators = [np.random.default_rng((seed, split_id, start + i)) for i in range(count)]
+def sample_pairs(seed: int, split: str, indices: Sequence[int]) -> Pairs:
+    """Choose attributes and captions of the samples of a split that `indices` name."""
+    split_id, count = zlib.crc32(split.encode()), len(indices)
+    generators = [np.random.default_rng((seed, split_id, int(i))) for i in indices]
     picks = np.array([g.random(6) for g in generators]).reshape(count, 6)
 
     def choose(column: int, options: int) -> np.ndarray:
