@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ class Sender(threading.Thread):
         self._waiting: deque[Event] = deque(e for e in spool.events() if e["seq"] > sent)
         self._in_doubt = sent >= 0  # an earlier process may have sent more than it noted
         self._wake = threading.Condition()
-        self._closing = self._failing = False
+        self._closing = self._failing = self._given_up = False
         self._door: MlflowDoor | None = None
 
     def put(self, event: Event) -> None:
@@ -40,6 +41,7 @@ class Sender(threading.Thread):
             self._closing = True
             self._wake.notify()
         self.join(min(timeout_s, 1.0) if self._failing else timeout_s)
+        self._given_up = True
         return len(self._waiting)
 
     def run(self) -> None:
@@ -55,6 +57,10 @@ class Sender(threading.Thread):
             try:
                 self.send(batch)
                 pause_s, self._failing = 1.0, False
+            except LookupError:  # the run above opens in its own thread: soon
+                time.sleep(0.2)
+                if self._given_up:
+                    break
             except Exception as error:
                 self._warn_once(error)
                 self._in_doubt = True
@@ -67,10 +73,10 @@ class Sender(threading.Thread):
 
     def send(self, batch: list[Event]) -> None:
         """Send some events and note each group that arrived."""
-        from pipeline.tracking import MlflowDoor, grouped
+        from pipeline.tracking import grouped, open_door
 
         if self._door is None:
-            self._door = MlflowDoor(self._config, runs_folder())
+            self._door = open_door(self._config, runs_folder())
         run_id = self._spool.sent()[1]
         for group in grouped(batch):
             run_id = self._door.send(run_id, group, in_doubt=self._in_doubt)

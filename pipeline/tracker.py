@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.places import runs_folder
 from pipeline.sender import Sender
 from pipeline.spool import Event, Spool, spool_for
+from pipeline.system_metrics import SYSTEM_PREFIX, SystemMetrics
 from pipeline.tracking_config import TrackingConfig
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class RunIdentity:
     stage: str
     fingerprint: str
     experiment: str
+    name: str = ""
     key: str = ""
     parent_key: str = ""
 
@@ -47,6 +49,7 @@ class Tracker:
         self._config, self._identity, self._say = config, identity, say
         self._spool: Spool | None = None
         self._sender: Sender | None = None
+        self._system: SystemMetrics | None = None
         self._known_points: set[tuple[str, int]] = set()
         if identity.stage:
             self._safely(lambda: self._open(tags))
@@ -100,10 +103,12 @@ class Tracker:
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
         """Record a file or a folder."""
-        self._safely(
-            lambda: self._event("artifact", file=self._spool.keep_copy(Path(path)), folder=folder)
-            # type: ignore[union-attr]
-        )
+
+        def write() -> None:
+            assert self._spool is not None
+            self._event("artifact", file=self._spool.keep_copy(Path(path)), folder=folder)
+
+        self._safely(write)
 
     def log_text(self, text: str, name: str) -> None:
         """Record text as an artifact of that name."""
@@ -130,6 +135,7 @@ class Tracker:
             stage=f"{self._identity.stage}.{name}",
             fingerprint=self._identity.fingerprint,
             experiment=self._identity.experiment,
+            name=name,
             parent_key=self._identity.key,
         )
         if not self._identity.stage:
@@ -141,7 +147,9 @@ class Tracker:
         """End the run and wait, within `flush_timeout_s`, until MLflow has everything."""
         if self._spool is None:
             return
-        self._event("end", status=status, time_ms=_now_ms())
+        if self._system is not None:
+            self._system.stop()
+        self._event("end", status=status)
         spool = self._spool
         if self._sender is not None:
             left = self._sender.finish(self._config.flush_timeout_s)
@@ -158,18 +166,19 @@ class Tracker:
         before = self._spool.events()
         if before:
             self._identity = replace(identity, key=before[0]["key"])
-            for event in before:
-                for name in event["values"] if event["op"] == "metrics" else ():
-                    self._known_points.add((name, event["step"]))
-                if event["op"] == "image":
-                    self._known_points.add((event["key"], event["step"]))
+            self._known_points = _points(before)
         else:
             self._identity = replace(identity, key=uuid.uuid4().hex)
             self._spool.append(self._first_event(tags))
         if self._config.enabled:
             self._sender = Sender(self._spool, self._config, self._say)
             self._sender.start()
+        if self._config.system_every_s:
+            started_s = before[0]["time_ms"] / 1000 if before else time.time()
+            self._system = SystemMetrics(self.log_metrics, self._config.system_every_s, started_s)
+            self._system.start()
         if before:
+            self._event("resume")
             self._event("tags", values={**tags, "resumed": "true"})
 
     def _first_event(self, tags: dict[str, str]) -> Event:
@@ -179,7 +188,7 @@ class Tracker:
             "key": identity.key,
             "parent_key": identity.parent_key,
             "experiment": identity.experiment,
-            "name": f"{identity.stage}-{identity.fingerprint[:8]}",
+            "name": identity.name or f"{identity.stage}-{identity.fingerprint[:8]}",
             "tags": {**tags, "fingerprint": identity.fingerprint, "ganline.key": identity.key},
             "time_ms": _now_ms(),
         }
@@ -219,6 +228,18 @@ def open_stage_tracker(
     tracker.log_params(config)
     tracker.log_text(yaml.safe_dump(config, sort_keys=False), "config.yaml")
     return tracker
+
+
+def _points(events: list[Event]) -> set[tuple[str, int]]:
+    """Return what an earlier process recorded, as (name, step); system readings may come again."""
+    points = set()
+    for event in events:
+        if event["op"] == "metrics":
+            names = [name for name in event["values"] if not name.startswith(SYSTEM_PREFIX)]
+            points |= {(name, event["step"]) for name in names}
+        elif event["op"] == "image":
+            points.add((event["key"], event["step"]))
+    return points
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:

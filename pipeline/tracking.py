@@ -8,6 +8,8 @@ looked up first when an earlier attempt may have arrived.
 from __future__ import annotations
 
 import fcntl
+import functools
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +43,12 @@ def grouped(events: list[Event]) -> Iterator[list[Event]]:
         yield group
 
 
+@functools.cache
+def open_door(config: TrackingConfig, runs: Path) -> MlflowDoor:
+    """Return the process's one client of this server; a failed attempt is not remembered."""
+    return MlflowDoor(config, runs)
+
+
 class MlflowDoor:
     """A client of one MLflow server, its database and experiments made ready."""
 
@@ -50,6 +58,8 @@ class MlflowDoor:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         import mlflow
 
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.WARNING)
         self.uri = tracking_uri(config, runs)
         self._runs = runs
         with self._initialisation():
@@ -121,7 +131,10 @@ class MlflowDoor:
         if in_doubt and (known := self.find_run(event["key"])):
             return known
         tags = dict(event["tags"])
-        if event["parent_key"] and (parent := self.find_run(event["parent_key"])):
+        if event["parent_key"]:
+            parent = self.find_run(event["parent_key"])
+            if parent is None:
+                raise LookupError("the run above is not known to MLflow yet")
             tags["mlflow.parentRunId"] = parent
         run = self.client.create_run(
             self.experiments[event["experiment"]], event["time_ms"], tags, event["name"]
@@ -188,6 +201,9 @@ class MlflowDoor:
         tags = [InputTag("mlflow.data.context", event["context"])]
         self.client.log_inputs(run_id, [DatasetInput(dataset=dataset, tags=tags)])
 
+    def _send_resume(self, run_id: str, group: list[Event], in_doubt: bool) -> None:
+        self.client.update_run(run_id, "RUNNING")
+
     def _send_end(self, run_id: str, group: list[Event], in_doubt: bool) -> None:
         self.client.set_terminated(run_id, group[0]["status"], group[0]["time_ms"])
 
@@ -224,7 +240,7 @@ def register_model(
     import mlflow
     from mlflow.models import infer_signature
 
-    door = MlflowDoor(config, runs)
+    door = open_door(config, runs)
     mlflow.set_tracking_uri(door.uri)  # pyfunc.log_model has no argument for it
     mlflow.set_registry_uri(door.uri)
     with mlflow.start_run(run_id=run_id):
@@ -246,4 +262,4 @@ def register_model(
 
 def set_alias(config: TrackingConfig, runs: Path, *, name: str, alias: str, version: str) -> None:
     """Point an alias of a registered model at a version."""
-    MlflowDoor(config, runs).client.set_registered_model_alias(name, alias, version)
+    open_door(config, runs).client.set_registered_model_alias(name, alias, version)
