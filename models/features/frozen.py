@@ -42,6 +42,11 @@ class FrozenNet(nn.Module):
         self.preprocess = Preprocess(image_size_px, mean, std)
         self.eval()
 
+    @property
+    def image_size(self) -> int:
+        """Side of the network's square input, in pixels."""
+        return self.preprocess.image_size_px
+
     def train(self, mode: bool = True) -> Self:
         """Stay in eval mode: a discriminator that is switched to training must not switch its
         feature net.
