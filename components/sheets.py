@@ -75,11 +75,12 @@ class _Layout:
         captions: Sequence[str] | None,
         title: str,
     ) -> _Layout:
-        font = ImageFont.load_default(size=max(13, cell[0] // 8))
+        font_px = max(13, cell[0] // 8)
+        font = ImageFont.load_default(size=font_px)
         per_image = captions is not None and len(captions) == num_tiles
         span_px = cell[0] if per_image else cell[0] * columns + GAP_PX * (columns - 1)
         texts = [_wrap(caption, font, span_px) for caption in captions or ()]
-        line_px = int(font.size * 1.35)
+        line_px = int(font_px * 1.35)
         return cls(
             cell=cell,
             columns=columns,

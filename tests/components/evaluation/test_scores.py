@@ -1,0 +1,131 @@
+"""The whole measurement on generators whose quality is known."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from components.errors import ConfigError, DataError
+from components.evaluation.bench import Bench
+from components.evaluation.config import EvaluateConfig
+from components.evaluation.scores import SAME_CLIP, score_generator
+
+CONFIG = EvaluateConfig(
+    num_prompts=80,
+    num_fake=70,
+    num_curve=40,
+    truncations=(0.0, 1.0),
+    batch=16,
+    kernel_subset_size=30,
+    kernel_subsets=4,
+)
+
+
+def _bench(rows, judge, clip, cache=None, config=CONFIG) -> Bench:
+    return Bench(source=rows, config=config, net=judge, clip=clip, judge=judge, cache=cache)
+
+
+def test_a_generator_that_paints_the_prompt_scores_full(rows, judge, clip, painter, cache) -> None:
+    bench = _bench(rows, judge, clip, cache)
+    scores = score_generator(
+        bench, painter(), painter(60.0, blind=True), clip_sha256_in_training=clip.sha256
+    )
+    assert scores["judge"] == {
+        "background": 1,
+        "size": 1,
+        "colour": 1,
+        "shape": 1,
+        "all": 1,
+        "num": 80,
+    }
+    assert scores["real"]["judge"]["all"] == 1
+    assert scores["clip_score"] == pytest.approx(1, abs=1e-5)
+    assert scores["real"]["clip_score"] == pytest.approx(1, abs=1e-5)
+    assert scores["prompt_sensitivity"] > 0.3
+    frechet = scores["frechet_judge"]
+    # The same 60 rows, ten of them painted twice: near 0 beside the untrained one.
+    assert frechet["after"] < 0.02 * frechet["before"]
+    assert frechet["ratio"] == pytest.approx(frechet["after"] / frechet["before"])
+    assert scores["precision"] == scores["recall"] == scores["coverage"] == 1
+    card = scores["cards"]["frechet_judge"]
+    assert (card["net"], card["net_sha256"], card["num_real"], card["num_fake"]) == (
+        "judge", judge.sha256, 60, 70,
+    )  # fmt: skip
+    assert card["data_content_hash"] == "c0"
+    assert scores["cards"]["clip_score"]["note"] == SAME_CLIP
+    json.dumps(scores, allow_nan=False)
+
+
+def test_a_generator_that_ignores_the_prompt_is_found_out(rows, judge, clip, painter) -> None:
+    scores = score_generator(
+        _bench(rows, judge, clip), painter(30.0, blind=True), painter(60.0, blind=True)
+    )
+    assert scores["judge"]["all"] < 0.1
+    assert abs(scores["prompt_sensitivity"]) < 0.2
+    assert scores["cards"]["clip_score"]["note"] == ""
+
+
+def test_the_curve_holds_one_row_per_psi(rows, judge, clip, painter) -> None:
+    scores = score_generator(_bench(rows, judge, clip), painter(25.0), painter(60.0))
+    still, full = scores["curve"]
+    assert (still["truncation"], full["truncation"]) == (0.0, 1.0)
+    # psi 0 paints exactly the prompt, psi 1 adds noise.
+    assert still["judge_all"] == 1
+    assert full["judge_all"] < 0.9
+    assert still["frechet_judge"] < full["frechet_judge"]
+    assert scores["truncation"]["nearest"] == scores["truncation"]["clearest"] == 0.0
+
+
+def test_the_reused_point_of_the_curve_equals_a_fresh_one(rows, judge, clip, painter) -> None:
+    bench = _bench(rows, judge, clip)
+    reused = score_generator(bench, painter(25.0), painter(60.0))["curve"][1]
+    fresh = bench.sample(painter(25.0), 40, truncation=1.0)
+    assert reused["frechet_judge"] == pytest.approx(bench.frechet(fresh), rel=1e-9)
+    assert reused["judge_all"] == bench.judged(fresh)["all"]
+
+
+def test_without_judge_and_clip_their_parts_are_null(rows, judge, painter) -> None:
+    bench = Bench(source=rows, config=CONFIG, net=judge, clip=None, judge=None, cache=None)
+    scores = score_generator(bench, painter(), painter(60.0))
+    assert scores["judge"] is None
+    assert scores["clip_score"] is scores["prompt_sensitivity"] is None
+    assert scores["real"] == {"judge": None, "clip_score": None}
+    assert scores["frechet_judge"]["after"] >= 0
+    assert "clearest" not in scores["truncation"]
+
+
+def test_measuring_changes_neither_weights_nor_randomness(rows, judge, clip) -> None:
+    from models.generators.stylegan_t import StyleGANTGenerator
+    from models.interfaces import ConditionShape
+
+    generator = StyleGANTGenerator(
+        resolution=8,
+        shape=ConditionShape(pooled_dim=4),
+        z_dim=8,
+        channel_base=128,
+        channel_max=16,
+        num_groups=4,
+    ).train()
+    before = {name: x.clone() for name, x in generator.state_dict().items()}
+    gathered = {name: x.clone() for name, x in generator.named_buffers()}
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    _bench(rows, judge, clip).sample(generator, 20)
+    assert torch.equal(torch.rand(3), expected)
+    assert all(torch.equal(x, before[name]) for name, x in generator.state_dict().items())
+    assert all(torch.equal(x, gathered[name]) for name, x in generator.named_buffers())
+    assert generator.training
+    assert generator.mapping.training
+
+
+def test_a_missing_encoder_or_too_few_rows_are_named(rows, make_rows, tmp_path) -> None:
+    (tmp_path / "dino").mkdir()
+    (tmp_path / "dino" / "card.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"feature_role is judge, encoders here: dino"):
+        Bench.open(rows, tmp_path, CONFIG, cache=None)
+    config = EvaluateConfig(feature_role="dino")
+    with pytest.raises(DataError, match="1 held-out rows"):
+        Bench.open(make_rows(num_rows=1), tmp_path, config, cache=None)

@@ -1,0 +1,134 @@
+"""Same prompt and seed, same image: alone, in a batch, in any order; bad requests are one line."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from components.errors import ConfigError, NonFiniteError
+from components.image_request import ImageRequest
+from components.sampling import from_uint8, generate, generate_from, seed_noise, to_uint8
+from models.generators.stylegan_t import StyleGANTGenerator
+from models.interfaces import Condition, ConditionShape
+from models.text_to_image import TextToImage
+
+
+class Words(nn.Module):
+    def encode_text(self, prompts: list[str]) -> torch.Tensor:
+        rows = [torch.randn(6, generator=torch.Generator().manual_seed(len(p))) for p in prompts]
+        return nn.functional.normalize(torch.stack(rows), dim=1)
+
+
+@pytest.fixture(scope="module")
+def model() -> TextToImage:
+    torch.manual_seed(0)
+    generator = StyleGANTGenerator(
+        resolution=16,
+        shape=ConditionShape(pooled_dim=6),
+        z_dim=8,
+        channel_base=512,
+        channel_max=32,
+        num_groups=4,
+    )
+    return TextToImage(Words(), generator).train()
+
+
+PROMPTS = ["a", "bb", "ccc", "dddd", "eeeee"]
+
+
+def test_an_image_is_the_same_alone_and_in_a_batch(model: TextToImage) -> None:
+    seeds = [3, 3, 4, 0, 2**40]
+    together = generate(model, PROMPTS, seeds, 0.8, batch=4)
+    assert together.shape == (5, 16, 16, 3)
+    assert together.dtype == np.uint8
+    assert together.std() > 5
+    for row, (prompt, seed) in enumerate(zip(PROMPTS, seeds, strict=True)):
+        alone = generate(model, [prompt], [seed], 0.8)[0]
+        assert np.abs(alone.astype(int) - together[row]).max() <= 1
+
+
+def test_seed_prompt_and_truncation_each_change_the_image(model: TextToImage) -> None:
+    base = generate(model, ["a"], [1])
+    assert not np.array_equal(base, generate(model, ["a"], [2]))
+    assert not np.array_equal(base, generate(model, ["bb"], [1]))
+    assert not np.array_equal(base, generate(model, ["a"], [1], 0.3))
+    mean = generate(model, ["a", "a"], [1, 2], 0.0)
+    assert np.array_equal(mean[0], mean[1]), "psi 0 is the prompt's mean image for every seed"
+
+
+def test_sampling_leaves_modes_and_buffers_alone(model: TextToImage) -> None:
+    model.generator.mapping.layers[0].eval()
+    modes = [part.training for part in model.modules()]
+    buffers = {name: x.clone() for name, x in model.named_buffers()}
+    generate(model, ["a"], [1])
+    assert [part.training for part in model.modules()] == modes
+    assert all(torch.equal(x, buffers[name]) for name, x in model.named_buffers())
+
+
+def test_noise_is_a_function_of_its_own_seed() -> None:
+    z = seed_noise([7, 8, 7], 5)
+    assert torch.equal(z[0], z[2])
+    assert not torch.equal(z[0], z[1])
+    assert torch.equal(seed_noise([8], 5)[0], z[1])
+
+
+def test_uint8_survives_the_round_trip() -> None:
+    pixels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=3)
+    assert np.array_equal(to_uint8(from_uint8(pixels)), pixels)
+    assert to_uint8(torch.tensor([-3.0, 3.0, 0.0]).reshape(1, 3, 1, 1)).tolist() == [
+        [[[0, 255, 128]]]
+    ]
+
+
+def test_nonfinite_images_are_refused() -> None:
+    with pytest.raises(NonFiniteError):
+        to_uint8(torch.full((1, 3, 2, 2), float("nan")))
+
+
+@pytest.mark.parametrize(
+    ("prompts", "seeds", "truncation", "says"),
+    [
+        ([], [], 1.0, "0 prompts"),
+        (["a"], [1, 2], 1.0, "1 prompts and 2 seeds"),
+        ([""], [1], 1.0, "prompt is empty"),
+        (["  \n"], [1], 1.0, "prompt is empty"),
+        ([None], [1], 1.0, "prompt is a NoneType"),
+        ([b"a"], [1], 1.0, "prompt is a bytes"),
+        (["x" * 10_001], [1], 1.0, "10001 characters"),
+        (["a\0b"], [1], 1.0, "NUL"),
+        (["a\ud800"], [1], 1.0, "surrogate"),
+        (["a"], [-1], 1.0, "seed is -1"),
+        (["a"], [2**70], 1.0, "seed is 1180591620717411303424"),
+        (["a"], [1.5], 1.0, "seed is a float"),
+        (["a"], [True], 1.0, "seed is a bool"),
+        (["a"], [1], 1.01, "truncation is 1.01"),
+        (["a"], [1], -0.1, "truncation is -0.1"),
+        (["a"], [1], float("nan"), "truncation is nan"),
+        (["a"], [1], "1", "truncation is '1'"),
+    ],
+)
+def test_bad_input_is_one_line(model: TextToImage, prompts, seeds, truncation, says) -> None:
+    with pytest.raises(ConfigError) as caught:
+        generate(model, prompts, seeds, truncation)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("count", [0, -1, 17, 1.0, "3", None, True])
+def test_the_number_of_images_is_checked(count) -> None:
+    with pytest.raises(ConfigError, match="n"):
+        ImageRequest(prompts=("a",), images_per_prompt=count, images_limit=16)
+
+
+def test_a_request_lists_one_row_per_image() -> None:
+    request = ImageRequest(prompts=("a", "b"), seed=5, images_per_prompt=2)
+    assert request.rows() == (["a", "a", "b", "b"], [5, 6, 5, 6])
+
+
+def test_conditions_without_text_are_sampled_too() -> None:
+    generator = StyleGANTGenerator(
+        resolution=8, shape=ConditionShape(), z_dim=8, channel_base=64, channel_max=8, num_groups=2
+    )
+    assert generate_from(generator, Condition(), [1, 2, 3], batch=2).shape == (3, 8, 8, 3)
