@@ -1,0 +1,230 @@
+"""The artifact: a folder that explains itself and can rebuild its generator.
+
+    generator.safetensors (EMA)  discriminator.safetensors (when a next stage may warm-start)
+    card.json  samples.png  metrics.json
+
+Weights are safetensors, facts are JSON: nothing here is executed on load.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.durable_files import file_hash, publish_folder, sync
+from components.errors import StorageError
+from components.family import recipe_fields, recipe_from
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from models.interfaces import ConditionShape, Recipe, Start
+
+FORMAT = 1
+CARD, GENERATOR, DISCRIMINATOR = "card.json", "generator.safetensors", "discriminator.safetensors"
+SAMPLES, METRICS = "samples.png", "metrics.json"
+NEEDED = ("format", "recipe", "resolution_px", "shape", "nimg", "seed", "files")
+
+
+def write_artifact(
+    folder: Path,
+    *,
+    recipe: Recipe,
+    resolution: int,
+    shape: ConditionShape,
+    generator_state: Mapping[str, Tensor],
+    nimg: int,
+    seed: int,
+    parent_sha256: str = "",
+    data_content_hash: str = "",
+    encoders: Mapping[str, str] | None = None,
+    fingerprint: str = "",
+    discriminator_state: Mapping[str, Tensor] | None = None,
+    samples: Any = None,
+    metrics: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write an artifact folder whole or not at all, replacing an older one; return its card.
+
+    Args:
+        folder: where.
+        recipe, resolution, shape: rebuild the generator.
+        generator_state: the averaged weights.
+        nimg: images seen by the stage.
+        seed: the run's seed.
+        parent_sha256: hash of the generator this one started from.
+        data_content_hash: of the training data.
+        encoders: role -> sha256 of the frozen nets used.
+        fingerprint: hash of configuration and inputs of the run.
+        discriminator_state: kept when a next stage may warm-start.
+        samples: a PIL image of the fixed prompts.
+        metrics: the last tick and other numbers.
+    """
+    from safetensors.torch import save_file
+
+    temporary = folder.with_name(f"{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    weights = {GENERATOR: generator_state, DISCRIMINATOR: discriminator_state}
+    for name, state in weights.items():
+        if state is not None:
+            save_file(
+                {k: v.detach().cpu().contiguous() for k, v in state.items()}, temporary / name
+            )
+    if samples is not None:
+        samples.save(temporary / SAMPLES)
+    (temporary / METRICS).write_text(json.dumps(dict(metrics or {}), indent=1))
+    fields = recipe_fields(recipe)
+    card = {
+        "format": FORMAT,
+        "recipe": {"name": fields.pop("name"), "fields": fields},
+        "resolution_px": resolution,
+        "shape": dataclasses.asdict(shape),
+        "nimg": nimg,
+        "seed": seed,
+        "parent_sha256": parent_sha256,
+        "data_content_hash": data_content_hash,
+        "encoders": dict(encoders or {}),
+        "git_commit": git_commit(),
+        "fingerprint": fingerprint,
+        "files": {p.name: file_hash(p) for p in sorted(temporary.iterdir())},
+    }
+    (temporary / CARD).write_text(json.dumps(card, indent=1))
+    for path in (*temporary.iterdir(), temporary):
+        sync(path)
+    publish_folder(temporary, folder)
+    return card
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """Return the card of an artifact whose files all have the sizes and hashes the card names.
+
+    Raises:
+        StorageError: the folder, its card or one of its files is missing, unreadable or changed.
+    """
+    folder = Path(folder)
+    try:
+        card = json.loads((folder / CARD).read_text())
+    except FileNotFoundError:
+        raise _broken(folder, f"there is no {CARD}") from None
+    except (OSError, ValueError) as error:
+        raise _broken(folder, f"{CARD} is not readable: {error}") from error
+    missing = [key for key in NEEDED if not isinstance(card, dict) or key not in card]
+    if missing:
+        raise _broken(folder, f"{CARD} lacks {', '.join(missing)}")
+    if card["format"] != FORMAT:
+        raise _broken(folder, f"{CARD} has format {card['format']}, wanted {FORMAT}")
+    if GENERATOR not in card["files"]:
+        raise _broken(folder, f"{CARD} does not list {GENERATOR}")
+    for name, wanted in card["files"].items():
+        path = folder / name
+        if Path(name).name != name or not path.is_file():
+            raise _broken(folder, f"{name} is missing")
+        if file_hash(path) != wanted:
+            raise _broken(folder, f"{name} is not the file the card names (other sha256)")
+    return card
+
+
+def load_generator(
+    folder: Path, *, family: str = "", resolution: int = 0
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the averaged generator in evaluation mode, gradients off, and the card.
+
+    Args:
+        folder: the artifact.
+        family: refuse another family than this, if given.
+        resolution: refuse another resolution than this, if given.
+
+    Raises:
+        StorageError: as `read_card`; another family or resolution; names, shapes or values do not
+            fit.
+    """
+    from models.interfaces import ConditionShape
+
+    folder = Path(folder)
+    card = read_card(folder)
+    _expect(folder, "family", card["recipe"]["name"], family)
+    _expect(folder, "resolution", card["resolution_px"], resolution)
+    recipe = recipe_from({"name": card["recipe"]["name"], **card["recipe"]["fields"]})
+    module = recipe.generator(card["resolution_px"], ConditionShape(**card["shape"]))
+    load_strictly(module, read_weights(folder / GENERATOR), folder / GENERATOR)
+    return module.eval().requires_grad_(False), card
+
+
+def load_start(folder: Path, *, family: str = "") -> Start:
+    """Return what a next stage starts from: the card and the tensors by name.
+
+    Raises:
+        StorageError: as `read_card`; another family than wanted; NaN or infinite weights.
+    """
+    from models.interfaces import Start
+
+    folder = Path(folder)
+    card = read_card(folder)
+    _expect(folder, "family", card["recipe"]["name"], family)
+    discriminator = None
+    if DISCRIMINATOR in card["files"]:
+        discriminator = read_weights(folder / DISCRIMINATOR)
+    return Start(card=card, generator=read_weights(folder / GENERATOR), discriminator=discriminator)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file, all finite.
+
+    Raises:
+        StorageError: the file is not safetensors, or a tensor holds NaN or infinity.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise _broken(path, f"not readable as safetensors: {error}") from error
+    bad = [n for n, t in tensors.items() if t.is_floating_point() and not t.isfinite().all()]
+    if bad:
+        raise _broken(path, f"NaN or infinity in {', '.join(sorted(bad)[:10])}")
+    return tensors
+
+
+def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
+    """Load weights, all of them or none.
+
+    Raises:
+        StorageError: lists up to ten unknown, missing or misshapen names each.
+    """
+    own = module.state_dict()
+    shapes = [n for n in own if n in tensors and own[n].shape != tensors[n].shape]
+    problems = {
+        "unknown": sorted(tensors.keys() - own.keys()),
+        "missing": sorted(own.keys() - tensors.keys()),
+        "other shape": [f"{n} {list(tensors[n].shape)} not {list(own[n].shape)}" for n in shapes],
+    }
+    found = [f"{kind}: {', '.join(names[:10])}" for kind, names in problems.items() if names]
+    if found:
+        raise _broken(where, f"weights do not fit the network; {'; '.join(found)}")
+    module.load_state_dict(dict(tensors), strict=True)
+
+
+def git_commit() -> str:
+    """Return the commit that the code runs from, "-dirty" when changed; "unknown" without git."""
+    folder = str(Path(__file__).parent)
+    command = ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return result.stdout.strip() or "unknown"
+
+
+def _expect(folder: Path, what: str, found: Any, wanted: Any) -> None:
+    if wanted and found != wanted:
+        raise _broken(folder, f"{what} is {found}, wanted {wanted}")
+
+
+def _broken(path: Path, problem: str) -> StorageError:
+    return StorageError(problem, str(path), "make the artifact again with the stage that wrote it")

@@ -1,0 +1,69 @@
+"""`python -m components.training JOB.json`: train on a bare machine, without Ray, MLflow or DVC.
+
+One process, or several under torchrun: `torchrun --nproc-per-node 8 -m components.training
+JOB.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from components.durable_files import publish_folder
+from components.errors import GanlineError
+from components.training.job import TrainingJob, run_job
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the job of a JSON file; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m components.training", description=__doc__)
+    parser.add_argument("job", type=Path, help="JSON file of a TrainingJob")
+    parser.add_argument("--device", default="", help="cpu, cuda or cuda:0; default: a GPU if any")
+    arguments = parser.parse_args(argv)
+    try:
+        job = TrainingJob.read(arguments.job)
+        result = _run(job, arguments.device)
+    except GanlineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    if result:
+        print(json.dumps(result))
+    return 0
+
+
+def _run(job: TrainingJob, device: str) -> dict[str, object]:
+    """Train; return the summary on rank 0, {} on the others."""
+    import torch
+
+    from components.training.distributed import world_from_environment
+
+    if not device:
+        local_rank = os.environ.get("LOCAL_RANK", "0")
+        device = f"cuda:{local_rank}" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)
+    with world_from_environment(device) as world:
+        is_first = world.rank == 0
+        result = run_job(job, world, _print if is_first else lambda line: None, device)
+    if is_first and job.artifact_dir:
+        _copy(Path(str(result["artifact"])), Path(job.artifact_dir))
+    return result if is_first else {}
+
+
+def _print(line: dict[str, object]) -> None:
+    print(json.dumps(line), flush=True)
+
+
+def _copy(source: Path, target: Path) -> None:
+    temporary = target.with_name(f"{target.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(source, temporary)
+    publish_folder(temporary, target)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

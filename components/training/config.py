@@ -1,0 +1,73 @@
+"""What a training stage is told: the run's sizes and switches (no torch here, so that params load
+instantly).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from models.fields import Between
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How long and in which pieces to train; what to train is the recipe's.
+
+    `batch` samples make one optimizer step of every due phase. They are split into batch /
+    micro_batch micro-batches, the atoms that ranks share out: the result does not depend on the
+    number of ranks.
+    """
+
+    resolution_px: Annotated[int, Between(4, 4096)]
+    """Side of the square images that are trained on."""
+    total_kimg: Annotated[float, Between(0.0, None)]
+    """Goal: thousands of images to see (rounded up to whole batches)."""
+    batch: Annotated[int, Between(1, None)]
+    """Images per optimizer step over all ranks; a hyper-parameter."""
+    micro_batch: Annotated[int, Between(1, None)]
+    """Images per forward pass, the unit of local batch norm; a hyper-parameter, not only a memory
+    setting.
+    """
+    ema_half_life_kimg: Annotated[float, Between(0.0, None)]
+    """Half-life of the averaged weights (papers: batch * 10 / 32 at batches of 32 and more)."""
+    ema_ramp: Annotated[float, Between(0.0, 1.0)] = 0.05
+    """Half-life is at most this fraction of the images seen, so that early weights are forgotten; 0
+    = no ramp.
+    """
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16 runs the forward passes under autocast; weights and optimizer stay fp32."""
+    channels_last: bool = True
+    """Keep images and convolution weights in NHWC memory order (needed for fast bf16)."""
+    compile: bool = False
+    """torch.compile the networks: worth it on a GPU, about 4 % and minutes of waiting on a CPU."""
+    checkpoint_activations: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+    report_every_kimg: Annotated[float, Between(0.0, None)] = 4.0
+    """One line of losses and speed per this many thousand images."""
+    sample_every_kimg: Annotated[float, Between(0.0, None)] = 50.0
+    """One grid of the fixed prompts per this many thousand images; 0 = none."""
+    save_every_kimg: Annotated[float, Between(0.0, None)] = 50.0
+    """One resumable state per this many thousand images; 0 = only at the end and on a signal."""
+    keep_states: Annotated[int, Between(1, 100)] = 2
+    """States kept on disk; the older ones are the fall-back when the newest is damaged."""
+    max_nonfinite_skips: Annotated[int, Between(0, 1000)] = 3
+    """Steps in a row of one phase that NaN or infinity may cancel before the run stops."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """One training stage (train_base, superres.<px>): where it starts, the family and its fields,
+    the run.
+    """
+
+    train: TrainConfig
+    """Sizes and switches of the run."""
+    recipe: dict[str, Any] = field(default_factory=dict)
+    """`name` and fields of the family; in superres only what differs from the stage before."""
+    start: str = ""
+    """Artifact to start from (base, px64, ...); '' = from nothing."""
+    revision: Annotated[int, Between(1, None)] = 1
+    """Raise by hand when changed code must train this stage anew (code is no dependency of a long
+    stage).
+    """

@@ -1,0 +1,94 @@
+"""The micro-batches of this rank, prepared one iteration ahead on a background thread."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import Protocol
+
+import torch
+
+from components.errors import ConfigError
+from components.training.config import TrainConfig
+from components.training.distributed import World
+from models.interfaces import Batch
+
+Atom = tuple[int, Batch]
+
+
+class BatchSource(Protocol):
+    """An endless, seekable stream of samples (components/data/batches.py)."""
+
+    def atom(self, position: int, size: int) -> Batch:
+        """Return the samples [position, position + size) of the stream."""
+
+
+def atoms_of_rank(config: TrainConfig, world: World) -> range:
+    """Return the indices of the micro-batches that this rank computes, a contiguous share.
+
+    Raises:
+        ConfigError: micro_batch does not divide batch, or the number of ranks does not divide the
+            micro-batches.
+    """
+    count, rest = divmod(config.batch, config.micro_batch)
+    if rest:
+        raise ConfigError(
+            f"batch {config.batch} is no multiple of micro_batch {config.micro_batch}",
+            "train.micro_batch",
+            "choose a micro_batch that divides the batch",
+        )
+    share, rest = divmod(count, world.size)
+    if rest:
+        raise ConfigError(
+            f"{count} micro-batches (batch {config.batch} / micro_batch {config.micro_batch}) "
+            f"cannot be shared by {world.size} workers",
+            "cluster.num_workers",
+            f"use a number of workers that divides {count}",
+        )
+    return range(world.rank * share, (world.rank + 1) * share)
+
+
+class Feed:
+    """Hand out (index, micro-batch) pairs of one iteration on the device, fetching the next in the
+    background.
+    """
+
+    def __init__(
+        self, source: BatchSource, indices: range, config: TrainConfig, device: torch.device
+    ) -> None:
+        self._source, self._indices, self._config, self._device = source, indices, config, device
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="feed")
+        self._ahead: tuple[int, Future[list[Batch]]] | None = None
+
+    def __enter__(self) -> Feed:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def take(self, nimg: int) -> list[Atom]:
+        """Return this rank's micro-batches of the iteration that begins at `nimg`."""
+        if self._ahead is None or self._ahead[0] != nimg:
+            self._ahead = (nimg, self._thread.submit(self._fetch, nimg))
+        batches = self._ahead[1].result()
+        following = nimg + self._config.batch
+        self._ahead = (following, self._thread.submit(self._fetch, following))
+        return list(zip(self._indices, map(self._place, batches), strict=True))
+
+    def _fetch(self, nimg: int) -> list[Batch]:
+        size = self._config.micro_batch
+        batches = [self._source.atom(nimg + index * size, size) for index in self._indices]
+        return [_pinned(b) for b in batches] if self._device.type == "cuda" else batches
+
+    def _place(self, batch: Batch) -> Batch:
+        batch = batch.to(self._device)
+        if batch.image_NCHW is None or not self._config.channels_last:
+            return batch
+        image = batch.image_NCHW.contiguous(memory_format=torch.channels_last)
+        return replace(batch, image_NCHW=image)
+
+
+def _pinned(batch: Batch) -> Batch:
+    """Move to page-locked memory, from which copies to the GPU run beside the computation."""
+    image = None if batch.image_NCHW is None else batch.image_NCHW.pin_memory()
+    return replace(batch, image_NCHW=image, condition=batch.condition.map(torch.Tensor.pin_memory))

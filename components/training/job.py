@@ -1,0 +1,256 @@
+"""One training stage from paths alone: what Ray's workers, torchrun and a plain `python -m` all
+run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.errors import ConfigError, StorageError
+from components.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    import torch
+
+    from components.training.distributed import World
+    from components.training.loop import TrainResult
+    from models.interfaces import Recipe, Site
+
+Record = dict[str, Any]
+say = logging.getLogger("ganline.training").warning
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingJob:
+    """All that a worker must know, as JSON. Paths are absolute and visible to every worker."""
+
+    stage: str
+    """Name of the stage, for messages (train_base, superres 64)."""
+    seed: int
+    """With it everything random is determined."""
+    recipe: dict[str, Any]
+    """`name` and fields; without a name: changes to the fields of the start artifact."""
+    train: dict[str, Any]
+    """Fields of TrainConfig."""
+    run_dir: str
+    """States, samples/, metrics.jsonl and the finished artifact/: one folder per fingerprint."""
+    data_dir: str = ""
+    """Filtered shards; '' for a recipe that needs no data."""
+    encoders_dir: str = ""
+    """One folder per frozen net."""
+    start_dir: str = ""
+    """Artifact to start from; '' = from nothing."""
+    artifact_dir: str = ""
+    """Where `python -m components.training` copies the finished artifact; run_job itself does not.
+    """
+    fingerprint: str = ""
+    """Hash of configuration and inputs; a state of another one is refused."""
+    code_version: str = "unknown"
+    """Kept in the state; a difference on resume is a warning."""
+    owner: str = ""
+    """Token of the driver; a lock with the same token is left by a dead worker of it: taken over.
+    """
+
+    @classmethod
+    def read(cls, path: Path) -> TrainingJob:
+        """Return the job of a JSON file; ConfigError when it is none."""
+        try:
+            values = json.loads(path.read_text())
+            return cls(**values)
+        except (OSError, ValueError, TypeError) as error:
+            known = ", ".join(f.name for f in fields(cls))
+            raise ConfigError(str(error), str(path), f"write a JSON object of {known}") from error
+
+
+@dataclass
+class RunLog:
+    """metrics.jsonl of a run: one line per record; what an earlier try wrote beyond its last state
+    is replaced.
+    """
+
+    path: Path
+    _begun: bool = field(default=False, init=False)
+
+    def add(self, record: Record) -> None:
+        """Append a record; the first one drops all lines from its nimg on."""
+        if not self._begun:
+            kept = [r for r in self.records() if r["nimg"] < record["nimg"]]
+            self.path.write_text("".join(json.dumps(r) + "\n" for r in kept))
+            self._begun = True
+        with self.path.open("a") as stream:
+            stream.write(json.dumps(record) + "\n")
+
+    def records(self) -> list[Record]:
+        """Return the records so far; a line cut by a kill is left out."""
+        found = []
+        if self.path.exists():
+            for line in self.path.read_text().splitlines():
+                with contextlib.suppress(ValueError):
+                    found.append(json.loads(line))
+        return found
+
+    def last_tick(self) -> Record:
+        """Return the newest tick, {} without one."""
+        ticks = [r for r in self.records() if r.get("kind") == "tick"]
+        return ticks[-1] if ticks else {}
+
+
+def run_job(
+    job: TrainingJob,
+    world: World,
+    report: Callable[[Record], None],
+    device: torch.device | str,
+    stop: Callable[[], bool] | None = None,
+) -> dict[str, Any]:
+    """Build all from the job's paths, resume from its run folder, train, write run_dir/artifact on
+    rank 0.
+
+    Args:
+        job: what to do.
+        world: this process' place among the ranks.
+        report: called with every tick, on all ranks alike.
+        device: where this rank computes.
+        stop: polled at every step edge; true ends the run as SIGTERM does.
+
+    Returns:
+        {"artifact": path, "nimg", "seconds", "images_per_s", "resumed_from_nimg", "cached",
+        "metrics": last tick}.
+
+    Raises:
+        GanlineError: every kind; see loop.train.
+    """
+    import torch
+
+    from components.training.loop import train
+    from components.training.seeds import derived_seed
+    from components.training.site import build_site, sampler
+    from components.training.store import StateStore
+
+    config = TrainConfig(**job.train)
+    run_dir = Path(job.run_dir)
+    log = RunLog(run_dir / "metrics.jsonl")
+    if world.first(lambda: _is_finished(job)):
+        return _summary(job, log, cached=True)
+
+    with _locked(job, world):
+        recipe, site, batches = build_site(job, config)
+        torch.manual_seed(derived_seed(job.seed, "build"))
+        try:
+            networks = recipe.build(site)
+        except ValueError as error:
+            raise ConfigError(
+                str(error), f"{job.stage}, recipe {recipe.name}", "correct it"
+            ) from error
+
+        def record(line: Record) -> None:
+            if world.rank == 0:
+                log.add(line)
+            report(line)
+
+        store = StateStore(
+            folder=run_dir / "states",
+            keep=config.keep_states,
+            fingerprint=job.fingerprint,
+            code_version=job.code_version,
+            say=say,
+        )
+        draw = sampler(job, config, site, batches, run_dir / "samples")
+        result = train(
+            recipe=recipe,
+            networks=networks,
+            config=config,
+            seed=job.seed,
+            batches=batches,
+            state_store=store,
+            world=world,
+            report=record,
+            device=device,
+            stop=stop,
+            sample=draw,
+        )
+        if world.rank == 0:
+            _write(job, config, recipe, site, batches, result, log, draw(result.ema, result.nimg))
+        world.barrier()
+    return _summary(job, log, cached=False, resumed_from_nimg=result.resumed_from_nimg)
+
+
+def _is_finished(job: TrainingJob) -> bool:
+    """Return whether the run folder holds the whole artifact of this very job."""
+    from components.artifact import read_card
+
+    folder = Path(job.run_dir) / "artifact"
+    if not folder.exists():
+        return False
+    try:
+        card = read_card(folder)
+    except StorageError as error:
+        say(f"{error}; training goes on from the last state")
+        return False
+    return bool(card.get("fingerprint") == job.fingerprint and card["seed"] == job.seed)
+
+
+@contextlib.contextmanager
+def _locked(job: TrainingJob, world: World) -> Iterator[None]:
+    """Hold the run folder's lock on rank 0; when it is taken, all ranks end with the same error."""
+    from components.training.lock import RunLock
+
+    lock = RunLock(Path(job.run_dir), token=job.owner)
+    world.first(lock.acquire)
+    try:
+        yield
+    finally:
+        if world.rank == 0:
+            lock.release()
+
+
+def _write(
+    job: TrainingJob,
+    config: TrainConfig,
+    recipe: Recipe,
+    site: Site,
+    batches: Any,
+    result: TrainResult,
+    log: RunLog,
+    samples: Any,
+) -> None:
+    from components.artifact import GENERATOR, write_artifact
+    from components.training.site import encoder_hashes
+
+    discriminator = result.networks.trained.get("discriminator")
+    write_artifact(
+        Path(job.run_dir) / "artifact",
+        recipe=recipe,
+        resolution=config.resolution_px,
+        shape=site.shape,
+        generator_state=result.ema.state_dict(),
+        nimg=result.nimg,
+        seed=job.seed,
+        parent_sha256=site.start.card["files"][GENERATOR] if site.start else "",
+        data_content_hash=getattr(batches, "content_hash", ""),
+        encoders=encoder_hashes(job, recipe),
+        fingerprint=job.fingerprint,
+        discriminator_state=discriminator.state_dict() if discriminator else None,
+        samples=samples,
+        metrics={**log.last_tick(), "seconds": round(result.seconds, 1)},
+    )
+
+
+def _summary(
+    job: TrainingJob, log: RunLog, *, cached: bool, resumed_from_nimg: int = 0
+) -> dict[str, Any]:
+    tick = log.last_tick()
+    return {
+        "artifact": str(Path(job.run_dir) / "artifact"),
+        "nimg": tick.get("nimg", 0),
+        "seconds": tick.get("seconds", 0.0),
+        "images_per_s": tick.get("nimg", 0) / max(tick.get("seconds", 0.0), 1e-9),
+        "resumed_from_nimg": resumed_from_nimg,
+        "cached": cached,
+        "metrics": tick,
+    }

@@ -1,0 +1,198 @@
+"""The training loop: base, super-resolution, text encoder, adaptation. It knows phases, never "G"
+or "D".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from components.errors import Interrupted
+from components.training.config import TrainConfig
+from components.training.distributed import World
+from components.training.ema import average
+from components.training.feed import BatchSource, Feed, atoms_of_rank
+from components.training.guard import Signals
+from components.training.state import TrainState
+from components.training.stats import Ticker
+from components.training.step import StepResult, iteration
+from components.training.store import StateStore
+from components.training.switches import compile_networks, lay_out
+from models.interfaces import Networks, Recipe
+from models.schedules import ema_beta
+
+__all__ = ["StepResult", "TrainResult", "iteration", "train"]
+
+Record = dict[str, Any]
+Report = Callable[[Record], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What a finished run leaves in memory: `ema` is the model, `last` the last tick (empty:
+    nothing was left to do).
+    """
+
+    ema: nn.Module
+    networks: Networks
+    nimg: int
+    seconds: float
+    resumed_from_nimg: int
+    nonfinite_total: int
+    last: Record = field(default_factory=dict)
+
+
+def train(
+    *,
+    recipe: Recipe,
+    networks: Networks,
+    config: TrainConfig,
+    seed: int,
+    batches: BatchSource,
+    state_store: StateStore | None,
+    world: World,
+    report: Report,
+    device: torch.device | str,
+    stop: Callable[[], bool] | None = None,
+    sample: Callable[[nn.Module, int], None] | None = None,
+) -> TrainResult:
+    """Train `networks` until `config.total_kimg`; the same call again continues from the newest
+    state.
+
+    Args:
+        recipe: the family, asked for its phases.
+        networks: what `recipe.build` returned, equal or not on the ranks (rank 0's count).
+        seed: with it, every sample, z, noise and augmentation is determined.
+        batches: the stream of samples; position nimg is where an iteration begins.
+        state_store: where resumable states live, used on rank 0; None keeps none.
+        report: called on ALL ranks with the same records, in the same order: {"kind": "tick" |
+            "saved", "nimg", ...}.
+        device: where this rank computes.
+        stop: polled at every step edge; true on any rank ends the run as a signal does.
+        sample: (averaged model, nimg) -> None, called on rank 0 to draw the fixed prompts.
+
+    Raises:
+        ConfigError: batch, micro_batch and number of ranks do not fit.
+        Interrupted: SIGTERM, SIGINT or `stop`; the state is saved.
+        NonFiniteError: too many cancelled steps in a row.
+        ResourceError: the disk is too small, or three saves in a row failed.
+        StorageError: a saved state belongs to another configuration or network.
+    """
+    # --- Build. Switches before the state, so that the averaged copy has the same memory order.
+    device = torch.device(device)
+    goal_nimg = math.ceil(config.total_kimg * 1000)
+    indices = atoms_of_rank(config, world)
+    lay_out(networks, config, device)
+    state = TrainState.build(networks, recipe.phases(networks))
+
+    # --- Load the newest state on rank 0; broadcast; check.
+    saved_nimg = _resume(state, state_store, world)
+    resumed_from = max(saved_nimg, 0)
+    if config.compile:
+        compile_networks(networks)
+    ticker = Ticker(config, state, device, world)
+
+    with Signals(stop) as signals, Feed(batches, indices, config, device) as feed:
+        while state.nimg < goal_nimg:
+            # --- Batch, and one optimizer step of every due phase.
+            ticker.start()
+            atoms = feed.take(state.nimg)
+            results = iteration(
+                state,
+                atoms,
+                config=config,
+                seed=seed,
+                world=world,
+                device=device,
+                last_state=f"nimg {saved_nimg}" if saved_nimg >= 0 else "none",
+            )
+
+            # --- EMA, clock.
+            beta = ema_beta(
+                state.nimg, config.batch, config.ema_half_life_kimg, config.ema_ramp or None
+            )
+            average(state.ema, state.model, beta, state.stepped())
+            before, state.nimg = state.nimg, state.nimg + config.batch
+            ticker.stop(results)
+            done = state.nimg >= goal_nimg
+
+            # --- Report, sample.
+            if done or crossed(before, state.nimg, config.report_every_kimg):
+                report(ticker.tick(goal_nimg))
+            if sample and world.rank == 0 and _sample_due(before, state.nimg, done, config):
+                sample(state.ema, state.nimg)
+
+            # --- Save; stop if told to.
+            interrupted = world.any(bool(signals))
+            if done or interrupted or crossed(before, state.nimg, config.save_every_kimg):
+                if _save(state, state_store, world):
+                    saved_nimg = state.nimg
+                report({"kind": "saved", "nimg": state.nimg, "saved_nimg": saved_nimg})
+            if interrupted and not done:
+                raise Interrupted(
+                    f"stopped by {signals.received or 'another worker'} at nimg {state.nimg}",
+                    "training",
+                    f"run the same command to continue from nimg {max(saved_nimg, 0)}",
+                )
+    return TrainResult(
+        ema=state.ema,
+        networks=networks,
+        nimg=state.nimg,
+        seconds=state.seconds,
+        resumed_from_nimg=resumed_from,
+        nonfinite_total=state.nonfinite_total,
+        last=ticker.last,
+    )
+
+
+def crossed(before: int, now: int, every_kimg: float) -> bool:
+    """Return whether a multiple of every_kimg lies in (before, now]; 0 = never. A function of nimg
+    alone.
+    """
+    every = every_kimg * 1000
+    return every > 0 and math.floor(now / every) > math.floor(before / every)
+
+
+def _sample_due(before: int, now: int, done: bool, config: TrainConfig) -> bool:
+    if config.sample_every_kimg <= 0:
+        return False
+    return done or before == 0 or crossed(before, now, config.sample_every_kimg)
+
+
+def _resume(state: TrainState, store: StateStore | None, world: World) -> int:
+    """Load the newest state on rank 0 and give it to all ranks; return its nimg, -1 if there was
+    none.
+    """
+
+    def load() -> tuple[bool, dict[str, list[str]]]:
+        if store is None:
+            return False, {}
+        saved = store.newest()
+        if saved is None:
+            store.preflight(state.tensors())
+            return False, {}
+        state.load(saved.tensors, saved.facts)
+        return True, state.stepped_names()
+
+    found, stepped = world.first(load)
+    facts = world.share(state.facts())
+    if found and world.rank > 0:
+        state.expect(facts, stepped)
+    tensors = state.tensors()
+    world.broadcast(tensors.values())
+    world.assert_equal(tensors, "weights")
+    return state.nimg if found else -1
+
+
+def _save(state: TrainState, store: StateStore | None, world: World) -> bool:
+    """Write the state on rank 0 after checking that all ranks hold the same one."""
+    if store is None:
+        return False
+    tensors = state.tensors()
+    world.assert_equal(tensors, "weights")
+    return world.first(lambda: store.save(tensors, state.facts()))

@@ -1,0 +1,128 @@
+"""Where a job's recipe builds: data, frozen nets and start artifact, opened from paths."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from components.artifact import load_start
+from components.errors import ConfigError, StorageError
+from components.family import recipe_from
+from components.sampling import generate_from
+from components.sheets import image_grid
+from components.training.config import TrainConfig
+from components.training.seeds import derived_seed
+from models.interfaces import Batch, ConditionShape, Recipe, Site, Start
+
+if TYPE_CHECKING:
+    from components.training.job import TrainingJob
+
+NUM_SAMPLES, COLUMNS = 16, 4
+
+
+class NoData:
+    """The stream of a recipe that needs no images: sizes only, or the conditions of a data set."""
+
+    def __init__(self, conditions: Any = None) -> None:
+        self._conditions = conditions
+
+    def atom(self, position: int, size: int) -> Batch:
+        """Return a batch without images."""
+        if self._conditions is None:
+            return Batch(size=size)
+        return replace(self._conditions.atom(position, size), image_NCHW=None)
+
+
+def build_site(job: TrainingJob, config: TrainConfig) -> tuple[Recipe, Site, Any]:
+    """Open what the job names; return the recipe, its site and the stream of batches.
+
+    Raises:
+        ConfigError: the recipe is not known or lacks a start or data.
+        DataError: the data cannot be read.
+        StorageError: the start artifact cannot be read.
+    """
+    start = load_start(Path(job.start_dir)) if job.start_dir else None
+    recipe = recipe_from(_recipe_of(job, start))
+    source = _open(job, config, "train")
+    if recipe.needs_data and source is None:
+        raise ConfigError(f"recipe {recipe.name} needs data", job.stage, "give data_dir")
+    shape = ConditionShape()
+    if source is not None:
+        shape = source.shape
+    elif start is not None:
+        shape = ConditionShape(**start.card["shape"])
+    site = Site(resolution=config.resolution_px, shape=shape, encoder=_encoders(job), start=start)
+    return recipe, site, source if recipe.needs_data else NoData(source)
+
+
+def encoder_hashes(job: TrainingJob, recipe: Recipe) -> dict[str, str]:
+    """Return role -> sha256 of the frozen nets that the recipe asks for."""
+    cards = {role: Path(job.encoders_dir) / role / "card.json" for role in recipe.encoder_roles}
+    return {role: json.loads(path.read_text())["sha256"] for role, path in cards.items()}
+
+
+def sampler(
+    job: TrainingJob, config: TrainConfig, site: Site, batches: Any, folder: Path
+) -> Callable[[nn.Module, int], Any]:
+    """Return a function that draws the fixed prompts with fixed seeds to folder/<nimg>.png.
+
+    The prompts are the first captions of the held-out split; seeds derive from the run's seed.
+    """
+    heldout = _open(job, config, "heldout")
+    if heldout is None:
+        shown = batches.atom(0, NUM_SAMPLES)
+    else:
+        shown = heldout.first(min(NUM_SAMPLES, heldout.num_rows))
+    seeds = [derived_seed(job.seed, "sample", micro_batch=i) for i in range(shown.size)]
+
+    def draw(model: nn.Module, nimg: int) -> Any:
+        images = generate_from(model, shown.condition, seeds)
+        grid = image_grid(images, COLUMNS, captions=shown.captions or None)
+        folder.mkdir(parents=True, exist_ok=True)
+        grid.save(folder / f"{nimg:09d}.png")
+        return grid
+
+    return draw
+
+
+def _recipe_of(job: TrainingJob, start: Start | None) -> dict[str, Any]:
+    """Return the job's recipe; without a name it is a change to the start artifact's."""
+    if "name" in job.recipe:
+        return job.recipe
+    if start is None:
+        raise ConfigError("recipe without a name", job.stage, "name a family, or a start artifact")
+    parent = start.card["recipe"]
+    return {"name": parent["name"], **parent["fields"], **job.recipe}
+
+
+def _open(job: TrainingJob, config: TrainConfig, split: str) -> Any:
+    """Open a split of the job's data, None without data."""
+    if not job.data_dir:
+        return None
+    from components.data.batches import BatchSource
+
+    return BatchSource(Path(job.data_dir), split, config.resolution_px, job.seed)
+
+
+def _encoders(job: TrainingJob) -> Callable[[str], nn.Module]:
+    """Return role -> frozen net, each opened when first asked for."""
+
+    @cache
+    def encoder(role: str) -> nn.Module:
+        from models.features import load_feature_net
+
+        folder = Path(job.encoders_dir) / role
+        if not job.encoders_dir or not folder.is_dir():
+            raise ConfigError(f"no encoder for role {role}", str(folder), "run the encoders stage")
+        try:
+            return load_feature_net(folder)
+        except ValueError as error:
+            raise StorageError(str(error), str(folder), "run the encoders stage again") from error
+
+    return encoder

@@ -1,0 +1,189 @@
+"""Everything a run must remember to continue: one object, flattened to named tensors and a few
+facts.
+
+Data position and random numbers are absent on purpose: they derive from nimg (seeds.py), so they
+cannot be forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam
+
+from components.errors import StorageError
+from components.training.ema import averaged_copy
+from models.interfaces import Networks, OptimizerSettings, Phase
+
+
+@dataclass(kw_only=True)
+class TrainState:
+    """The mutable state of a run. Tensors are saved as tensors, the other fields marked `fact` as
+    JSON.
+
+    Attributes:
+        networks, phases: what the recipe built (the trained networks are saved).
+        optimizers: phase name -> its Adam.
+        ema: averaged copy of the model.
+        nimg: images seen in this stage, the only clock (fact).
+        seconds: time spent in iterations, resumes included (fact).
+        nonfinite_total: optimizer steps cancelled so far (fact).
+        nonfinite_streak: phase name -> cancelled steps in a row (fact).
+    """
+
+    networks: Networks
+    phases: list[Phase]
+    optimizers: dict[str, Adam]
+    ema: nn.Module
+    nimg: int = 0
+    seconds: float = 0.0
+    nonfinite_total: int = 0
+    nonfinite_streak: dict[str, int] = field(default_factory=dict)
+
+    FACTS = ("nimg", "seconds", "nonfinite_total", "nonfinite_streak")
+
+    @classmethod
+    def build(cls, networks: Networks, phases: list[Phase]) -> TrainState:
+        """Return the state of a run that has seen no image."""
+        parameters = [p for module in networks.trained.values() for p in module.parameters()]
+        optimizers = {p.name: _adam(parameters, p.optimizer) for p in phases}
+        ema = averaged_copy(networks.trained[networks.model])
+        return cls(networks=networks, phases=phases, optimizers=optimizers, ema=ema)
+
+    @property
+    def model(self) -> nn.Module:
+        """The network that is averaged and becomes the artifact."""
+        return self.networks.trained[self.networks.model]
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield "network/parameter" and the parameter, of every trained network."""
+        for network, module in self.networks.trained.items():
+            for name, parameter in module.named_parameters():
+                yield f"{network}/{name}", parameter
+
+    def stepped(self) -> list[nn.Parameter]:
+        """Return the parameters that any optimizer has stepped since nimg 0 (resumes included)."""
+        stepped = (p for optimizer in self.optimizers.values() for p in optimizer.state)
+        return cast("list[nn.Parameter]", list(stepped))
+
+    def enable(self, phase: Phase) -> list[nn.Parameter]:
+        """Make the phase's parameters the only ones that need a gradient, drop old gradients,
+        return them.
+        """
+        parameters = phase.parameters(self.nimg)
+        enabled = set(map(id, parameters))
+        for _, parameter in self.named_parameters():
+            parameter.grad = None
+            parameter.requires_grad_(id(parameter) in enabled)
+            enabled.discard(id(parameter))
+        if enabled:
+            raise ValueError(
+                f"phase {phase.name}: {len(enabled)} parameters are in no trained network"
+            )
+        self.optimizers[phase.name].param_groups[0]["params"] = parameters
+        return parameters
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all tensors by name: networks/<network>/..., ema/..., optimizers/<phase>/..."""
+        named = {
+            f"networks/{network}/{name}": tensor
+            for network, module in self.networks.trained.items()
+            for name, tensor in module.state_dict().items()
+        }
+        named |= {f"ema/{name}": tensor for name, tensor in self.ema.state_dict().items()}
+        for phase, optimizer in self.optimizers.items():
+            for name, parameter in self.named_parameters():
+                for slot, tensor in sorted(optimizer.state.get(parameter, {}).items()):
+                    named[f"optimizers/{phase}/{name}/{slot}"] = tensor
+        return named
+
+    def facts(self) -> dict[str, Any]:
+        """Return the fields that are no tensors."""
+        return {name: getattr(self, name) for name in self.FACTS}
+
+    def stepped_names(self) -> dict[str, list[str]]:
+        """Return phase name -> names of the parameters that its optimizer has memory of."""
+        return {
+            phase: [name for name, p in self.named_parameters() if p in optimizer.state]
+            for phase, optimizer in self.optimizers.items()
+        }
+
+    def expect(self, facts: Mapping[str, Any], stepped: Mapping[str, list[str]]) -> None:
+        """Make room for a state that another rank has loaded and will broadcast."""
+        parameters = dict(self.named_parameters())
+        for phase, names in stepped.items():
+            for name in names:
+                parameter = parameters[name]
+                _load_slot(self.optimizers[phase], parameter, "step", torch.zeros(()))
+                for slot in ("exp_avg", "exp_avg_sq"):
+                    zeros = torch.zeros_like(parameter)
+                    _load_slot(self.optimizers[phase], parameter, slot, zeros)
+        self._take_facts(facts)
+
+    def load(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Take over a saved state; StorageError when it does not fit the networks."""
+        modules = {f"networks/{n}/": m for n, m in self.networks.trained.items()}
+        for prefix, module in {**modules, "ema/": self.ema}.items():
+            _load_module(module, _under(tensors, prefix), prefix)
+        parameters = dict(self.named_parameters())
+        for phase, optimizer in self.optimizers.items():
+            optimizer.state.clear()
+            for path, tensor in _under(tensors, f"optimizers/{phase}/").items():
+                name, slot = path.rsplit("/", 1)
+                _load_slot(optimizer, parameters[name], slot, tensor)
+        self._take_facts(facts)
+
+    def _take_facts(self, facts: Mapping[str, Any]) -> None:
+        for name in self.FACTS:
+            setattr(self, name, facts[name])
+
+
+def _adam(parameters: list[nn.Parameter], settings: OptimizerSettings) -> Adam:
+    """Build a fused Adam where this torch and device have one (same formula, fewer kernels)."""
+    options: dict[str, Any] = {
+        "lr": settings.learning_rate,
+        "betas": (settings.beta1, settings.beta2),
+        "eps": settings.eps,
+    }
+    try:
+        return Adam(parameters, fused=True, **options)
+    except RuntimeError:
+        return Adam(parameters, foreach=True, **options)
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the entries whose name begins with `prefix`, without it."""
+    return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def _load_module(module: nn.Module, tensors: dict[str, Tensor], prefix: str) -> None:
+    """Copy in place: the tensors keep their device, memory order and identity (optimizers hold
+    them).
+    """
+    own = module.state_dict()
+    unlike = sorted(own.keys() ^ tensors.keys())
+    unlike += [n for n in own if n in tensors and own[n].shape != tensors[n].shape]
+    if unlike:
+        raise StorageError(
+            f"saved state does not fit the network at {', '.join(unlike[:10])}",
+            prefix.rstrip("/"),
+            "the code changed the network: raise the stage's revision to train anew",
+        )
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(tensors[name])
+
+
+def _load_slot(optimizer: Adam, parameter: nn.Parameter, slot: str, tensor: Tensor) -> None:
+    """Restore one tensor of Adam's memory; the step counter lives where this variant keeps it."""
+    fused = bool(optimizer.defaults.get("fused"))
+    if slot == "step":
+        value = tensor.to(parameter.device if fused else "cpu", torch.float32, copy=True)
+    else:
+        value = torch.empty_like(parameter, memory_format=torch.preserve_format).detach()
+        value.copy_(tensor)
+    optimizer.state[parameter][slot] = value

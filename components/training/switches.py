@@ -1,0 +1,53 @@
+"""Switches of the loop that change speed and memory, never the formula: device, memory order,
+compile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from components.training.config import TrainConfig
+from models.interfaces import Networks
+
+
+def lay_out(networks: Networks, config: TrainConfig, device: torch.device) -> None:
+    """Move all networks to the device, trained ones to training mode, frozen ones out of reach of
+    gradients.
+
+    A module with an attribute `checkpoint_activations` recomputes its activations when the config
+    says so.
+    """
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32; bf16 is the fast switch
+    order = torch.channels_last if config.channels_last else torch.contiguous_format
+    for module in _all(networks):
+        module.to(device)
+        module.to(memory_format=order)  # type: ignore[call-overload]
+        for part in module.modules():
+            if hasattr(part, "checkpoint_activations"):
+                setattr(part, "checkpoint_activations", config.checkpoint_activations)  # noqa: B010
+    for module in networks.trained.values():
+        module.train()
+    for module in networks.frozen.values():
+        module.eval().requires_grad_(False)
+
+
+def compile_networks(networks: Networks) -> None:
+    """Compile in place; names in the state stay as they are.
+
+    A generator is called through `synthesize`, other modules through `forward`; a module may name
+    its own entry points in `compile_methods`.
+    """
+    for module in _all(networks):
+        default = ("synthesize",) if hasattr(module, "synthesize") else ("forward",)
+        for name in getattr(module, "compile_methods", default):
+            setattr(module, name, torch.compile(getattr(module, name)))
+
+
+def _all(networks: Networks) -> Iterator[nn.Module]:
+    yield from networks.trained.values()
+    yield from networks.frozen.values()
