@@ -1,8 +1,8 @@
 """Bounds for the fields of a configuration dataclass, usable without pydantic and without torch.
 
-`learning_rate: Annotated[float, Between(0.0, 1.0)]` states the range beside the field. Where pydantic is
-installed (the driver), it reads the bound through `__get_pydantic_core_schema__`; where it is not (a bare
-training machine) the annotation is inert.
+`learning_rate: Annotated[float, Between(0.0, 1.0)]` states the range beside the field. Where
+pydantic is installed (the driver), it reads the bound through `__get_pydantic_core_schema__`; where
+it is not (a bare training machine) the annotation is inert.
 """
 
 from dataclasses import dataclass

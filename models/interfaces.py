@@ -1,7 +1,8 @@
 """The nouns that cross a boundary: what a family promises and what the training loop may rely on.
 
-Legend: N samples, C channels, H W pixels, D width of a text embedding, T tokens. Images are float, NCHW, in
-[-1, 1] everywhere. A family is a `Recipe`; the loop sees `Networks` and `Phase`s and never "G" or "D".
+Legend: N samples, C channels, H W pixels, D width of a text embedding, T tokens. Images are float,
+NCHW, in [-1, 1] everywhere. A family is a `Recipe`; the loop sees `Networks` and `Phase`s and never
+"G" or "D".
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from torch import Tensor, nn
 class Condition:
     """What the images are to show. Every field is optional; an unconditional family ignores all.
 
-    pooled_ND: L2-normalised text embedding. tokens_NTD, mask_NT: word features and their validity, for families
-    that attend to words. label_N: class index, int64.
+    pooled_ND: L2-normalised text embedding. tokens_NTD, mask_NT: word features and their validity,
+    for families that attend to words. label_N: class index, int64.
     """
 
     pooled_ND: Tensor | None = None
@@ -62,10 +63,8 @@ class Generator(Protocol):
     z_dim: int
     resolution: int
 
-    def map(
-        self, z_ND: Tensor, condition: Condition, truncation: float | Tensor = 1.0
-    ) -> Tensor:
-        """Return the per-layer codes ws [N, num_ws, w_dim]; truncation 0 is the condition's mean image."""
+    def map(self, z_ND: Tensor, condition: Condition, truncation: float | Tensor = 1.0) -> Tensor:
+        """Return the per-layer codes ws [N, num_ws, w_dim]; truncation 0 is the mean image."""
 
     def synthesize(self, ws_NLD: Tensor, condition: Condition, noise: Any = "const") -> Tensor:
         """Return images [N, 3, resolution, resolution] in [-1, 1] (not clamped)."""
@@ -85,8 +84,8 @@ class OptimizerSettings:
 class Losses:
     """What a phase's loss returns for one micro-batch.
 
-    terms: name -> [N], already weighted; the loop minimises their sum, averaged over the GLOBAL batch, so that no
-    weight depends on the micro-batch. stats: name -> [N] or scalar, detached, only reported.
+    terms: name -> [N], already weighted; the loop minimises their sum, averaged over the GLOBAL
+    batch, so that no weight depends on the micro-batch. stats: name -> [N] or scalar, detached, only reported.
     """
 
     terms: dict[str, Tensor]
@@ -99,12 +98,15 @@ class Phase:
 
     Attributes:
         name: key of the optimizer's state and prefix of the reported losses.
-        parameters: nimg -> the parameters that train now; all others are frozen while the phase runs.
-        loss: (micro-batch, nimg, rng) -> Losses. Every random draw comes from `rng`, a torch.Generator on the
-            batch's device seeded by (seed, nimg, phase, micro-batch), so the result is a function of those alone.
+        parameters: nimg -> the parameters that train now; all others are frozen while the phase
+            runs.
+        loss: (micro-batch, nimg, rng) -> Losses. Every random draw comes from `rng`, a
+            torch.Generator on the batch's device seeded by (seed, nimg, phase, micro-batch), so the
+            result is a function of those alone.
         optimizer: settings of this phase's Adam.
         every: run on every k-th iteration.
-        begin: called once before the micro-batches of a step, on every rank alike (power iteration lives here).
+        begin: called once before the micro-batches of a step, on every rank alike (power iteration
+            lives here).
     """
 
     name: str
@@ -119,8 +121,8 @@ class Phase:
 class Networks:
     """Everything a recipe built.
 
-    trained: name -> module that is saved, broadcast and resumed. The one named `model` ("generator") is averaged
-    (EMA) and becomes the artifact. frozen: name -> module that is only moved to the device.
+    trained: name -> module that is saved, broadcast and resumed. The one named `model`
+    ("generator") is averaged (EMA) and becomes the artifact. frozen: name -> module that is only moved to the device.
     """
 
     trained: dict[str, nn.Module]
@@ -130,7 +132,7 @@ class Networks:
 
 @dataclass(frozen=True, kw_only=True)
 class ConditionShape:
-    """Widths that the data dictates: embedding width (0 = no text) and number of classes (0 = none)."""
+    """Widths that the data dictates: text embedding (0 = no text), words, classes (0 = none)."""
 
     pooled_dim: int = 0
     token_dim: int = 0
@@ -139,7 +141,10 @@ class ConditionShape:
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """The artifact a stage starts from: its card and its tensors by name (EMA generator, discriminator if kept)."""
+    """The artifact a stage starts from.
+
+    card: its card.json. generator: the EMA weights by name. discriminator: likewise, if kept.
+    """
 
     card: Mapping[str, Any]
     generator: Mapping[str, Tensor]
@@ -150,7 +155,8 @@ class Start:
 class Site:
     """Where a recipe builds: what the data and the stage decide, not the recipe's fields.
 
-    encoder: role ("clip", "dino", "classifier", ...) -> frozen feature net, loaded once per call site.
+    encoder: role ("clip", "dino", "classifier", ...) -> frozen feature net, loaded once per call
+    site.
     """
 
     resolution: int
@@ -162,8 +168,8 @@ class Site:
 class Recipe(Protocol):
     """A family: a frozen keyword-only dataclass whose fields are its hyper-parameters.
 
-    Class constants: `name`; `tunable`, field -> (low, high) with the most useful first; `needs_data`;
-    `encoder_roles`, the frozen nets that `build` will ask for.
+    Class constants: `name`; `tunable`, field -> (low, high) with the most useful first;
+    `needs_data`; `encoder_roles`, the frozen nets that `build` will ask for.
     """
 
     name: ClassVar[str]
@@ -184,7 +190,8 @@ class Recipe(Protocol):
 class RunningStatistic(Protocol):
     """A module whose buffer follows the data seen (a running mean), kept equal on all ranks.
 
-    Forward passes only gather; the loop calls `commit` once per phase with a function that sums over ranks.
+    Forward passes only gather; the loop calls `commit` once per phase with a function that sums
+    over ranks.
     """
 
     def commit(self, all_reduce_sum: Callable[[Tensor], Tensor]) -> None:
