@@ -12,6 +12,7 @@ import dataclasses
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from pipeline import row_batches
 from pipeline.cluster_config import ClusterConfig, ray_environment
 from pipeline.failures import failure_from_dict, failure_to_dict
 from pipeline.guardian import Guardian, exit_with_driver
+from pipeline.soft_stop import keeping_handlers, stop_requested
 
 # What a cluster never needs a copy of: data and results travel by the shared folder.
 EXCLUDES = ["/data/", "/artifacts/", "/runs/", "/reports/", "/.venv/", "/.git/", "/.dvc/", "*.tar"]
@@ -40,15 +42,12 @@ def connect(address: str, config: ClusterConfig, cpus: float) -> Iterator[Guardi
 
     Args:
         address: "" = a private Ray on this machine; "auto" = the cluster that this machine is a
-            node of; "host:port" = that one.
+            node of; "host:port" = that one. ResourceError when none answers.
         config: the cluster section.
         cpus: logical cores that the caller's workers need; a private Ray has at least these.
 
     Yields:
         What a worker needs to know to end with this process.
-
-    Raises:
-        ResourceError: no cluster answers.
     """
     for name, value in ray_environment(address, config).items():
         os.environ.setdefault(name, value)
@@ -63,7 +62,8 @@ def connect(address: str, config: ClusterConfig, cpus: float) -> Iterator[Guardi
     ):  # A submitted job already carries the code.
         options["runtime_env"] = {"working_dir": os.getcwd(), "excludes": EXCLUDES}
     try:
-        ray.init(log_to_driver=False, logging_level="ERROR", **options)
+        with keeping_handlers():
+            ray.init(log_to_driver=False, logging_level="ERROR", **options)
     except (ConnectionError, RuntimeError) as error:
         raise _unreachable(address, error) from error
     try:
@@ -72,35 +72,38 @@ def connect(address: str, config: ClusterConfig, cpus: float) -> Iterator[Guardi
         ray.shutdown()
 
 
-# --------------------------------------------------------------------------- Ray Train
-
-
 def _train_worker(settings: dict[str, Any]) -> dict[str, Any]:
     """Run one rank. A user's error is returned, not raised: to try again would not help."""
     import ray.train
     import ray.train.torch
     import torch
-    from components.training.job import TrainingJob, run_job
 
     from components.training.distributed import World
+    from components.training.job import TrainingJob, run_job
 
-    context = ray.train.get_context()
     exit_with_driver(settings["guardian"], ray.get_runtime_context().get_node_id())
     torch.set_num_threads(settings["threads"])
-    device = ray.train.torch.get_device()
+    context, device = ray.train.get_context(), ray.train.torch.get_device()
     world = World(context.get_world_rank(), context.get_world_size(), device)
     job = TrainingJob(**settings["job"])
+
+    def report(line: dict[str, Any]) -> None:
+        if (
+            line["kind"] == "saved"
+        ):  # A meeting of all ranks at Ray's controller: not for each tick.
+            ray.train.report({"nimg": line["nimg"]})
+
+    def stop() -> bool:
+        return world.rank == 0 and stop_requested(Path(job.run_dir))
+
     try:
-        return {"result": run_job(job, world, report=lambda line: None, device=device)}
+        return {"result": run_job(job, world, report, device, stop)}
     except GanlineError as error:
         return {"failure": failure_to_dict(error)}
 
 
 def train(job: Any, config: ClusterConfig, address: str = "") -> dict[str, Any]:
-    """Train `job` (components.training.job.TrainingJob) on Ray Train workers and wait for the end.
-
-    Returns:
-        What `run_job` returned on rank 0.
+    """Train `job`, a TrainingJob, on Ray Train workers; return what `run_job` did on rank 0.
 
     Raises:
         GanlineError: what a worker raised.
@@ -131,7 +134,9 @@ def train(job: Any, config: ClusterConfig, address: str = "") -> dict[str, Any]:
             ),
         )
         try:
-            outcome = trainer.fit().return_value
+            # Beside the main thread, or fit would take Ctrl-C for itself and throw the step away.
+            with ThreadPoolExecutor(1) as thread:
+                outcome = thread.submit(trainer.fit).result().return_value
         except ray.train.TrainingFailedError as error:
             raise ResourceError(
                 f"the training workers failed: {str(error).strip().splitlines()[-1]}",
@@ -141,9 +146,6 @@ def train(job: Any, config: ClusterConfig, address: str = "") -> dict[str, Any]:
     if "failure" in outcome:
         raise failure_from_dict(outcome["failure"])
     return outcome["result"]
-
-
-# --------------------------------------------------------------------------- Ray Data
 
 
 def map_batches(
@@ -160,11 +162,7 @@ def map_batches(
 
     Args:
         items: what one call receives `batch_size` of.
-        worker_class: its instances map a list of items to a list of rows.
-        constructor_kwargs: what each actor builds its instance from.
-        batch_size: items per call.
-        config: the cluster section; `scoring_workers` actors.
-        address: as for `connect`.
+        worker_class: its instances, one per actor, map a list of items to a list of rows.
     """
     records = row_batches.pack(items, batch_size)
     with connect(address, config, config.scoring_workers * config.cpus_per_worker):
@@ -184,9 +182,6 @@ def map_batches(
         return row_batches.unpack(mapped.take_all())
 
 
-# --------------------------------------------------------------------------- Ray Tune
-
-
 def tune(
     trial: Callable[[dict[str, Any], Callable[[Mapping[str, Any]], None]], None],
     search: Search,
@@ -200,11 +195,9 @@ def tune(
         trial: (values, report) -> None; picklable; reports all objectives and the clock.
         search: what to vary and how to judge.
         folder: the search's own folder; trials that finished in it are not run again.
-        config: the cluster section; each trial is one process with a worker's resources.
-        address: as for `connect`.
 
     Returns:
-        Per trial its `id`, `values`, last `metrics`, and `error` (None when it went well).
+        Per trial its `values`, last `metrics`, and `error` (None when it went well).
     """
     with connect(address, config, search.concurrent * config.cpus_per_worker) as guardian:
         import ray
@@ -262,16 +255,19 @@ def _search_options(search: Search, folder: Path, config: ClusterConfig) -> dict
     }
 
 
-# --------------------------------------------------------------------------- Ray jobs
-
-
 def submit(
-    command: str, address: str, name: str, environment: dict[str, str], say: Callable[[str], None]
+    command: str,
+    address: str,
+    name: str,
+    environment: dict[str, str],
+    prepare: Callable[[], None],
+    say: Callable[[str], None],
 ) -> str:
-    """Run `command` on the cluster's head as a job, print its log, and wait for its end.
+    """Run `command` on the cluster's head as a job, `say` its log, and wait for its end.
 
     A job of that name that still runs is joined, not doubled: a launcher that died is simply
-    started again. The code (working directory without data and results) travels with the job.
+    started again. `prepare` is called before a new one starts. The code (the working directory
+    without data and results) travels with the job.
 
     Returns:
         Ray's last word: SUCCEEDED, FAILED or STOPPED.
@@ -286,6 +282,7 @@ def submit(
     if name in running and not running[name]:
         client.delete_job(name)
     if not running.get(name):
+        prepare()
         runtime = {"working_dir": os.getcwd(), "excludes": EXCLUDES, "env_vars": environment}
         client.submit_job(entrypoint=command, submission_id=name, runtime_env=runtime)
 

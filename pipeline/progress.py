@@ -1,0 +1,165 @@
+"""What a running training says: follow its metrics.jsonl, tell the tracker, draw one line.
+
+Rank 0 writes the file, wherever it runs; the command that started it only reads. So the command may
+die and be started again, and the training may run on another machine.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from pipeline.tracker import Tracker
+
+METRICS = "metrics.jsonl"
+POLL_S = 0.5
+# Of a tick, what is no metric.
+_NO_METRIC = ("kind", "nimg", "goal_kimg", "eta_s")
+
+
+def read_ticks(run_dir: Path) -> list[dict[str, Any]]:
+    """Return the ticks in order, one per number of images seen."""
+    ticks = {}
+    path = run_dir / METRICS
+    for record in _records(path.read_text()) if path.is_file() else ():
+        if record.get("kind") == "tick":
+            ticks[record["nimg"]] = record
+    return [ticks[nimg] for nimg in sorted(ticks)]
+
+
+def metrics_of(tick: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers of a tick."""
+    numbers = {name: value for name, value in tick.items() if isinstance(value, (int, float))}
+    return {name: float(value) for name, value in numbers.items() if name not in _NO_METRIC}
+
+
+def line_of(tick: Mapping[str, Any]) -> str:
+    """Return a tick as one short line."""
+    gpu = tick.get("gpu_memory_gib") or 0.0
+    parts = [
+        f"{tick['kimg']:.1f}/{tick['goal_kimg']:g} kimg",
+        f"{tick['seconds_per_kimg']:.1f} s/kimg",
+        f"{tick['images_per_s']:.0f} images/s",
+        f"{_duration(tick['eta_s'])} left",
+        f"{gpu:.1f} GiB on the GPU" if gpu else f"{tick['memory_gib']:.1f} GiB",
+    ]
+    losses = {name[5:]: tick[name] for name in tick if name.startswith("loss/")}
+    signs = {name[5:]: tick[name] for name in tick if name.startswith("stat/") and "sign" in name}
+    parts += [f"{name} {value:+.2f}" for name, value in {**losses, **signs}.items()]
+    return "  ".join(parts)
+
+
+class Progress:
+    """Shows and tracks the ticks of one run, each once.
+
+    Args:
+        run_dir: the run folder.
+        tracker: receives metrics and sample grids against images seen.
+        say: prints one line; used when stderr is no terminal.
+        name: stands before each line.
+    """
+
+    def __init__(
+        self, run_dir: Path, tracker: Tracker, say: Callable[[str], None], name: str
+    ) -> None:
+        self._run_dir, self._tracker, self._say, self._name = run_dir, tracker, say, name
+        self._written = 0
+        self._shown_nimg = -1
+        self._shown_images: set[str] = set()
+        self._show = say
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """Follow the run from a background thread for the time of the with block."""
+        ended = threading.Event()
+
+        def follow() -> None:
+            while not ended.wait(POLL_S):
+                self.catch_up()
+
+        thread = threading.Thread(target=follow, name="progress", daemon=True)
+        with self._line():
+            thread.start()
+            try:
+                yield
+            finally:
+                ended.set()
+                thread.join()
+                self.catch_up()
+
+    def catch_up(self) -> None:
+        """Take in what was written since the last call."""
+        path = self._run_dir / METRICS
+        written = path.stat().st_mtime_ns if path.is_file() else 0
+        if written != self._written:
+            self._written = written
+            # The whole file: a resumed run rewrites its end.
+            for tick in read_ticks(self._run_dir):
+                if tick["nimg"] > self._shown_nimg:
+                    self._shown_nimg = tick["nimg"]
+                    self._tracker.log_metrics(metrics_of(tick), step=tick["nimg"])
+                    self._show(f"{self._name}  {line_of(tick)}")
+        self._track_samples()
+
+    def _track_samples(self) -> None:
+        for path in sorted((self._run_dir / "samples").glob("*.png")):
+            if path.stem not in self._shown_images:
+                try:
+                    image = _whole_image(path)
+                except OSError:  # Still in writing: next time.
+                    continue
+                self._shown_images.add(path.stem)
+                self._tracker.log_image("samples", image, int(path.stem))
+
+    @contextmanager
+    def _line(self) -> Iterator[None]:
+        """On a terminal, redraw one line in place instead of printing many."""
+        if not sys.stderr.isatty():
+            yield
+            return
+        from rich.console import Console
+        from rich.live import Live
+        from rich.text import Text
+
+        console = Console(stderr=True)
+        with Live(Text(f"{self._name}  starting"), console=console, refresh_per_second=4) as live:
+            self._show = lambda text: live.update(Text(text, no_wrap=True, overflow="ellipsis"))
+            yield
+            self._show = self._say
+
+
+def _records(text: str) -> Iterator[dict[str, Any]]:
+    for line in text.splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:  # Torn by a kill in the middle of a write.
+            continue
+        if isinstance(record, dict):
+            yield record
+
+
+def _whole_image(path: Path) -> Image:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        image.load()
+        return image.copy()
+
+
+def _duration(seconds: float) -> str:
+    minutes, hours = seconds / 60, seconds / 3600
+    return (
+        f"{hours:.1f} h"
+        if hours >= 1
+        else f"{minutes:.0f} min"
+        if minutes >= 2
+        else f"{seconds:.0f} s"
+    )
