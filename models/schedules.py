@@ -4,8 +4,7 @@ from __future__ import annotations
 
 
 def blur_sigma_px(nimg: int, init_sigma_px: float, fade_kimg: float) -> float:
-    """Return the blur of the discriminator's inputs, falling linearly from init_sigma_px to 0
-    within fade_kimg.
+    """Return the blur of D's inputs, falling linearly from init_sigma_px to 0 within fade_kimg.
 
     Source: StyleGAN-XL, section 3.1. A fade of 0 means no blur.
     """
@@ -28,8 +27,7 @@ def ema_half_life_nimg(nimg: int, half_life_kimg: float, ramp: float | None) -> 
 
 
 def ema_beta(nimg: int, batch: int, half_life_kimg: float, ramp: float | None) -> float:
-    """Return the factor of the old average in one step of `batch` images: 0.5 ** (batch /
-    half-life).
+    """Return the factor of the old average in one step: 0.5 ** (batch / half-life).
 
     0 when the half-life is 0 (the average is the weights).
     """

@@ -31,7 +31,8 @@ class TextToImage(nn.Module):
 
     def __init__(self, text_encoder: nn.Module, generator: nn.Module) -> None:
         super().__init__()
-        self.text_encoder, self.generator = text_encoder, generator
+        self.text_encoder: Any = text_encoder
+        self.generator: Any = generator
 
     @torch.no_grad()
     def condition(self, prompts: Sequence[str]) -> Condition:

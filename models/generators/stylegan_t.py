@@ -10,7 +10,7 @@ Legend: N samples, D width of w, L entries of w, Z width of z, E width of the co
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +26,7 @@ FIRST_RESOLUTION = 8
 
 
 class MappingNetwork(nn.Module):
-    """z -> f(z), a two-layer perceptron; the conditioning vector bypasses it and is only
-    concatenated.
+    """z -> f(z), a two-layer perceptron, which the conditioning vector bypasses.
 
     Args:
         z_dim: Z, also the width of f(z).
@@ -114,15 +113,14 @@ class SynthesisNetwork(nn.Module):
                 num_groups=num_groups,
             )
             width_before, size = width, size * 2
-        self.num_ws = 1 + sum(block.num_convs for block in self.blocks.values())
+        self.num_ws = 1 + sum(block.num_convs for block in self.each_block())
 
     def forward(self, ws_NLD: Tensor, noise: Any = "const") -> Tensor:
-        """Return images [N, 3, resolution, resolution], float32; see
-        `StyleGANTGenerator.synthesize`.
-        """
-        x, image, used = None, None, 0
-        noises = self._noises(noise)
-        for block in self.blocks.values():
+        """Return images, float32; see `StyleGANTGenerator.synthesize`."""
+        x: Tensor | None = None
+        image: Tensor | None = None
+        used, noises = 0, self._noises(noise)
+        for block in self.each_block():
             ws_NKD = ws_NLD[:, used : used + block.num_convs + 1]
             count = len(block.noisy_layers())
             own, noises = noises[:count], noises[count:]
@@ -133,15 +131,20 @@ class SynthesisNetwork(nn.Module):
             else:
                 x, image = block(x, image, ws_NKD, own)
             used += block.num_convs
+        assert image is not None
         return image
+
+    def each_block(self) -> list[SynthesisBlock]:
+        """Return the blocks from the lowest resolution up."""
+        return cast("list[SynthesisBlock]", list(self.blocks.values()))
 
     def noise_sizes(self) -> list[int]:
         """Return the resolution of each noisy layer, in order."""
-        return [b.resolution for b in self.blocks.values() for _ in b.noisy_layers()]
+        return [b.resolution for b in self.each_block() for _ in b.noisy_layers()]
 
     def _noises(self, noise: Any) -> list[Tensor | None]:
         """Return one noise per noisy layer."""
-        layers = [layer for block in self.blocks.values() for layer in block.noisy_layers()]
+        layers = [layer for block in self.each_block() for layer in block.noisy_layers()]
         if isinstance(noise, str):
             if noise == "const":
                 return [layer.noise_const for layer in layers]
@@ -196,8 +199,7 @@ class StyleGANTGenerator(nn.Module):
         self.num_ws = self.synthesis.num_ws
 
     def map(self, z_NZ: Tensor, condition: Condition, truncation: float | Tensor = 1.0) -> Tensor:
-        """Return ws [N, L, D], float32: f(z), truncated, then the conditioning vector, never
-        truncated.
+        """Return ws [N, L, D]: f(z), truncated, then the conditioning vector, never truncated.
 
         Args:
             z_NZ: standard normal.
@@ -223,9 +225,7 @@ class StyleGANTGenerator(nn.Module):
         return self.synthesis(ws_NLD, noise)
 
     def draw_noise(self, n: int, rng: torch.Generator) -> list[Tensor]:
-        """Draw fresh noise for n samples: one [n, 1, r, r] per noisy layer, on the generator's
-        device.
-        """
+        """Draw noise, one [n, 1, r, r] per noisy layer, on the device of `rng`."""
         sizes = self.synthesis.noise_sizes()
         return [torch.randn(n, 1, r, r, generator=rng, device=rng.device) for r in sizes]
 
@@ -244,14 +244,12 @@ class StyleGANTGenerator(nn.Module):
         if self.frozen_resolution == 0:
             return list(self.parameters())
         chosen: list[nn.Parameter] = []
-        for size, block in self.synthesis.blocks.items():
-            grown = int(size) > self.frozen_resolution
+        for block in self.synthesis.each_block():
+            grown = block.resolution > self.frozen_resolution
             chosen += (block if grown else block.to_rgb).parameters()
         return chosen
 
     def freeze_up_to(self, resolution: int) -> None:
-        """Freeze the mapping and all blocks up to `resolution` pixels but for their ToRGB; 0 frees
-        everything.
-        """
+        """Freeze the mapping and the blocks up to `resolution` but for their ToRGB; 0 = none."""
         self.frozen_resolution = resolution
         self.mapping.mean.tracks = resolution == 0

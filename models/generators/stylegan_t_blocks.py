@@ -6,6 +6,7 @@ Legend: N samples, C channels, H W pixels, D width of w, K entries of w that a b
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,8 @@ class ModulatedLayer(nn.Module):
         gain: of the activation, on top of sqrt(2).
     """
 
+    noise_const: Tensor
+
     def __init__(
         self,
         in_channels: int,
@@ -57,8 +60,7 @@ class ModulatedLayer(nn.Module):
     def convolve(
         self, x_NCHW: Tensor, style_NC: Tensor, noise: Tensor | None, input_gain: float = 1.0
     ) -> Tensor:
-        """Convolve, add noise and bias, activate. `x_NCHW` is `input_gain` times what the formula
-        takes.
+        """Convolve, add noise and bias, activate; x is `input_gain` times what the formula takes.
 
         Leaky ReLU commutes with a positive factor, so its gain goes into the demodulation and the
             bias: one pass over
@@ -77,8 +79,7 @@ class ModulatedLayer(nn.Module):
 
 
 class ResidualLayer(ModulatedLayer):
-    """Group norm, modulated layer, layer scale, sum with the NORMALISED input: (gamma f(n) + n)
-    sqrt(2).
+    """Residual branch on the NORMALISED input n = group norm(x): (gamma f(n) + n) sqrt(2).
 
     The skip carries the normalised input, not the input: the norm acts after the previous sum, and
         the new branch
@@ -129,8 +130,7 @@ class ToRGB(nn.Module):
 
 
 class SynthesisBlock(nn.Module):
-    """One resolution: an input (Fourier, or an up-convolution), residual pairs, and a contribution
-    to the image.
+    """One resolution: Fourier input or up-convolution, residual pairs, contribution to the image.
 
     Reads num_convs + 1 entries of w; ToRGB's is shared with the next block's first layer.
 
@@ -165,9 +165,8 @@ class SynthesisBlock(nn.Module):
                 in_channels, channels, w_dim=w_dim, resolution=resolution, up=True
             )
         layers: list[nn.Module] = []
-        gain = math.sqrt(0.5)
+        sizes: dict[str, Any] = {"w_dim": w_dim, "resolution": resolution, "gain": math.sqrt(0.5)}
         for _ in range(num_res_blocks):
-            sizes = {"w_dim": w_dim, "resolution": resolution, "gain": gain}
             layers.append(ModulatedLayer(channels, channels, **sizes))
             layers.append(ResidualLayer(channels, **sizes, num_groups=num_groups))
         self.layers = nn.ModuleList(layers)
@@ -184,8 +183,7 @@ class SynthesisBlock(nn.Module):
         ws_NKD: Tensor,
         noises: list[Tensor | None],
     ) -> tuple[Tensor, Tensor]:
-        """Return the features and the image so far, both at this block's resolution; the image is
-        float32.
+        """Return the features and the image so far (float32), at this block's resolution.
 
         Args:
             x_NCHW: features of the block before; None for the first block.

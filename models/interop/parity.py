@@ -33,9 +33,7 @@ MODULES: dict[str, Callable[[ParityFile], dict[str, Tensor]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class ParityResult:
-    """What one fixture gave. max_relative_error: largest error over its outputs, each relative to
-    max(1, |theirs|).
-    """
+    """What one fixture gave; the error is the largest over its outputs (`max_relative_error`)."""
 
     file: str
     module: str
@@ -45,9 +43,7 @@ class ParityResult:
 
 
 def check(path: Path) -> ParityResult:
-    """Recompute one fixture's outputs and compare; a fault is a result that is not ok, never an
-    exception.
-    """
+    """Recompute one fixture's outputs and compare; a fault is a result that is not ok."""
     module = next((name for name in MODULES if path.stem.startswith(name)), "")
     try:
         if not module:

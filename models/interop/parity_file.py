@@ -1,6 +1,4 @@
-"""A parity fixture: weights, inputs and the authors' outputs of one module (see
-tests/fixtures/parity/README.md).
-"""
+"""A parity fixture: weights, inputs and the authors' outputs of one module."""
 
 from __future__ import annotations
 

@@ -58,9 +58,7 @@ def _below(theirs: str, ours: str, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
 
 
 def _in_heads(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
-    """Return the head's rules for every head; the head's index is a group of its own, so the others
-    move up.
-    """
+    """Return the rules for every head; its index is a group too, so the others move up."""
     deeper = []
     for rule in rules:
         name = (rule.name or "").replace(r"\1", r"\2")

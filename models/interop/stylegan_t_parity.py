@@ -47,9 +47,7 @@ def mapping(file: ParityFile) -> dict[str, Tensor]:
 
 
 def synthesis(file: ParityFile) -> dict[str, Tensor]:
-    """Synthesis network: images by noise mode, gradients of mean(image ** 2) for the codes and
-    weights.
-    """
+    """Synthesis network: images by noise mode, and gradients of mean(image ** 2)."""
     config = file.config
     if config.get("architecture", "skip") != "skip":
         raise ValueError(f"architecture {config['architecture']!r}: only 'skip' was published")
@@ -69,12 +67,17 @@ def synthesis(file: ParityFile) -> dict[str, Tensor]:
         image = net(ws, noise=mode)
         image.square().mean().backward()
         ours[f"img_{mode}"] = image
-        ours[f"grad_ws_{mode}"] = ws.grad
+        ours[f"grad_ws_{mode}"] = _gradient(ws)
         prefix = f"grad_{mode}/"
         for name in (n for n in file.output if n.startswith(prefix)):
             own = rename(name.removeprefix(prefix), SYNTHESIS_RULES)
-            ours[name] = net.get_parameter(own).grad.clone().view_as(file.output[name])
+            ours[name] = _gradient(net.get_parameter(own or "")).view_as(file.output[name])
     return ours
+
+
+def _gradient(tensor: Tensor) -> Tensor:
+    assert tensor.grad is not None
+    return tensor.grad.clone()
 
 
 def head(file: ParityFile) -> dict[str, Tensor]:
@@ -91,7 +94,7 @@ def head(file: ParityFile) -> dict[str, Tensor]:
     features = file.input["features"].clone().requires_grad_()
     logits = net(features, file.input["c"] if config["c_dim"] else None)
     logits.square().mean().backward()
-    return {"logits": logits[:, None, :], "grad_features": features.grad}
+    return {"logits": logits[:, None, :], "grad_features": _gradient(features)}
 
 
 def losses(file: ParityFile) -> dict[str, Tensor]:

@@ -1,3 +1,1 @@
-"""Building blocks that more than one network shares. Every random draw takes an explicit
-torch.Generator.
-"""
+"""Building blocks that networks share. Every random draw takes an explicit torch.Generator."""

@@ -1,7 +1,8 @@
 """Differentiable augmentation (Zhao et al. 2020): what the discriminator sees, real and fake alike.
 
-All draws are per sample and from the given generator. Legend: N samples, C = 3 channels, H W
-    pixels.
+All draws are per sample and from the given generator.
+
+Legend: N samples, C = 3 channels, H W pixels.
 """
 
 from __future__ import annotations
@@ -37,8 +38,7 @@ def diff_augment(x_NCHW: Tensor, policy: tuple[str, ...], rng: torch.Generator) 
 
 
 def _color(x: Tensor, rng: torch.Generator) -> Tensor:
-    """Draw brightness U(-0.5, 0.5), saturation U(0, 2) and contrast U(0.5, 1.5), as one affine map
-    of each image.
+    """Draw brightness U(-0.5, 0.5), saturation U(0, 2), contrast U(0.5, 1.5); one affine map.
 
     The three steps in turn are x + b, then (x - g) s + g with the pixel's grey g, then (x - m) k +
     m with the image's mean m. Saturation keeps m and brightness adds to g and m, which leaves x s k
@@ -52,9 +52,7 @@ def _color(x: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def _move(x: Tensor, rng: torch.Generator, *, shift: bool, cut: bool) -> Tensor:
-    """Shift by whole pixels with zeros behind, then zero (mid-grey) a box: one gather and one
-    product.
-    """
+    """Shift by whole pixels with zeros behind, then zero (mid-grey) a box."""
     n, channels, height, width = x.shape
     rows = torch.arange(height, device=x.device).view(1, -1, 1)
     columns = torch.arange(width, device=x.device).view(1, 1, -1)

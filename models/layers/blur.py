@@ -1,6 +1,4 @@
-"""Gaussian blur of the discriminator's inputs (StyleGAN-XL, section 3.1; the schedule is in
-models/schedules.py).
-"""
+"""Gaussian blur of the discriminator's inputs (StyleGAN-XL, section 3.1)."""
 
 from __future__ import annotations
 
@@ -11,10 +9,9 @@ from models.layers.precision import full_precision
 
 
 def blur(x_NCHW: Tensor, sigma_px: float) -> Tensor:
-    """Blur with f[i] = 2^-((i / sigma)^2), |i| <= floor(3 sigma), normalised, zeros outside the
-    image.
+    """Blur with f[i] = 2^-((i / sigma)^2), |i| <= floor(3 sigma), normalised.
 
-    That is a Gaussian of standard deviation 0.849 sigma. Written as two products with banded [H, H]
+    Outside the image there are zeros. That is a Gaussian of standard deviation 0.849 sigma. Written as two products with banded [H, H]
     and [W, W] matrices: taps that would only meet the zero padding cost nothing, which matters as
     sigma starts as wide as the image.
 

@@ -15,9 +15,7 @@ from torch.nn import functional as F
 
 
 def random_crop(x_NCHW: Tensor, size: int, rng: torch.Generator) -> Tensor:
-    """Return one crop of size x size pixels per sample; images of at most that size come back as
-    they are.
-    """
+    """Return one crop of `size` px per sample; smaller images come back as they are."""
     n, channels, height, width = x_NCHW.shape
     if height <= size and width <= size:
         return x_NCHW
@@ -34,8 +32,13 @@ def random_crop(x_NCHW: Tensor, size: int, rng: torch.Generator) -> Tensor:
 def crop_or_shrink(
     x_NCHW: Tensor, size: int, rng: torch.Generator, probability: float = 0.5
 ) -> Tensor:
-    """Bring images above `size` to it: a random crop with `probability`, else an area resize
-    (StyleGAN-T, 3.2).
+    """Bring images above `size` to it by a random crop or an area resize (StyleGAN-T, 3.2).
+
+    Args:
+        x_NCHW: images.
+        size: side of the result, in pixels.
+        rng: generator on the images' device.
+        probability: of the crop, for each sample.
 
     Returns:
         [N, C, size, size]; images of at most `size` come back as they are.

@@ -22,8 +22,7 @@ def normalize_second_moment(x_ND: Tensor, eps: float = 1e-8) -> Tensor:
 
 
 class EqualizedLinear(nn.Module):
-    """y = x (weight * gain)^T + bias * lr_multiplier, gain = lr_multiplier / sqrt(I), always in
-    float32.
+    """y = x (weight * gain)^T + bias * lr_multiplier, gain = lr_multiplier / sqrt(I), in float32.
 
     Weights are stored at unit scale and multiplied at run time, so that Adam's step is the same
     relative change for every layer.

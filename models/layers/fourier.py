@@ -29,6 +29,10 @@ class FourierInput(nn.Module):
         identity).
     """
 
+    frequencies: Tensor
+    phases: Tensor
+    transform: Tensor
+
     def __init__(
         self, w_dim: int, channels: int, *, size: int, sampling_rate: float, bandwidth: float
     ) -> None:

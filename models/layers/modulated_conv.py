@@ -17,9 +17,7 @@ from models.layers.resampling import smooth_after_transposed
 
 
 def demodulation(style_NI: Tensor, weight_OIkk: Tensor, eps: float = 1e-8) -> Tensor:
-    """Return d [N, O] = rsqrt(sum over i, k, k of (w s)^2 + eps) (Equation 3) as one matrix
-    product.
-    """
+    """Return d [N, O] = rsqrt(sum_ikk (w s)^2 + eps) (Equation 3) as one matrix product."""
     with full_precision(style_NI):
         energy_OI = weight_OIkk.float().square().sum(dim=(2, 3))
         return (style_NI.float().square() @ energy_OI.t() + eps).rsqrt()

@@ -1,6 +1,4 @@
-"""Resampling by two with the filter [1, 3, 3, 1] (Karras et al. 2020, appendix B), zero padding at
-the borders.
-"""
+"""Doubling with the filter [1, 3, 3, 1] and zero padding (Karras et al. 2020, appendix B)."""
 
 from __future__ import annotations
 

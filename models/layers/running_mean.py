@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 
 class RunningMean(nn.Module):
-    """Exponential mean of what training forwards observed: value <- beta value + (1 - beta) batch
-    mean.
+    """Mean of what training forwards observed: value <- beta value + (1 - beta) batch mean.
 
     Deviation: the published code updates on every micro-batch of each GPU and never synchronises;
         here forwards only
@@ -21,6 +20,9 @@ class RunningMean(nn.Module):
         value: [D], the mean.
         tracks: False holds the value (a frozen mapping network).
     """
+
+    value: Tensor
+    gathered: Tensor
 
     def __init__(self, dim: int, beta: float) -> None:
         super().__init__()

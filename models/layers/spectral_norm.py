@@ -27,6 +27,9 @@ class SpectralConv1d(nn.Module):
         eps: floor of the norms in the power iteration.
     """
 
+    u: Tensor
+    v: Tensor
+
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int = 1, *, eps: float = 1e-12
     ) -> None:

@@ -1,5 +1,4 @@
-"""Second-order styles (StyleGAN-T, section 3.1): a style may be a product of two linear functions
-of w.
+"""Second-order styles (StyleGAN-T, section 3.1): products of two linear functions of w.
 
 Legend: N samples, D width of w, C channels modulated.
 """

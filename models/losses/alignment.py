@@ -14,8 +14,7 @@ COSINE_MARGIN = 1e-6
 
 
 def spherical_distance_squared(a_ND: Tensor, b_ND: Tensor) -> Tensor:
-    """Return [N]: the squared angle (radians) between the rows, in [0, pi^2], with a finite
-    gradient everywhere.
+    """Return [N]: the squared angle (rad) between rows, in [0, pi^2]; its gradient is finite.
 
     Args:
         a_ND: embeddings of any length; normalised here.

@@ -17,17 +17,17 @@ Deviations, all so that a step is a function of its samples and not of how they 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from models.fields import Between
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from models.discriminators.stylegan_t import StyleGANTDiscriminator
     from models.generators.stylegan_t import StyleGANTGenerator
-    from models.interfaces import Batch, ConditionShape, Losses, Networks, Phase, Site
+    from models.interfaces import Batch, ConditionShape, Losses, Networks, Phase, Site, Start
 
 Policy = Literal["color", "translation", "cutout"]
 
@@ -45,9 +45,7 @@ class StyleGANT:
     }
 
     channel_base: Annotated[int, Between(8, None)] = 32768
-    """Width of a block at r px is min(channel_base / r, channel_max). Paper: lite 32768, full
-    65536.
-    """
+    """A block at r px has min(channel_base / r, channel_max) channels. Paper: lite 32768, full 65536."""
     channel_max: Annotated[int, Between(1, None)] = 512
     """Largest width. Paper: lite 512, full 2048."""
     num_res_blocks: Annotated[int, Between(0, None)] = 2
@@ -105,8 +103,7 @@ class StyleGANT:
         )
 
     def build(self, site: Site) -> Networks:
-        """Return generator, discriminator heads and the frozen nets, warm-started from
-        `site.start`.
+        """Return generator, heads and frozen nets, warm-started from `site.start`.
 
         A start of lower resolution grows: its tensors are copied by name, new blocks are fresh, and
         `growth` says what trains. A start of the same resolution continues everything.
@@ -121,33 +118,38 @@ class StyleGANT:
             raise ValueError(
                 f"clip_weight is {self.clip_weight}, but the data has no text: set clip_weight to 0"
             )
-        frozen = {"dino": site.encoder("dino")}
+        dino: Any = site.encoder("dino")
+        frozen: dict[str, nn.Module] = {"dino": dino}
         if self.clip_weight > 0:
             frozen["clip"] = site.encoder("clip")
         generator = self.generator(site.resolution, site.shape)
         discriminator = StyleGANTDiscriminator(
-            num_taps=frozen["dino"].num_taps,
-            tap_dim=frozen["dino"].tap_dim,
+            num_taps=dino.num_taps,
+            tap_dim=dino.tap_dim,
             shape=site.shape,
             cmap_dim=self.cmap_dim,
             kernel_size=self.head_kernel_size,
             label_dim=self.label_dim,
         )
         if site.start is not None:
-            self._warm_start(generator, discriminator, site)
+            self._warm_start(generator, discriminator, site.start, site.resolution)
         trained = {"generator": generator, "discriminator": discriminator}
         return Networks(trained=trained, frozen=frozen)
 
     def _warm_start(
-        self, generator: StyleGANTGenerator, discriminator: StyleGANTDiscriminator, site: Site
+        self,
+        generator: StyleGANTGenerator,
+        discriminator: StyleGANTDiscriminator,
+        start: Start,
+        resolution: int,
     ) -> None:
         """Copy the start's tensors; freeze what growth does not train."""
         from models.warm_start import copy_by_name
 
-        before = site.start.card["resolution_px"]
-        if before > site.resolution:
+        before = start.card["resolution_px"]
+        if before > resolution:
             raise ValueError(
-                f"the start has {before} px and this stage {site.resolution} px: a stage can only "
+                f"the start has {before} px and this stage {resolution} px: a stage can only "
                 "grow or stay"
             )
 
@@ -155,10 +157,10 @@ class StyleGANT:
             path = name.split(".")
             return path[:2] == ["synthesis", "blocks"] and int(path[2]) > before
 
-        copy_by_name(generator, site.start.generator, fresh=is_new, what="the generator")
-        if site.start.discriminator is not None:
-            copy_by_name(discriminator, site.start.discriminator, what="the discriminator")
-        if before < site.resolution and self.growth == "new_blocks":
+        copy_by_name(generator, start.generator, fresh=is_new, what="the generator")
+        if start.discriminator is not None:
+            copy_by_name(discriminator, start.discriminator, what="the discriminator")
+        if before < resolution and self.growth == "new_blocks":
             generator.freeze_up_to(before)
 
     # --- Training.
@@ -167,8 +169,8 @@ class StyleGANT:
         """Return the discriminator's phase, then the generator's (the published order)."""
         from models.interfaces import OptimizerSettings, Phase
 
-        generator = networks.trained["generator"]
-        discriminator = networks.trained["discriminator"]
+        generator = cast("StyleGANTGenerator", networks.trained["generator"])
+        discriminator = cast("StyleGANTDiscriminator", networks.trained["discriminator"])
         betas = {"beta1": self.beta1, "beta2": self.beta2}
 
         # Both phases judge with the heads, whose weights moved since the last one.
@@ -203,6 +205,7 @@ class StyleGANT:
         from models.interfaces import Losses
         from models.losses.adversarial import hinge_discriminator
 
+        assert batch.image_NCHW is not None
         with torch.no_grad():
             fake = self._generate(networks, batch, rng)
             # One pass for both; the heads keep their statistics apart (parts=2).
@@ -226,15 +229,16 @@ class StyleGANT:
         from models.losses.adversarial import hinge_generator
         from models.losses.alignment import spherical_distance_squared
 
+        text_ND = batch.condition.pooled_ND
         image = self._generate(networks, batch, rng)
         taps = self._taps(networks, image, nimg, rng)
         logits = networks.trained["discriminator"](taps, batch.condition)
         terms = {"adversarial": hinge_generator(logits)}
         stats = {"fake_sign": logits.detach().sign().mean(dim=1)}
-        if self.clip_weight > 0:
+        if self.clip_weight > 0 and text_ND is not None:
             crop = random_crop(image, self.guidance_crop_px, rng)
             embedding = networks.frozen["clip"](crop)["pooled"]
-            distance = spherical_distance_squared(embedding, batch.condition.pooled_ND)
+            distance = spherical_distance_squared(embedding, text_ND)
             terms["clip"] = self.clip_weight * distance
             stats["clip_distance"] = distance.detach()
         return Losses(terms=terms, stats=stats)
@@ -243,7 +247,7 @@ class StyleGANT:
         """Return fakes for the batch's captions, of fresh z and fresh noise."""
         import torch
 
-        generator = networks.trained["generator"]
+        generator = cast("StyleGANTGenerator", networks.trained["generator"])
         z = torch.randn(batch.size, self.z_dim, generator=rng, device=rng.device)
         ws = generator.map(z, batch.condition)
         return generator.synthesize(ws, batch.condition, generator.draw_noise(batch.size, rng))
@@ -257,7 +261,7 @@ class StyleGANT:
         from models.layers.crops import crop_or_shrink
         from models.schedules import blur_sigma_px
 
-        dino = networks.frozen["dino"]
+        dino: Any = networks.frozen["dino"]
         image = blur(image, blur_sigma_px(nimg, self.blur_init_sigma_px, self.blur_fade_kimg))
         image = diff_augment(image, self.diff_augment, rng)
         return dino(crop_or_shrink(image, dino.image_size, rng))
