@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from pipeline.params_schema import Finding, check, check_overrides, unknown_key
+from pipeline.params_schema import Finding, check, check_overrides, given, unknown_key
 
 
 def recipe_findings(values: dict[str, Any]) -> list[Finding]:
@@ -44,12 +44,8 @@ def cross_check(built: dict[str, Any]) -> list[Finding]:
     if dataclasses.is_dataclass(stages["train_base"]) and built.get("superres") is not None:
         findings += _check_chain(built["train_base"], built["superres"])
         findings += _check_filter(built)
+        findings += _check_model(built)
     return findings
-
-
-def last_artifact(params: Any) -> str:
-    """Return the name of the artifact at the end of the chain: `px<largest>` or `base`."""
-    return f"px{max(map(int, params.superres))}" if params.superres else "base"
 
 
 def _recipe_at(stage: Any) -> dict[str, Any] | None:
@@ -116,3 +112,14 @@ def _check_filter(built: dict[str, Any]) -> list[Finding]:
         return []
     what = f"got {stored}; allowed: at least {largest}, the largest resolution that is trained"
     return [(("filter", "resolution_px"), what)]
+
+
+def _check_model(built: dict[str, Any]) -> list[Finding]:
+    if not dataclasses.is_dataclass(built.get("evaluate")):
+        return []
+    sizes = [stage.train.resolution_px for stage in built["superres"].values()]
+    last = f"px{max(sizes)}" if sizes else "base"
+    model = built["evaluate"].model  # type: ignore[attr-defined]
+    if model == last:
+        return []
+    return [(("evaluate", "model"), f"got {given(model)}; allowed: {last}, the end of the chain")]

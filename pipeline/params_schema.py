@@ -84,7 +84,7 @@ def describe(kind: Any) -> str:
         return f"a list, each {describe(arguments[0])}"
     if origin is dict:
         return f"keys with values, each {describe(arguments[1])}"
-    if dataclasses.is_dataclass(kind):
+    if _is_config(kind):
         return "a section with " + ", ".join(field.name for field in dataclasses.fields(kind))
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
     names |= {type(None): "null", dict: "keys with values", list: "a list", Any: "anything"}
@@ -97,6 +97,11 @@ def given(value: Any) -> str:
         return "nothing"
     text = json.dumps(value, default=str)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _is_config(kind: Any) -> bool:
+    """Whether this is a dataclass, not one of its instances (a bound is one)."""
+    return isinstance(kind, type) and dataclasses.is_dataclass(kind)
 
 
 def _range(bound: Between) -> str:
@@ -117,13 +122,13 @@ def _adapter(kind: Any) -> pydantic.TypeAdapter[Any]:
     # ones.
     for config in _dataclasses_in(kind):
         config.__pydantic_config__ = STRICT  # type: ignore[attr-defined]
-    if dataclasses.is_dataclass(kind):
+    if _is_config(kind):
         return pydantic.TypeAdapter(kind)
     return pydantic.TypeAdapter(kind, config=None if list(_dataclasses_in(kind)) else STRICT)
 
 
 def _dataclasses_in(kind: Any) -> Iterable[Any]:
-    if dataclasses.is_dataclass(kind):
+    if _is_config(kind):
         yield kind
         for inner in field_types(kind).values():  # type: ignore[arg-type]
             yield from _dataclasses_in(inner)
@@ -159,7 +164,7 @@ def _follow(kind: Any, location: tuple[int | str, ...]) -> tuple[tuple[str, ...]
     parent: Any = kind
     for part in location:
         inner = _bare(kind)
-        if dataclasses.is_dataclass(inner):
+        if _is_config(inner):
             parent, kind = inner, field_types(inner).get(str(part), Any)  # type: ignore[arg-type]
         elif get_origin(inner) in (list, tuple) and isinstance(part, int):
             arguments = get_args(inner)

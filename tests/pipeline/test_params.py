@@ -1,0 +1,368 @@
+"""Every wrong key of params.yaml is named with its line, without torch, nothing written."""
+
+import dataclasses
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import pytest
+import yaml
+
+from components.errors import ConfigError
+from models.fields import Between
+from models.recipes import RECIPES
+from pipeline.params import load_params, sections, validate
+from pipeline.params_file import ParamsError, ParamsFile
+from pipeline.params_schema import check, describe, field_types
+
+ROOT = Path(__file__).parents[2]
+RECIPE = "stylegan_t"
+
+
+def example(kind: Any) -> Any:
+    """Return some valid plain value of a field's type."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        bounds = next((extra for extra in arguments[1:] if isinstance(extra, Between)), None)
+        plain = example(arguments[0])
+        if bounds is None or isinstance(plain, list | dict):
+            return plain
+        low = bounds.low if bounds.low is not None else 0
+        return int(low) if arguments[0] is int else float(low)
+    if origin is Literal:
+        return arguments[0]
+    if origin in (tuple, list):
+        return []
+    if origin is dict or kind is dict:
+        return {}
+    if dataclasses.is_dataclass(kind):
+        return complete(kind)
+    return {int: 1, float: 1.0, bool: True, str: "text"}.get(kind)
+
+
+def complete(config: type) -> dict[str, Any]:
+    """Return every field of a dataclass as plain values, its defaults where it has them."""
+    values = {}
+    for field in dataclasses.fields(config):
+        if field.default is not dataclasses.MISSING:
+            values[field.name] = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            values[field.name] = field.default_factory()
+        else:
+            values[field.name] = example(field_types(config)[field.name])
+    return values
+
+
+def valid() -> dict[str, Any]:
+    """Return a complete valid params file as plain values."""
+    values: dict[str, Any] = {"seed": 1}
+    values |= {name: complete(config) for name, config in sections().items()}
+    for missing in ("encoders", "publish"):
+        values.setdefault(missing, {})
+    train = values["train_base"]["train"]
+    train |= {"resolution_px": 32, "batch": 32, "micro_batch": 16, "total_kimg": 1.0}
+    values["train_base"]["recipe"] = {"name": RECIPE, **complete(RECIPES[RECIPE])}
+    values["superres"] = {
+        "64": {
+            "start": "base",
+            "recipe": {"clip_weight": 2},
+            "train": {**train, "resolution_px": 64},
+        }
+    }
+    values["filter"]["resolution_px"] = 64
+    values["evaluate"]["model"] = "px64"
+    return plain(values)
+
+
+def plain(values: Any) -> Any:
+    if dataclasses.is_dataclass(values):
+        return plain(dataclasses.asdict(values))
+    if isinstance(values, dict):
+        return {key: plain(value) for key, value in values.items()}
+    if isinstance(values, tuple | list):
+        return [plain(value) for value in values]
+    return values
+
+
+def schema() -> list[tuple[tuple[str, ...], Any]]:
+    """Return (path, type) of every key that a params file may hold."""
+
+    def walk(path, config):
+        for name, kind in field_types(config).items():
+            yield (*path, name), kind
+            inner = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+            if dataclasses.is_dataclass(inner):
+                yield from walk((*path, name), inner)
+
+    found = []
+    for name, config in sections().items():
+        found += list(walk(("superres", "64") if name == "superres" else (name,), config))
+    found += list(walk(("train_base", "recipe"), RECIPES[RECIPE]))
+    return found
+
+
+def put(values, path, value):
+    for part in path[:-1]:
+        values = values[part]
+    values[path[-1]] = value
+
+
+def problems(tmp_path, values) -> dict[str, str]:
+    """Return what is wrong with these values: dotted key -> the whole line."""
+    text = values if isinstance(values, str) else yaml.safe_dump(values, sort_keys=False)
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    try:
+        load_params(path)
+    except ParamsError as error:
+        return {
+            problem.key: line for problem, line in zip(error.problems, error.lines, strict=True)
+        }
+    return {}
+
+
+def wrong_keys(values) -> dict[str, str]:
+    """Return the same without going through a file."""
+    try:
+        validate(ParamsFile(name="params.yaml", values=values))
+    except ParamsError as error:
+        return {problem.key: problem.what for problem in error.problems}
+    return {}
+
+
+def test_a_complete_file_is_accepted(tmp_path):
+    assert problems(tmp_path, valid()) == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"), schema(), ids=lambda x: ".".join(x) if isinstance(x, tuple) else ""
+)
+def test_every_key_wrong_in_every_way_is_named(tmp_path, path, kind):
+    key = ".".join(path)
+    wrong_type: Any = [{"not": "this"}]
+    mutations = {"wrong type": wrong_type}
+    bare, bounds = kind, None
+    if get_origin(kind) is Annotated:
+        bare = get_args(kind)[0]
+        bounds = next((e for e in get_args(kind)[1:] if isinstance(e, Between)), None)
+    if bare in (int, float):
+        mutations |= {"bool": True, "text": "1e-4", "infinite": float("inf")}
+        mutations |= {"not a number": float("nan")}
+    if bare is str:
+        mutations |= {"bool": True, "number": 3}
+    if bare is bool:
+        mutations |= {"number": 1, "text": "yes"}
+    if bounds is not None and bounds.low is not None:
+        mutations["too low"] = bounds.low - 1
+    if bounds is not None and bounds.high is not None:
+        mutations["too high"] = bounds.high + 1
+    if get_origin(bare) is Literal:
+        mutations["not listed"] = "no such choice"
+    for name, value in mutations.items():
+        values = valid()
+        put(values, path, value)
+        found = wrong_keys(values)
+        hit = [k for k in found if k == key or k.startswith(key + ".")]
+        assert hit, f"{key} {name} was not named: {found}"
+    misspelt = (*path[:-1], path[-1] + "x")
+    values = valid()
+    put(values, misspelt, 1)
+    line = problems(tmp_path, values)[".".join(misspelt)]
+    assert re.search(rf"params\.yaml:\d+: {re.escape(key)}x: .*did you mean {path[-1]}\?", line)
+
+
+@pytest.mark.parametrize("name", ["seed", "superres", *[n for n in sections() if n != "superres"]])
+def test_every_missing_section_is_named(tmp_path, name):
+    values = valid()
+    del values[name]
+    assert "missing; allowed: " in problems(tmp_path, values)[name]
+
+
+def test_missing_keys_without_a_default_are_named(tmp_path):
+    values = valid()
+    del values["train_base"]["train"]["batch"]
+    del values["source"]["path"]
+    found = problems(tmp_path, values)
+    assert set(found) == {"train_base.train.batch", "source.path"}
+    assert found["train_base.train.batch"].endswith("missing; allowed: a whole number, at least 1")
+
+
+def test_all_problems_come_at_once_with_their_lines(tmp_path):
+    text = yaml.safe_dump(valid(), sort_keys=False).splitlines()
+    line = next(i for i, row in enumerate(text) if row.strip().startswith("total_kimg"))
+    text[line] = "    total_kimg: -1"
+    seed = next(i for i, row in enumerate(text) if row.startswith("seed"))
+    text[seed] = "sead: 1"
+    found = problems(tmp_path, "\n".join(text))
+    assert found["train_base.train.total_kimg"].split(":")[1] == str(line + 1)
+    assert found["sead"].split(":")[1] == str(seed + 1)
+    assert "did you mean seed?" in found["sead"]
+    assert "seed" in found
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: 1\nseed: 2\n", "given twice, first in line 1"),
+        ("seed: 1e-4\n", 'got "1e-4"; allowed: a whole number'),
+        ("train_base:\n  train:\n    total_kimg: 1e-4\n", "write 1.0e-4"),
+        ("filter:\n  resolution_px: '64'\n", 'got "64"; allowed: a whole number from 8 to 2048'),
+        ("source:\n  kind: on\n", "put quotes around it"),
+        ("score:\n", "got nothing; allowed: a section with"),
+    ],
+)
+def test_the_traps_of_yaml_get_a_hint(tmp_path, text, message):
+    assert any(message in line for line in problems(tmp_path, text).values())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed:\t1\n\tx: 2\n", "spaces"),
+        ("seed: [1, 2\n", ":2"),
+        ("- 1\n", "holds no sections"),
+        ("a: &a\n  b: *a\n", "alias"),
+        ("? [1, 2]\n: 3\n", "a key must be text"),
+        ("a: !!python/name:os.getcwd ''\n", "params.yaml:1"),
+    ],
+)
+def test_what_is_not_a_mapping_of_sections_is_one_error(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        problems(tmp_path, text)
+
+
+def test_a_missing_or_binary_file_is_one_error(tmp_path):
+    with pytest.raises(ConfigError, match="no such file"):
+        load_params(tmp_path / "none.yaml")
+    (tmp_path / "params.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="UTF-8"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_numeric_keys_and_anchors_are_read(tmp_path):
+    values = valid()
+    values["superres"] = {64: values["superres"]["64"]}
+    assert problems(tmp_path, values) == {}
+    text = yaml.safe_dump(valid(), sort_keys=False)
+    text = text.replace("train_base:\n", "train_base: &base\n", 1)
+    assert problems(tmp_path, text) == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "key", "message"),
+    [
+        (
+            ("train_base", "train", "batch"),
+            33,
+            "train_base.train.batch",
+            "a multiple of micro_batch, 16",
+        ),
+        (
+            ("superres", "64", "train", "resolution_px"),
+            128,
+            "superres.64.train.resolution_px",
+            "64",
+        ),
+        (("superres", "64", "start"), "px32", "superres.64.start", "one of base, px64"),
+        (("superres", "64", "start"), "px64", "superres.64.start", "below 64 px"),
+        (("train_base", "start"), "px64", "train_base.start", "from nothing"),
+        (("filter", "resolution_px"), 32, "filter.resolution_px", "at least 64"),
+        (("evaluate", "model"), "base", "evaluate.model", "px64, the end of the chain"),
+        (
+            ("train_base", "recipe", "name"),
+            "stylegan_x",
+            "train_base.recipe.name",
+            "mean stylegan_t",
+        ),
+        (
+            ("superres", "64", "recipe", "name"),
+            RECIPE,
+            "superres.64.recipe.name",
+            "family of its base",
+        ),
+        (
+            ("superres", "64", "recipe", "clip_wait"),
+            1,
+            "superres.64.recipe.clip_wait",
+            "clip_weight",
+        ),
+        (
+            ("superres", "64", "recipe", "clip_weight"),
+            -1,
+            "superres.64.recipe.clip_weight",
+            "at least",
+        ),
+        (("superres",), [], "superres", "one entry per resolution"),
+        (("seed",), -1, "seed", "from 0 to"),
+    ],
+)
+def test_rules_between_keys(tmp_path, path, value, key, message):
+    values = valid()
+    put(values, path, value)
+    assert message in problems(tmp_path, values)[key]
+
+
+def test_a_setting_of_the_command_line_wins_and_is_checked(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(valid()))
+    assert load_params(path, ["tune.trials=20"]).tune.trials == 20
+    assert load_params(path, ["superres={}", "evaluate.model=base"]).superres == {}
+    with pytest.raises(ParamsError) as caught:
+        load_params(path, ["tune.trails=20"])
+    assert "did you mean trials?" in caught.value.lines[0]
+    with pytest.raises(ConfigError, match="write --set"):
+        load_params(path, ["tune.trials"])
+
+
+def test_the_error_leaves_no_trace_and_loads_no_torch(tmp_path):
+    values = valid()
+    values["score"] = {**values["score"], "batch": 0, "bach": 3}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pipeline.stage import run_stage\n"
+        "code = run_stage('score', arguments=lambda p: None, work=lambda c: 1 / 0, argv=[])\n"
+        "heavy = {'torch', 'mlflow', 'ray', 'numpy', 'pandas', 'pyarrow'} & set(sys.modules)\n"
+        "print(heavy or 'light'); sys.exit(code)\n"
+    )
+    before = sorted(tmp_path.rglob("*"))
+    started = time.monotonic()
+    command = [sys.executable, "-B", "-c", code, str(ROOT)]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert time.monotonic() - started < 2.0
+    assert result.returncode == 2
+    assert result.stdout.strip() == "light"
+    lines = result.stderr.strip().splitlines()
+    assert "score.batch: got 0; allowed: a whole number, at least 1" in lines[0] + lines[1]
+    assert lines[-1] == "error: 2 problems in the parameters (params.yaml): correct each line above"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_types_are_said_in_words():
+    assert describe(Annotated[int, Between(1, 8)]) == "a whole number from 1 to 8"
+    assert describe(float | None) == "a number or null"
+    assert describe(Literal["a", "b"]) == 'one of "a", "b"'
+    assert describe(tuple[int, ...]) == "a list, each a whole number"
+
+
+def test_a_whole_number_may_fill_a_float_and_a_list_a_tuple():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Config:
+        rate: float
+        names: tuple[str, ...]
+
+    value, findings = check(Config, {"rate": 1, "names": ["a"]})
+    assert findings == []
+    assert (value.rate, value.names, type(value.rate)) == (1.0, ("a",), float)
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(ROOT.glob("presets/*.yaml")) + sorted(ROOT.glob("params.yaml")),
+    ids=lambda p: p.name,
+)
+def test_every_preset_is_valid(path):
+    load_params(path)
