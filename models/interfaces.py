@@ -85,7 +85,8 @@ class Losses:
     """What a phase's loss returns for one micro-batch.
 
     terms: name -> [N], already weighted; the loop minimises their sum, averaged over the GLOBAL
-    batch, so that no weight depends on the micro-batch. stats: name -> [N] or scalar, detached, only reported.
+    batch, so that no weight depends on the micro-batch. stats: name -> [N] or scalar, detached,
+    only reported.
     """
 
     terms: dict[str, Tensor]
@@ -122,7 +123,8 @@ class Networks:
     """Everything a recipe built.
 
     trained: name -> module that is saved, broadcast and resumed. The one named `model`
-    ("generator") is averaged (EMA) and becomes the artifact. frozen: name -> module that is only moved to the device.
+    ("generator") is averaged (EMA) and becomes the artifact. frozen: name -> module that is only
+    moved to the device.
     """
 
     trained: dict[str, nn.Module]

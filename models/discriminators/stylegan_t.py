@@ -1,8 +1,7 @@
 """StyleGAN-T's discriminator heads (Sauer et al. 2023, section 3.2), one per tap of a frozen ViT.
 
 The transformer is not part of this module: it is frozen, shared and never saved with a run.
-    `StyleGANTDiscriminator`
-maps its taps to logits.
+`StyleGANTDiscriminator` maps its taps to logits.
 
 Legend: N samples, L tokens, C channels of a tap, E width of the conditioning vector, M cmap_dim, T
 logits of a sample.

@@ -1,9 +1,9 @@
-"""StyleGAN-T's generator: "StyleGAN-T: Unlocking the Power of GANs for Fast Large-Scale
-Text-to-Image Synthesis" (Sauer et al. 2023), section 3.1.
+"""StyleGAN-T's generator (Sauer et al. 2023, "StyleGAN-T: Unlocking the Power of GANs for Fast
+Large-Scale Text-to-Image Synthesis", section 3.1).
 
 Deviations: classes are possible where the data has no text (the published code fails on them); the
-    running mean of the
-mapping network is synchronised (models/layers/running_mean.py); noise is drawn by the caller.
+running mean of the mapping network is synchronised (models/layers/running_mean.py); noise is drawn
+by the caller.
 
 Legend: N samples, D width of w, L entries of w, Z width of z, E width of the conditioning vector.
 """

@@ -82,8 +82,8 @@ class ResidualLayer(ModulatedLayer):
     """Residual branch on the NORMALISED input n = group norm(x): (gamma f(n) + n) sqrt(2).
 
     The skip carries the normalised input, not the input: the norm acts after the previous sum, and
-        the new branch
-    starts with a weight of 1e-5 (LayerScale), so that depth does not hurt early training.
+    the new branch starts with a weight of 1e-5 (LayerScale), so that depth does not hurt early
+    training.
     """
 
     def __init__(

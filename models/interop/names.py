@@ -14,8 +14,7 @@ class Rule:
     """Names that match `pattern` entirely become `name`, or are dropped if `name` is None.
 
     pattern: regular expression; name: replacement template (groups as \\1). A tensor is reshaped to
-        our shape when only
-    axes of length one differ ([1, C, 1, 1] and [C]).
+    our shape when only axes of length one differ ([1, C, 1, 1] and [C]).
     """
 
     pattern: str

@@ -11,9 +11,9 @@ from models.layers.precision import full_precision
 def blur(x_NCHW: Tensor, sigma_px: float) -> Tensor:
     """Blur with f[i] = 2^-((i / sigma)^2), |i| <= floor(3 sigma), normalised.
 
-    Outside the image there are zeros. That is a Gaussian of standard deviation 0.849 sigma. Written as two products with banded [H, H]
-    and [W, W] matrices: taps that would only meet the zero padding cost nothing, which matters as
-    sigma starts as wide as the image.
+    Outside the image there are zeros. That is a Gaussian of standard deviation 0.849 sigma. Written
+    as two products with banded [H, H] and [W, W] matrices: taps that would only meet the zero
+    padding cost nothing, which matters as sigma starts as wide as the image.
 
     Args:
         x_NCHW: images.

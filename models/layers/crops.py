@@ -1,8 +1,7 @@
 """Random square crops, drawn for each sample.
 
 Deviation: the published code draws one crop for a whole micro-batch; drawing per sample makes the
-    result independent of
-how a batch is cut, and lowers the variance.
+result independent of how a batch is cut, and lowers the variance.
 
 Legend: N samples, C channels, H W pixels, S side of the crop.
 """

@@ -12,9 +12,8 @@ class RunningMean(nn.Module):
     """Mean of what training forwards observed: value <- beta value + (1 - beta) batch mean.
 
     Deviation: the published code updates on every micro-batch of each GPU and never synchronises;
-        here forwards only
-    gather, and `commit` folds once per phase over the global batch. So the buffer is a function of
-    the samples alone.
+    here forwards only gather, and `commit` folds once per phase over the global batch. So the
+    buffer is a function of the samples alone.
 
     Attributes:
         value: [D], the mean.

@@ -45,7 +45,7 @@ class StyleGANT:
     }
 
     channel_base: Annotated[int, Between(8, None)] = 32768
-    """A block at r px has min(channel_base / r, channel_max) channels. Paper: lite 32768, full 65536."""
+    """A block at r px is min(channel_base / r, channel_max) wide. Code: lite 32768, full 65536."""
     channel_max: Annotated[int, Between(1, None)] = 512
     """Largest width. Paper: lite 512, full 2048."""
     num_res_blocks: Annotated[int, Between(0, None)] = 2
