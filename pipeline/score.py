@@ -7,6 +7,7 @@ python -m pipeline.score --source data/raw/train --encoders artifacts/encoders -
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,7 +63,8 @@ def _on_ray(context: StageContext) -> MapParts:
         items: list[dict[str, Any]], worker: type, arguments: dict[str, Any]
     ) -> list[dict[str, Any]]:
         # One part per call: a part is what an actor reads by itself.
-        return map_batches(items, worker, arguments, 1, context.params.cluster)
+        address = os.environ.get("RAY_ADDRESS", "")
+        return map_batches(items, worker, arguments, 1, context.params.cluster, address)
 
     return map_parts
 

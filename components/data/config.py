@@ -127,8 +127,8 @@ class FilterConfig:
         exact_duplicates: reject a byte-equal image file seen before.
         near_duplicate_bits: reject an image whose perceptual hash differs from that of a kept one
             in at most so many of 64 bits, if their thumbnails agree as well; -1 = off.
-        near_duplicate_levels: largest mean difference of two thumbnails, in levels of 255, to count
-            as the same.
+        near_duplicate_levels: largest difference of any cell of two 8 x 8 colour thumbnails, in
+            levels of 255, to count as the same.
         shard_rows: rows per Parquet shard.
         max_reject_fraction: end with exit 3 when more than this share is rejected.
     """
@@ -142,6 +142,6 @@ class FilterConfig:
     clip_keep_fraction: Fraction = 1.0
     exact_duplicates: bool = True
     near_duplicate_bits: Annotated[int, Between(-1, 16)] = 6
-    near_duplicate_levels: Annotated[float, Between(0.0, 255.0)] = 4.0
+    near_duplicate_levels: Annotated[float, Between(0.0, 255.0)] = 6.0
     shard_rows: Annotated[int, Between(1, None)] = 4_096
     max_reject_fraction: Fraction = 0.5

@@ -61,7 +61,7 @@ def split_sizes(config: SynthesizeConfig) -> dict[str, int]:
 
 
 def write_corpus(config: SynthesizeConfig, seed: int, raw: Path, truth: Path) -> dict[str, Any]:
-    """Write raw/<split>/shard-*.tar, raw/manifest.json, truth/truth.parquet; return the manifest."""
+    """Write raw/<split>/shard-*.tar, raw/manifest.json, the truth; return the manifest."""
     jobs: list[_Job] = []
     tables = []
     for split, count in split_sizes(config).items():

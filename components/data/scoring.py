@@ -69,7 +69,7 @@ class ClipSimilarity:
         self._torch = torch
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.net = load_feature_net(folder).to(self.device)
-        self.side = int(self.net.image_size_px)
+        self.side = int(self.net.preprocess.image_size_px)
 
     def similarity(self, images: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
         """Return the cosine of each pair, float32 [N]; images are uint8 [H, W, 3] of any size."""
@@ -148,8 +148,8 @@ def score_rows(
         net: stands in for CLIP, in tests.
     """
     items = [asdict(part) for part in parts(source, folder)]
-    build = {"source": asdict(source), "folder": str(folder), "encoders": str(encoders)}
-    build |= {"batch": batch, "net": net}
+    build = {"source": asdict(source), "folder": str(folder.resolve())}
+    build |= {"encoders": str(encoders.resolve()), "batch": batch, "net": net}
     rows: Iterator[Row]
     if map_parts is None:
         scorer = Scorer(**build)

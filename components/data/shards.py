@@ -94,20 +94,22 @@ class ShardWriter:
         """Add one row."""
         self._rows.append(row)
         if len(self._rows) == self.shard_rows:
-            self._flush()
+            self.write_shard(pa.Table.from_pylist(self._rows, schema=self.schema))
+            self._rows = []
+
+    def write_shard(self, table: pa.Table) -> None:
+        """Write a table as the next file, whatever its length."""
+        path = self.folder / f"{self.prefix}-{len(self.shards):05d}.parquet"
+        write_table(path, table.cast(self.schema), self.group_rows)
+        entry = {"file": path.name, "rows": table.num_rows, "sha256": file_sha256(path)}
+        self.shards.append(entry)
 
     def close(self) -> dict[str, Any]:
         """Write the rest, at least one shard; return {rows, shards: [{file, rows, sha256}]}."""
         if self._rows or not self.shards:
-            self._flush()
+            self.write_shard(pa.Table.from_pylist(self._rows, schema=self.schema))
+            self._rows = []
         return {"rows": sum(s["rows"] for s in self.shards), "shards": self.shards}
-
-    def _flush(self) -> None:
-        path = self.folder / f"{self.prefix}-{len(self.shards):05d}.parquet"
-        write_table(path, pa.Table.from_pylist(self._rows, schema=self.schema), self.group_rows)
-        entry = {"file": path.name, "rows": len(self._rows), "sha256": file_sha256(path)}
-        self.shards.append(entry)
-        self._rows = []
 
 
 def write_manifest(folder: Path, facts: Mapping[str, Any]) -> str:
