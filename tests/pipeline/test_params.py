@@ -192,7 +192,8 @@ def test_missing_keys_without_a_default_are_named(tmp_path):
 
 def test_all_problems_come_at_once_with_their_lines(tmp_path):
     text = yaml.safe_dump(valid(), sort_keys=False).splitlines()
-    line = next(i for i, row in enumerate(text) if row.strip().startswith("total_kimg"))
+    base = text.index("train_base:")
+    line = next(i for i in range(base, len(text)) if text[i].strip().startswith("total_kimg"))
     text[line] = "    total_kimg: -1"
     seed = next(i for i, row in enumerate(text) if row.startswith("seed"))
     text[seed] = "sead: 1"
