@@ -141,7 +141,7 @@ class FilterConfig:
     clip_similarity_min: Annotated[float, Between(-1.0, 1.0)] = -1.0
     clip_keep_fraction: Fraction = 1.0
     exact_duplicates: bool = True
-    near_duplicate_bits: Annotated[int, Between(-1, 16)] = 6
-    near_duplicate_levels: Annotated[float, Between(0.0, 255.0)] = 6.0
+    near_duplicate_bits: Annotated[int, Between(-1, 16)] = 8
+    near_duplicate_levels: Annotated[float, Between(0.0, 255.0)] = 4.0
     shard_rows: Annotated[int, Between(1, None)] = 4_096
     max_reject_fraction: Fraction = 0.5
