@@ -17,7 +17,7 @@ PROMPT_CHARS_LIMIT = (
     10_000  # CLIP reads 77 tokens at most; more than this is a mistake or an attack
 )
 SEED_LIMIT = 2**63  # seeds are int64 in the served model's schema
-IMAGES_LIMIT = 10_000  # per prompt
+IMAGES_LIMIT = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class ImageRequest:
         images_per_prompt: how many images of each prompt.
         truncation: 1 is the model's full variety, 0 the mean image of the prompt.
         prompt_chars_limit: longest prompt allowed.
-        images_limit: most images of one prompt allowed.
+        images_limit: most images allowed, all prompts together.
     """
 
     prompts: tuple[str, ...]
@@ -51,6 +51,12 @@ class ImageRequest:
         if not 1 <= count <= self.images_limit:
             raise ConfigError(
                 f"n is {_short(count)}", "n", f"use an integer from 1 to {self.images_limit}"
+            )
+        if count * len(self.prompts) > self.images_limit:
+            raise ConfigError(
+                f"{len(self.prompts)} prompts with n {count}",
+                "n",
+                f"ask for at most {self.images_limit} images at once",
             )
         check_seed(self.seed)
         check_seed(self.seed + count - 1)

@@ -136,7 +136,6 @@ class Bench:
             net,
             count=min(self.source.num_rows, self.config.num_real),
             batch=self.config.batch,
-            seed=self.config.seed,
             cache=self.cache,
         )
 

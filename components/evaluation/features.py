@@ -118,7 +118,7 @@ def stack(parts: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def real_features(
-    source: Any, net: MeasuringNet, *, count: int, batch: int, seed: int, cache: Path | None = None
+    source: Any, net: MeasuringNet, *, count: int, batch: int, cache: Path | None = None
 ) -> dict[str, Tensor]:
     """Return the features of `count` held-out images, from the cache if it has them.
 
@@ -127,18 +127,16 @@ def real_features(
         net: the net to measure with.
         count: images, at most the source's rows.
         batch: images per forward pass.
-        seed: the source's seed: it decides the order of the rows.
         cache: folder of cached features; None does not cache.
     """
-    size = source.atom(0, 1).image_NCHW.shape[-1]
     key = {
         "version": CACHE_VERSION,
         "data": source.content_hash,
         "net": net.sha256,
         "resizer": net.resizer,
-        "resolution_px": size,
+        "resolution_px": source.resolution,
         "count": count,
-        "seed": seed,
+        "seed": source.seed,  # decides the order of the rows
     }
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
     path = None if cache is None else cache / f"{name}.safetensors"

@@ -9,6 +9,7 @@ import torch
 
 from components.evaluation.bench import Bench, Sampled
 from components.evaluation.distances import kernel_distance, manifold_scores
+from components.family import recipe_from
 
 SAME_CLIP = "this CLIP also took part in the training: the score may flatter, ask the judge"
 LOW_RANK = "fewer images than feature dimensions: compare only at equal counts"
@@ -148,9 +149,8 @@ def _frechet_name(net: str) -> str:
 def untrained_generator(card: dict[str, Any], seed: int) -> Any:
     """Return a freshly initialised generator of an artifact's recipe; no other draw changes."""
     from models.interfaces import ConditionShape
-    from models.recipes import RECIPES
 
-    recipe = RECIPES[card["recipe"]["name"]](**card["recipe"]["fields"])
+    recipe = recipe_from({"name": card["recipe"]["name"], **card["recipe"]["fields"]})
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         generator = recipe.generator(card["resolution_px"], ConditionShape(**card["shape"]))

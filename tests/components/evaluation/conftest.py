@@ -96,6 +96,7 @@ class Rows:
     num_rows: int = 60
     content_hash: str = "c0"
     seed: int = 0
+    resolution: int = 8
 
     @property
     def shape(self) -> ConditionShape:

@@ -20,7 +20,7 @@ from components.evaluation.features import (
     stack,
 )
 
-COUNT = {"count": 60, "seed": 0}
+COUNT = {"count": 60}
 
 
 @pytest.mark.parametrize("batch", [7, 64])
@@ -72,11 +72,13 @@ def test_the_cache_is_keyed_by_content(rows, make_rows, judge, cache: Path) -> N
     other_net = dataclasses.replace(judge, sha256="f" * 64)
     real_features(rows, other_net, batch=16, cache=cache, **COUNT)
     assert net.images_seen == 180, "other weights"
-    real_features(rows, judge, batch=16, cache=cache, count=59, seed=0)
+    real_features(rows, judge, batch=16, cache=cache, count=59)
     assert net.images_seen == 239, "other count"
-    real_features(rows, judge, batch=16, cache=cache, count=60, seed=1)
+    real_features(make_rows(seed=1), judge, batch=16, cache=cache, **COUNT)
     assert net.images_seen == 299, "another order"
-    assert len(list(cache.iterdir())) == 5
+    real_features(make_rows(resolution=4), judge, batch=16, cache=cache, **COUNT)
+    assert net.images_seen == 359, "another resolution"
+    assert len(list(cache.iterdir())) == 6
 
 
 @pytest.mark.parametrize("damage", [b"", b"x" * 100])

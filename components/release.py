@@ -1,0 +1,137 @@
+"""The release: everything that turns a prompt into an image, in one folder that explains itself.
+
+    generator.safetensors  text_encoder/ (CLIP's text part)  card.json  MODEL_CARD.md  samples.png
+
+It is an artifact (components/artifact.py) without what only training needs, plus the text encoder:
+plain files, no pickle, every one checked by hash when it is opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.artifact import CARD, GENERATOR, SAMPLES, load_generator, read_card
+from components.durable_files import publish_folder, sync
+from components.errors import ConfigError, DataError, StorageError
+from components.model_card import model_card
+from components.publishing import PublishConfig
+
+if TYPE_CHECKING:
+    import torch
+
+    from models.text_to_image import TextToImage
+
+TEXT_ENCODER, MODEL_CARD = "text_encoder", "MODEL_CARD.md"
+
+
+def write_release(
+    folder: Path,
+    *,
+    artifact: Path,
+    encoders: Path,
+    metrics: Mapping[str, Any],
+    samples: Path,
+    config: PublishConfig,
+) -> dict[str, Any]:
+    """Write a release whole or not at all, replacing an older one; return its card.
+
+    Args:
+        folder: where.
+        artifact: the trained generator.
+        encoders: the frozen nets; the text part of `clip` is taken.
+        metrics: what evaluation wrote, for the model card.
+        samples: the sample sheet, a PNG.
+        config: licence, limits, name.
+
+    Raises:
+        ConfigError: the generator takes no text.
+        DataError: `encoders` holds another CLIP than the one the generator was trained with.
+        StorageError: the artifact or the CLIP is damaged.
+    """
+    card = read_card(artifact)
+    if not card["shape"]["pooled_dim"]:
+        raise ConfigError("the model takes no text", str(artifact), "publish a text-to-image model")
+    temporary = folder.with_name(f"{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    text_sha256 = _write_text_encoder(temporary / TEXT_ENCODER, encoders / "clip", card)
+    shutil.copyfile(artifact / GENERATOR, temporary / GENERATOR)
+    shutil.copyfile(samples, temporary / SAMPLES)
+    card["files"] = {GENERATOR: card["files"][GENERATOR]}
+    card["release"] = {
+        "model_name": config.model_name,
+        "licence": config.licence,
+        "text_encoder_sha256": text_sha256,
+        "limits": {"prompt_chars": config.prompt_chars_limit, "images": config.images_limit},
+        "content_hash": content_hash(card, text_sha256),
+    }
+    (temporary / CARD).write_text(json.dumps(card, indent=1) + "\n")
+    (temporary / MODEL_CARD).write_text(model_card(card, metrics, config), encoding="utf-8")
+    for path in sorted(temporary.rglob("*")):
+        sync(path)
+    publish_folder(temporary, folder)
+    return card
+
+
+def content_hash(card: Mapping[str, Any], text_encoder_sha256: str) -> str:
+    """Return the hash of what decides the images: the weights and how to rebuild the networks."""
+    decisive = {
+        "generator": card["files"][GENERATOR],
+        "text_encoder": text_encoder_sha256,
+        "recipe": card["recipe"],
+        "resolution_px": card["resolution_px"],
+        "shape": card["shape"],
+    }
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def load_release(
+    folder: Path, device: torch.device | str = "cpu"
+) -> tuple[TextToImage, dict[str, Any]]:
+    """Return the model of a release, ready to sample, and its card.
+
+    Raises:
+        StorageError: the folder is missing, not a release, or a file is not the one its card names.
+    """
+    from models.features import load_feature_net
+    from models.text_to_image import TextToImage
+
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise StorageError("there is no model", str(folder), "run make demo first, or give --model")
+    generator, card = load_generator(folder)
+    if "release" not in card:
+        raise StorageError(
+            "this is an artifact, not a release", str(folder), "run ganline publish first"
+        )
+    try:
+        text_encoder = load_feature_net(folder / TEXT_ENCODER)
+    except ValueError as error:
+        raise StorageError(str(error), str(folder), "run ganline publish again") from error
+    return TextToImage(text_encoder, generator).eval().to(device), card
+
+
+def _write_text_encoder(folder: Path, clip: Path, card: Mapping[str, Any]) -> str:
+    """Save the text part of a CLIP; return the sha256 of its weights."""
+    from models.features import load_feature_net, save_feature_net
+    from models.features import read_card as read_net_card
+
+    try:
+        clip_card = read_net_card(clip)
+        net = load_feature_net(clip)
+    except ValueError as error:
+        raise StorageError(str(error), str(clip), "run the encoders stage again") from error
+    trained_with = card.get("encoders", {}).get("clip", clip_card.sha256)
+    if trained_with != clip_card.sha256:
+        raise DataError(
+            f"the model was trained with CLIP {trained_with[:12]}, this is {clip_card.sha256[:12]}",
+            str(clip),
+            "run the training stages again",
+        )
+    saved = save_feature_net(folder, net.text_part(), role="text_encoder", source=clip_card.source)
+    return saved.sha256

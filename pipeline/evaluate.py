@@ -1,0 +1,152 @@
+"""Stage evaluate: distances, CLIP score, the judge, the truncation curve, the sample sheet.
+
+python -m pipeline.evaluate --data data/train --encoders artifacts/encoders --truth data/truth
+    --decisions data/decisions.parquet --model artifacts/px64 --out artifacts/evaluation
+    --report reports/evaluation.json --curve reports/truncation.csv
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from pipeline.stage import StageContext, run_stage
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the stage."""
+    return run_stage("evaluate", arguments=_arguments, work=_work, plan=_plan, argv=argv)
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    for name in ("data", "encoders", "truth", "model", "out"):
+        parser.add_argument(f"--{name}", type=Path, required=True, metavar="DIR")
+    for name in ("decisions", "report", "curve"):
+        parser.add_argument(f"--{name}", type=Path, required=True, metavar="FILE")
+
+
+def _plan(context: StageContext) -> dict[str, Any]:
+    config = context.params.evaluate
+    trained = max(config.num_fake, config.num_prompts)
+    curve = config.num_curve * sum(psi != 1.0 for psi in config.truncations)
+    return {"images_to_generate": trained + config.num_fake + curve}
+
+
+def _work(context: StageContext) -> None:
+    import torch
+
+    from components.artifact import GENERATOR, load_generator
+    from components.data.batches import BatchSource
+    from components.evaluation.bench import Bench
+    from components.evaluation.scores import score_generator, untrained_generator
+    from components.evaluation.truth import filter_truth
+    from pipeline.places import runs_folder
+
+    config, paths = context.params.evaluate, context.arguments
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    generator, card = load_generator(paths.model)
+    generator = generator.to(device)
+    source = BatchSource(paths.data, "heldout", card["resolution_px"], config.seed)
+    cache = runs_folder() / "evaluation" / "real_features"
+    bench = Bench.open(source, paths.encoders, config, cache=cache, device=device)
+    scores = score_generator(
+        bench,
+        generator,
+        untrained_generator(card, config.seed).to(device),
+        clip_sha256_in_training=card.get("encoders", {}).get("clip", ""),
+        say=context.say,
+    )
+    curve = scores.pop("curve")
+    scores["seconds_per_image"] = seconds_per_image(bench, generator)
+    scores["filter_truth"] = filter_truth(paths.truth / "truth.parquet", paths.decisions)
+    scores["model"] = {
+        "generator_sha256": card["files"][GENERATOR],
+        "family": card["recipe"]["name"],
+        "resolution_px": card["resolution_px"],
+        "nimg": card["nimg"],
+    }
+    # The cards come last: what a person looks for stands first.
+    scores["cards"] = scores.pop("cards")
+    paths.out.mkdir(parents=True, exist_ok=True)
+    _draw_sheets(context, bench, generator, paths.out)
+    _write(context, scores, curve)
+
+
+def _write(context: StageContext, scores: dict[str, Any], curve: list[dict[str, Any]]) -> None:
+    """Write the report and the curve, to their own places and into the output folder; track both."""
+    from components.evaluation.charts import draw_curve, write_curve
+
+    paths = context.arguments
+    draw_curve(paths.out / "truncation.png", curve)
+    for table in (paths.curve, paths.out / "truncation.csv"):
+        write_curve(table, curve)
+    for report in (paths.report, paths.out / "metrics.json"):
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(json.dumps(scores, indent=2, allow_nan=False) + "\n")
+    context.tracker.log_metrics(flat_numbers(scores), step=scores["model"]["nimg"])
+    for row in curve:
+        values = {f"curve/{k}": v for k, v in row.items() if k != "truncation" and v is not None}
+        # MLflow's x axis is a whole number: psi in thousandths.
+        context.tracker.log_metrics(values, step=round(1000 * row["truncation"]))
+    context.tracker.log_artifact(paths.out / "metrics.json")
+
+
+def seconds_per_image(bench: Any, generator: Any, repeats: int = 5) -> float:
+    """Return the median time of one image alone, its prompt's encoding included."""
+    from components.evaluation.features import held_out
+    from components.sampling import generate, generate_from
+    from models.text_to_image import TextToImage
+
+    (rows,) = held_out(bench.source, 1, 1)
+    model = TextToImage(bench.clip.network, generator) if bench.clip and rows.captions else None
+    times = []
+    for seed in range(repeats + 1):
+        started = time.perf_counter()
+        if model is not None and rows.condition.pooled_ND is not None:
+            generate(model, rows.captions, [seed])
+        else:
+            generate_from(generator, rows.condition, [seed])
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[1:])  # the first call also warms up
+
+
+def _draw_sheets(context: StageContext, bench: Any, generator: Any, out: Path) -> None:
+    """Save samples.png (a row per prompt, a column per seed) and reals.png (held-out images)."""
+    import torch
+
+    from components.evaluation.features import held_out
+    from components.sampling import generate_from, to_uint8
+    from components.sheets import image_grid
+
+    config = bench.config
+    count = min(config.sheet_prompts, bench.source.num_rows)
+    (rows,) = held_out(bench.source, count, count)
+    each = torch.arange(count).repeat_interleave(config.sheet_seeds)
+    seeds = [config.seed + i for i in range(config.sheet_seeds)] * count
+    images = generate_from(generator, rows.condition[each], seeds, batch=config.batch)
+    captions = list(rows.captions) if any(rows.captions) else None
+    sheet = image_grid(images, config.sheet_seeds, captions)
+    sheet.save(out / "samples.png")
+    context.tracker.log_image("samples", sheet, step=0)
+    assert rows.image_NCHW is not None, "a held-out row has an image"
+    image_grid(to_uint8(rows.image_NCHW), 4, captions).save(out / "reals.png")
+
+
+def flat_numbers(values: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    """Return the numbers of nested scores under names joined by slashes, the cards left out."""
+    flat: dict[str, float] = {}
+    for name, value in values.items():
+        if isinstance(value, dict) and name not in ("cards", "model"):
+            flat |= flat_numbers(value, f"{prefix}{name}/")
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            flat[f"{prefix}{name}"] = float(value)
+    return flat
+
+
+if __name__ == "__main__":
+    sys.exit(main())
