@@ -82,7 +82,7 @@ def make_report(reasons: np.ndarray, heldout: np.ndarray) -> dict[str, Any]:
     names, counts = np.unique(reasons[reasons != ""].astype(str), return_counts=True)
     rejected = dict(zip(names.tolist(), counts.tolist(), strict=True))
     kept = reasons == ""
-    report = {
+    report: dict[str, Any] = {
         "in": len(reasons),
         "kept": int((kept & ~heldout).sum()),
         "heldout": int((kept & heldout).sum()),

@@ -148,7 +148,7 @@ def score_rows(
         net: stands in for CLIP, in tests.
     """
     items = [asdict(part) for part in parts(source, folder)]
-    build = {"source": asdict(source), "folder": str(folder.resolve())}
+    build: Row = {"source": asdict(source), "folder": str(folder.resolve())}
     build |= {"encoders": str(encoders.resolve()), "batch": batch, "net": net}
     rows: Iterator[Row]
     if map_parts is None:

@@ -111,8 +111,9 @@ def _folder_rows(folder: Path, config: SourceConfig) -> list[_FolderRow]:
     try:
         # Bytes that are not UTF-8 come through as surrogates and are refused per row.
         with open(table, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            quoting = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
-            reader = csv.DictReader(file, delimiter="\t" if tabs else ",", quoting=quoting)
+            # A table with tabs has no quoting: a quote sign in a caption is just that.
+            tsv = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+            reader = tsv if tabs else csv.DictReader(file)
             _check_columns(table, config, list(reader.fieldnames or []))
             rows = [_row(line, config) for line in reader]
     except (OSError, csv.Error) as error:

@@ -12,7 +12,7 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
 from typing import IO, Any
 
 from components.data.config import SourceConfig
@@ -170,15 +170,16 @@ def _read_json(content: bytes | None) -> tuple[dict[str, Any], bool]:
 
 
 def _split_name(name: str) -> tuple[str, str]:
-    path = PurePosixPath(_plain(name))
-    stem, _, extension = path.name.partition(".")
-    return (path.parent / stem).as_posix(), extension.lower()
+    folder, slash, file = _plain(name).rpartition("/")
+    stem, _, extension = file.partition(".")
+    return (folder + slash + stem).removeprefix("./"), extension.lower()
 
 
 def _is_unsafe(member: tarfile.TarInfo) -> bool:
+    if not member.isreg() or member.issparse():
+        return True
     path = PureWindowsPath(member.name)  # reads both kinds of slashes
-    outside = bool(path.drive or path.root) or ".." in path.parts
-    return outside or not member.isreg() or member.issparse()
+    return bool(path.drive or path.root) or ".." in path.parts
 
 
 def _has_end_mark(file: IO[bytes], offset: int) -> bool:

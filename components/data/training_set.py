@@ -6,7 +6,7 @@ Legend: D width of the text embedding.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -122,7 +122,7 @@ def heldout_samples(source: SourceConfig, folder: Path, counts: dict[str, int]) 
 
 
 def write_training_set(
-    splits: dict[str, Iterable[Sample]],
+    splits: Mapping[str, Iterable[Sample]],
     out: Path,
     config: FilterConfig,
     background: str,
