@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 from pathlib import Path
 
 from components.errors import StorageError
+from pipeline.places import runs_folder, set_quiet_environment
 from pipeline.spool import Spool
+from pipeline.stage import guarded
 from pipeline.tracking_config import TrackingConfig
 
 
@@ -50,3 +53,19 @@ def _send_rest(spool: Spool, config: TrackingConfig, runs: Path) -> int:
         spool.mark_sent(group[-1]["seq"], run_id)
     spool.drop_copies()
     return len(waiting)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run `ganline sync`."""
+    parser = argparse.ArgumentParser(prog="ganline sync", description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    options = parser.parse_args(argv)
+
+    def work() -> None:
+        from pipeline.params import load_params
+
+        set_quiet_environment()
+        sync(load_params(options.params).tracking, runs_folder(), print)
+
+    return guarded(work, options.debug)

@@ -1,0 +1,174 @@
+"""`ganline`: one sub-command per stage of dvc.yaml, and the tools around them.
+
+Nothing heavy is imported here; a sub-command imports what it needs, after its arguments are read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from components.errors import ConfigError
+from pipeline.graph import find_node, read_graph, stage_titles
+from pipeline.stage import guarded
+
+Main = Callable[[list[str] | None], int]
+
+# `ganline tune --trials 20` is short for `--set tune.trials=20`.
+TUNE_OPTIONS = ("trials", "concurrent", "kimg", "search")
+EXAMPLES = """examples:
+  ganline generate "a large red ring on a blue background" --seed 3 -n 4 --out ring.png
+  ganline train_base --dry-run
+  ganline superres 64 --dry-run
+  ganline tune --trials 20
+  ganline report
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one sub-command and return its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    tools = _tools()
+    name = argv[0] if argv else ""
+    if name in tools:
+        return tools[name][1]()(argv[1:])
+    try:
+        stages = stage_titles()
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    if name in stages:
+        return run_stage_command(name, argv[1:])
+    parser = _parser(tools, stages)
+    parser.parse_args(argv)  # prints help or says what is wrong
+    parser.print_help()
+    return 0
+
+
+def run_stage_command(stage: str, argv: list[str]) -> int:
+    """Run a stage's command of dvc.yaml, outside DVC, with more arguments appended."""
+    parser = _stage_parser(stage)
+    options = parser.parse_args(argv)
+    extra = ["--params", str(options.params)]
+    for setting in options.set:
+        extra += ["--set", setting]
+    for name in TUNE_OPTIONS if stage == "tune" else ():
+        if getattr(options, name) is not None:
+            extra += ["--set", f"tune.{name}={getattr(options, name)}"]
+    extra += [
+        f"--{flag.replace('_', '-')}" for flag in ("dry_run", "debug") if getattr(options, flag)
+    ]
+    return guarded(lambda: _become(stage, options, extra), options.debug)
+
+
+def _become(stage: str, options: argparse.Namespace, extra: list[str]) -> None:
+    """Replace this process by the stage's command, so that signals and exit code are its own."""
+    node = find_node(read_graph(options.params), stage, getattr(options, "key", ""))
+    words = shlex.split(node.command)
+    if words[0] == "python":
+        words[0] = sys.executable
+    if not options.dry_run:
+        print(
+            f"{node.name}: run outside DVC; `dvc repro` would run it again as params.yaml says",
+            file=sys.stderr,
+        )
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        part for part in (os.getcwd(), os.environ.get("PYTHONPATH")) if part
+    )
+    os.execvp(words[0], [*words, *extra])
+
+
+def _tools() -> dict[str, tuple[str, Callable[[], Main]]]:
+    """Return sub-command -> what it does, and a function that imports its `main`."""
+
+    def generate() -> Main:
+        from pipeline.generate import main
+
+        return main
+
+    def report() -> Main:
+        from pipeline.report import main
+
+        return main
+
+    def summary() -> Main:
+        from pipeline.summary import main
+
+        return main
+
+    def doctor() -> Main:
+        from pipeline.doctor import main
+
+        return main
+
+    def ui() -> Main:
+        from pipeline.ui import main
+
+        return main
+
+    def sync() -> Main:
+        from pipeline.sync import main
+
+        return main
+
+    return {
+        "generate": ("draw what a prompt says with the published model", generate),
+        "report": ("write one HTML page about the last run", report),
+        "summary": ("say in short what the last run did, and write it as JSON", summary),
+        "doctor": ("check versions, GPU, disk, memory, encoders, DVC, git, ports", doctor),
+        "ui": ("show the runs in MLflow on 127.0.0.1", ui),
+        "sync": ("send to MLflow what could not be sent during a run", sync),
+    }
+
+
+def _parser(
+    tools: dict[str, tuple[str, Callable[[], Main]]], stages: dict[str, str]
+) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ganline",
+        description="Train fast text-to-image GANs on your own image-text pairs.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands")
+    for name, (title, _) in tools.items():
+        commands.add_parser(name, help=title)
+    for name, title in stages.items():
+        commands.add_parser(name, help=_without_templates(title))
+    if not stages:
+        parser.epilog = "The stages of the pipeline appear here in a folder with a dvc.yaml."
+    return parser
+
+
+def _stage_parser(stage: str) -> argparse.ArgumentParser:
+    title = _without_templates(stage_titles()[stage])
+    parser = argparse.ArgumentParser(prog=f"ganline {stage}", description=title)
+    if stage == "superres":
+        parser.add_argument("key", metavar="PX", help="entry of the section, as 64")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override one parameter"
+    )
+    for name in TUNE_OPTIONS if stage == "tune" else ():
+        parser.add_argument(f"--{name}", help=f"short for --set tune.{name}=...")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print the resolved parameters, sizes and estimates; write nothing",
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _without_templates(text: str) -> str:
+    return text.replace("${key}", "<px>")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""Read dvc.yaml, the table of contents: every stage's command and files, templates filled in.
+
+Only what dvc.yaml uses here is understood: `${section.key}` from params.yaml, and `foreach` over a
+mapping with `${key}` and `${item.field}`. DVC itself stays out of the process.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.errors import ConfigError
+from pipeline.params_file import read_params_file
+
+GRAPH = "dvc.yaml"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One stage as it would run now.
+
+    Attributes:
+        name: as DVC names it (`score`, `superres@64`).
+        stage: the name without the key of `foreach`.
+        key: the key of `foreach`, or "".
+        desc: what it does, in a line.
+        command: the command line.
+        outs, metrics, plots: its files.
+    """
+
+    name: str
+    stage: str
+    key: str
+    desc: str
+    command: str
+    outs: tuple[Path, ...]
+    metrics: tuple[Path, ...]
+    plots: tuple[Path, ...]
+
+
+def read_graph(params: Path, graph: Path | None = None) -> list[Node]:
+    """Return all stages in the order of the file.
+
+    Raises:
+        ConfigError: when there is no dvc.yaml here, or a template names nothing in the params.
+    """
+    graph = graph or Path(GRAPH)
+    if not graph.is_file():
+        raise ConfigError(f"no {GRAPH} here", str(Path.cwd()), "run it in the project's folder")
+    values = read_params_file(params).values
+    stages = _stages(graph)
+    nodes = []
+    for stage, entry in stages.items():
+        if "foreach" not in entry:
+            nodes.append(_node(stage, "", entry, values))
+            continue
+        entries = _fill(entry["foreach"], values)
+        for key, item in entries.items() if isinstance(entries, dict) else ():
+            nodes.append(_node(stage, str(key), entry["do"], {**values, "key": key, "item": item}))
+    return nodes
+
+
+def stage_titles(graph: Path | None = None) -> dict[str, str]:
+    """Return stage -> description without reading params; {} where there is no dvc.yaml."""
+    graph = graph or Path(GRAPH)
+    if not graph.is_file():
+        return {}
+    stages = _stages(graph)
+    return {name: entry.get("do", entry).get("desc", "") for name, entry in stages.items()}
+
+
+def find_node(nodes: list[Node], stage: str, key: str) -> Node:
+    """Return the stage that a command line names.
+
+    Raises:
+        ConfigError: when a stage of `foreach` has no such key.
+    """
+    found = [node for node in nodes if node.stage == stage]
+    for node in found:
+        if node.key == key:
+            return node
+    keys = ", ".join(node.key for node in found) or "none"
+    raise ConfigError(f"got {key!r}", f"{stage} <key>", f"params has these entries: {keys}")
+
+
+def _stages(graph: Path) -> dict[str, Any]:
+    try:
+        stages = yaml.safe_load(graph.read_text(encoding="utf-8"))["stages"]
+        assert isinstance(stages, dict)
+    except (
+        OSError,
+        UnicodeDecodeError,
+        yaml.YAMLError,
+        KeyError,
+        TypeError,
+        AssertionError,
+    ) as error:
+        what = " ".join(str(error).split())[:160]
+        raise ConfigError(f"no readable stages: {what}", str(graph), "correct the file") from None
+    return stages
+
+
+def _node(stage: str, key: str, entry: dict[str, Any], values: dict[str, Any]) -> Node:
+    def files(kind: str) -> tuple[Path, ...]:
+        names = [next(iter(x)) if isinstance(x, dict) else x for x in entry.get(kind, [])]
+        return tuple(Path(str(_fill(name, values))) for name in names)
+
+    return Node(
+        name=f"{stage}@{key}" if key else stage,
+        stage=stage,
+        key=key,
+        desc=str(_fill(entry.get("desc", ""), values)),
+        command=" ".join(str(_fill(entry["cmd"], values)).split()),
+        outs=files("outs"),
+        metrics=files("metrics"),
+        plots=files("plots"),
+    )
+
+
+def _fill(text: Any, values: dict[str, Any]) -> Any:
+    """Replace every `${a.b}`; a text that is one template alone becomes the value itself."""
+    if not isinstance(text, str):
+        return text
+    alone = re.fullmatch(r"\$\{([^}]+)\}", text)
+    if alone:
+        return _lookup(alone[1], values)
+    return re.sub(r"\$\{([^}]+)\}", lambda match: str(_lookup(match[1], values)), text)
+
+
+def _lookup(dotted: str, values: dict[str, Any]) -> Any:
+    value: Any = values
+    for part in dotted.strip().split("."):
+        if not isinstance(value, dict) or part not in value:
+            raise ConfigError(
+                f"${{{dotted}}} is not in the parameters", GRAPH, "add the key to params.yaml"
+            )
+        value = value[part]
+    return value
