@@ -1,0 +1,82 @@
+"""What a training is a function of, as one hash: configuration, inputs; not paths or hardware."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from components.errors import DataError, StorageError
+
+# Fields of TrainConfig that change what is written on the way, not what is trained.
+_WATCHING = ("report_every_kimg", "sample_every_kimg", "save_every_kimg", "keep_states")
+
+
+def digest(content: Any) -> str:
+    """Return the sha256, in hex, of JSON-ready content; the order of keys does not matter."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def training_fingerprint(
+    *,
+    seed: int,
+    stage: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    data_hash: str,
+    encoder_hashes: Mapping[str, str],
+    start_hash: str,
+) -> str:
+    """Return the fingerprint of a training.
+
+    Args:
+        seed: the run's seed.
+        stage: StageConfig as a dict; its `recipe` is replaced by the resolved one, its `start` (a
+            name) by the start's hash.
+        recipe: all fields, as resolved from parameters, guidance and start artifact.
+        data_hash: content hash of the training set.
+        encoder_hashes: role -> sha256 of the frozen nets that the recipe uses.
+        start_hash: sha256 of the generator to start from, '' without one.
+    """
+    train = {key: value for key, value in stage["train"].items() if key not in _WATCHING}
+    content = {
+        "seed": seed,
+        "revision": stage["revision"],
+        "train": train,
+        "recipe": dict(recipe),
+        "data": data_hash,
+        "encoders": dict(encoder_hashes),
+        "start": start_hash,
+    }
+    return digest(json.loads(json.dumps(content)))  # Tuples and lists are the same here.
+
+
+def data_content_hash(folder: Path) -> str:
+    """Return the content hash of a training set.
+
+    Raises:
+        DataError: the folder has no readable manifest.
+    """
+    path = folder / "manifest.json"
+    try:
+        return str(json.loads(path.read_text())["content_hash"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"no training set: {error!r}", str(path), "run the filter stage") from error
+
+
+def encoder_hashes(folder: Path, roles: Iterable[str]) -> dict[str, str]:
+    """Return role -> sha256 of frozen nets.
+
+    Raises:
+        StorageError: a net has no readable card.
+    """
+    found = {}
+    for role in roles:
+        path = folder / role / "card.json"
+        try:
+            found[role] = str(json.loads(path.read_text())["sha256"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            problem = f"no encoder for the role {role}: {error!r}"
+            raise StorageError(problem, str(path), "run the encoders stage") from error
+    return found

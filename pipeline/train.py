@@ -1,0 +1,237 @@
+"""Stages train_base and superres <px>: the same act from another start, on Ray Train.
+
+    python -m pipeline.train train_base --data data/train --encoders artifacts/encoders ...
+    python -m pipeline.train superres 64 --start artifacts/base ...
+
+The run lives in $GANLINE_RUNS_DIR/<stage>-<fingerprint>, outside DVC's outputs: the same command
+continues it, a changed parameter or input starts another, and a finished one is only copied out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.artifact import GENERATOR, read_card
+from components.durable_files import publish_folder, replace_file
+from components.errors import ConfigError, DataError, StorageError
+from components.family import recipe_fields, recipe_from
+from components.training.job import TrainingJob
+from pipeline.estimates import JOB, estimate
+from pipeline.fingerprint import data_content_hash, digest, encoder_hashes, training_fingerprint
+from pipeline.places import git_commit, runs_folder
+from pipeline.progress import METRICS, Progress, metrics_of, read_ticks
+from pipeline.stage import StageContext, run_stage
+
+if TYPE_CHECKING:
+    from components.training.config import StageConfig
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("stage", choices=("train_base", "superres"))
+    parser.add_argument("px", nargs="?", default="", help="superres: key of its entry in params")
+    parser.add_argument("--data", type=Path, default=Path("data/train"), metavar="FOLDER")
+    parser.add_argument(
+        "--encoders", type=Path, default=Path("artifacts/encoders"), metavar="FOLDER"
+    )
+    parser.add_argument("--start", type=Path, default=None, metavar="ARTIFACT")
+    parser.add_argument("--guidance", type=Path, default=None, metavar="FILE")
+    parser.add_argument("--out", type=Path, required=True, metavar="ARTIFACT")
+    parser.add_argument("--report", type=Path, default=None, metavar="JSON")
+    parser.add_argument("--curve", type=Path, default=None, metavar="CSV")
+
+
+def stage_name(argv: list[str]) -> str:
+    """Return the stage as dvc.yaml names it: train_base, or superres@64."""
+    words = [word for word in argv[:2] if not word.startswith("-")]
+    return "@".join(words) if words else "train"
+
+
+def stage_config(context: StageContext) -> StageConfig:
+    """Return the section of params that the command names; ConfigError when there is none."""
+    options = context.arguments
+    if options.stage == "train_base":
+        return context.params.train_base
+    known = context.params.superres
+    if options.px not in known:
+        entries = ", ".join(known) or "none"
+        raise ConfigError(f"got {options.px!r}", "superres <px>", f"params.yaml has: {entries}")
+    return known[options.px]
+
+
+def resolve_recipe(
+    config: StageConfig, guidance: Path | None, start: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Return all fields of the recipe: the start artifact's, then params', then what tuning chose.
+
+    Args:
+        config: the stage's section.
+        guidance: guidance.json of the tune stage, {"fields": {...}}.
+        start: card of the artifact to start from.
+    """
+    values = dict(config.recipe)
+    if start is not None and "name" not in values:
+        values = {"name": start["recipe"]["name"], **start["recipe"]["fields"], **values}
+    if guidance is not None:
+        try:
+            values |= json.loads(guidance.read_text()).get("fields", {})
+        except (OSError, ValueError, AttributeError) as error:
+            raise StorageError(str(error), str(guidance), "run the tune stage") from error
+    return recipe_fields(recipe_from(values))
+
+
+def make_job(context: StageContext) -> TrainingJob:
+    """Return the training that the command stands for; writes nothing."""
+    options, config = context.arguments, stage_config(context)
+    start = read_card(options.start) if options.start else None
+    recipe = resolve_recipe(config, options.guidance, start)
+    family = recipe_from(recipe)
+    hashes = encoder_hashes(options.encoders, family.encoder_roles)
+    has_data = family.needs_data or (options.data / "manifest.json").is_file()
+    fingerprint = training_fingerprint(
+        seed=context.params.seed,
+        stage=dataclasses.asdict(config),
+        recipe=recipe,
+        data_hash=data_content_hash(options.data) if has_data else "",
+        encoder_hashes=hashes,
+        start_hash=start["files"][GENERATOR] if start else "",
+    )
+    stage = options.stage + (f"_{options.px}" if options.px else "")
+    return TrainingJob(
+        stage=stage,
+        seed=context.params.seed,
+        recipe=json.loads(json.dumps(recipe)),
+        train=dataclasses.asdict(config.train),
+        run_dir=str(runs_folder() / f"{stage}-{fingerprint[:12]}"),
+        data_dir=str(options.data.absolute()) if has_data else "",
+        encoders_dir=str(options.encoders.absolute()),
+        start_dir=str(options.start.absolute()) if options.start else "",
+        artifact_dir=str(options.out.absolute()),
+        fingerprint=fingerprint,
+        code_version=git_commit() or "unknown",
+    )
+
+
+def _shared(job: TrainingJob) -> TrainingJob:
+    """Return the job with inputs where all workers see them."""
+    from pipeline.launch import share_input
+
+    encoders = Path(job.encoders_dir)
+    roles = sorted(path.parent.name for path in encoders.glob("*/card.json"))
+    hashes = encoder_hashes(encoders, roles)
+    places = {"encoders_dir": share_input(encoders, digest(hashes))}
+    if job.data_dir:
+        data = Path(job.data_dir)
+        places["data_dir"] = share_input(data, data_content_hash(data))
+    if job.start_dir:
+        start = Path(job.start_dir)
+        places["start_dir"] = share_input(start, digest(read_card(start)["files"]))
+    return dataclasses.replace(job, **{name: str(path) for name, path in places.items()})
+
+
+def is_finished(job: TrainingJob) -> bool:
+    """Return whether the run folder already holds the whole artifact of this very job."""
+    try:
+        card = read_card(Path(job.run_dir) / "artifact")
+    except StorageError:
+        return False
+    return card.get("fingerprint") == job.fingerprint
+
+
+def _work(context: StageContext) -> None:
+    job = make_job(context)
+    _check_ranks(context, job)
+    context.tracker.set_tags({"run.folder": Path(job.run_dir).name})
+    context.tracker.log_params({"resolved_recipe": job.recipe})
+    if job.data_dir:
+        data_hash = data_content_hash(Path(job.data_dir))
+        context.tracker.log_dataset("train", data_hash, job.data_dir)
+    progress = Progress(Path(job.run_dir), context.tracker, context.say, job.stage)
+    if is_finished(job):
+        context.say(f"{job.stage}: {job.run_dir} is finished, taking its artifact")
+        progress.catch_up()
+    else:
+        from pipeline.launch import run_training
+
+        run_dir = Path(job.run_dir)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        shared = _shared(job)
+        replace_file(run_dir / JOB, json.dumps(dataclasses.asdict(shared), indent=1))
+        with progress.following():
+            run_training(shared, context.params.cluster, context.say)
+    _publish(job, context)
+
+
+def _check_ranks(context: StageContext, job: TrainingJob) -> None:
+    atoms = job.train["batch"] // job.train["micro_batch"]
+    workers = context.params.cluster.num_workers
+    if atoms % workers:
+        raise ConfigError(
+            f"{atoms} micro-batches (batch / micro_batch) on {workers} workers",
+            "cluster.num_workers",
+            "use a number of workers that divides them",
+        )
+
+
+def _publish(job: TrainingJob, context: StageContext) -> None:
+    """Copy the artifact out of the run folder and write report and curve."""
+    options, run_dir = context.arguments, Path(job.run_dir)
+    out = options.out.absolute()
+    temporary = out.with_name(f"{out.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(run_dir / "artifact", temporary)
+    if (run_dir / "samples").is_dir():
+        shutil.copytree(run_dir / "samples", temporary / "samples")
+    publish_folder(temporary, out)
+    ticks = read_ticks(run_dir)
+    if not ticks:
+        raise DataError("no ticks", str(run_dir / METRICS), "remove the run folder and run again")
+    report = {"stage": job.stage, "fingerprint": job.fingerprint[:12], **metrics_of(ticks[-1])}
+    report["nimg"] = ticks[-1]["nimg"]
+    report["images_per_s"] = round(ticks[-1]["nimg"] / max(ticks[-1]["seconds"], 1e-9), 2)
+    if options.report:
+        options.report.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(options.report, json.dumps(report, indent=2) + "\n")
+    if options.curve:
+        write_curve(options.curve, ticks)
+    context.tracker.log_artifact(out / "card.json")
+    context.say(
+        f"{job.stage}: {report['kimg']:g} kimg in {report['seconds']:.0f} s of training, "
+        f"{report['images_per_s']:.0f} images/s -> {options.out}"
+    )
+
+
+def write_curve(path: Path, ticks: list[dict[str, Any]]) -> None:
+    """Write one row of metrics per tick, kimg first."""
+    rows = [metrics_of(tick) for tick in ticks]
+    columns = ["kimg", *sorted({name for row in rows for name in row} - {"kimg"})]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _plan(context: StageContext) -> dict[str, Any]:
+    try:
+        job = make_job(context)
+    except (DataError, StorageError) as error:
+        return {"sizes, time, memory": f"unknown until the stages before have run: {error}"}
+    plan = {"recipe": job.recipe, "run_folder": job.run_dir, "finished": is_finished(job)}
+    return plan | estimate(job, runs_folder())
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the stage and return its exit code."""
+    words = sys.argv[1:] if argv is None else argv
+    return run_stage(stage_name(words), arguments=_arguments, work=_work, plan=_plan, argv=argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
