@@ -8,55 +8,40 @@ that uses them (house rule 9); this file only maps and checks.
 """
 
 import argparse
-import importlib
-import importlib.util
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+from components.data.config import FilterConfig, ScoreConfig, SourceConfig, SynthesizeConfig
+from components.evaluation.config import EvaluateConfig
+from components.pretraining.config import EncodersConfig
+from components.publishing import PublishConfig
+from components.training.config import StageConfig
+from components.tuning import TuneConfig
 from models.fields import Between
+from pipeline.cluster_config import ClusterConfig
+from pipeline.params_checks import cross_check, recipe_findings
 from pipeline.params_file import ParamsError, ParamsFile, Problem, read_params_file
 from pipeline.params_schema import Finding, check, describe, given, unknown_key
-
-if TYPE_CHECKING:
-    from components.pretraining.config import EncodersConfig
-    from components.publishing import PublishConfig
-
-    from components.data.config import FilterConfig, ScoreConfig, SourceConfig, SynthesizeConfig
-    from components.evaluation.config import EvaluateConfig
-    from components.training.config import StageConfig
-    from components.tuning import TuneConfig
-    from pipeline.cluster_config import ClusterConfig
-    from pipeline.tracking_config import TrackingConfig
+from pipeline.tracking_config import TrackingConfig
 
 SEED = Annotated[int, Between(0, 2**31 - 1)]
 
-_MODULES = {
-    "source": ("components.data.config", "SourceConfig"),
-    "synthesize": ("components.data.config", "SynthesizeConfig"),
-    "encoders": ("components.pretraining.config", "EncodersConfig"),
-    "score": ("components.data.config", "ScoreConfig"),
-    "filter": ("components.data.config", "FilterConfig"),
-    "tune": ("components.tuning", "TuneConfig"),
-    "train_base": ("components.training.config", "StageConfig"),
-    "superres": ("components.training.config", "StageConfig"),
-    "evaluate": ("components.evaluation.config", "EvaluateConfig"),
-    "publish": ("components.publishing", "PublishConfig"),
-    "cluster": ("pipeline.cluster_config", "ClusterConfig"),
-    "tracking": ("pipeline.tracking_config", "TrackingConfig"),
+SECTIONS: dict[str, Any] = {
+    "source": SourceConfig,
+    "synthesize": SynthesizeConfig,
+    "encoders": EncodersConfig,
+    "score": ScoreConfig,
+    "filter": FilterConfig,
+    "tune": TuneConfig,
+    "train_base": StageConfig,
+    "superres": StageConfig,  # one per entry
+    "evaluate": EvaluateConfig,
+    "publish": PublishConfig,
+    "cluster": ClusterConfig,
+    "tracking": TrackingConfig,
 }
-
-
-def sections() -> dict[str, Any]:
-    """Return the dataclass of every section that has one."""
-    found = {}
-    for name, (module, config) in _MODULES.items():
-        try:
-            found[name] = getattr(importlib.import_module(module), config)
-        except (ModuleNotFoundError, AttributeError):
-            continue
-    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,18 +49,18 @@ class Params:
     """The validated content of a params file, one attribute per section."""
 
     seed: int
-    source: "SourceConfig"
-    synthesize: "SynthesizeConfig"
-    encoders: "EncodersConfig"
-    score: "ScoreConfig"
-    filter: "FilterConfig"
-    tune: "TuneConfig"
-    train_base: "StageConfig"
-    superres: "dict[str, StageConfig]"
-    evaluate: "EvaluateConfig"
-    publish: "PublishConfig"
-    cluster: "ClusterConfig"
-    tracking: "TrackingConfig"
+    source: SourceConfig
+    synthesize: SynthesizeConfig
+    encoders: EncodersConfig
+    score: ScoreConfig
+    filter: FilterConfig
+    tune: TuneConfig
+    train_base: StageConfig
+    superres: dict[str, StageConfig]
+    evaluate: EvaluateConfig
+    publish: PublishConfig
+    cluster: ClusterConfig
+    tracking: TrackingConfig
 
 
 def load_params(path: Path, overrides: list[str] | None = None) -> Params:
@@ -97,11 +82,9 @@ def load_params(path: Path, overrides: list[str] | None = None) -> Params:
 
 def validate(file: ParamsFile) -> Params:
     """Check the content of a params file against the dataclasses and the rules between sections."""
-    from pipeline.params_checks import cross_check, recipe_findings
-
     findings: list[Finding] = []
     built: dict[str, Any] = {}
-    known = ("seed", *_MODULES)
+    known = ("seed", *SECTIONS)
     findings += [((name,), unknown_key(name, known)) for name in file.values if name not in known]
     for name in known:
         if name not in file.values:
@@ -123,9 +106,7 @@ def validate(file: ParamsFile) -> Params:
 def _build(name: str, raw: Any) -> tuple[Any, list[Finding]]:
     if name == "seed":
         return _build_seed(raw)
-    config = sections().get(name)
-    if config is None:
-        return raw, []
+    config = SECTIONS[name]
     if name != "superres":
         return check(config, raw)
     if not isinstance(raw, dict):
@@ -148,8 +129,7 @@ def _allowed(name: str) -> str:
         return describe(SEED)
     if name == "superres":
         return "one entry per resolution, as `64: {start: base, recipe: ..., train: ...}`"
-    config = sections().get(name)
-    return describe(config) if config else "a section"
+    return describe(SECTIONS[name])
 
 
 def main(argv: list[str] | None = None) -> int:

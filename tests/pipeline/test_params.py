@@ -14,7 +14,7 @@ import yaml
 from components.errors import ConfigError
 from models.fields import Between
 from models.recipes import RECIPES
-from pipeline.params import load_params, sections, validate
+from pipeline.params import SECTIONS, load_params, validate
 from pipeline.params_file import ParamsError, ParamsFile
 from pipeline.params_schema import check, describe, field_types
 
@@ -59,9 +59,7 @@ def complete(config: type) -> dict[str, Any]:
 def valid() -> dict[str, Any]:
     """Return a complete valid params file as plain values."""
     values: dict[str, Any] = {"seed": 1}
-    values |= {name: complete(config) for name, config in sections().items()}
-    for missing in ("encoders", "publish"):
-        values.setdefault(missing, {})
+    values |= {name: complete(config) for name, config in SECTIONS.items()}
     train = values["train_base"]["train"]
     train |= {"resolution_px": 32, "batch": 32, "micro_batch": 16, "total_kimg": 1.0}
     values["train_base"]["recipe"] = {"name": RECIPE, **complete(RECIPES[RECIPE])}
@@ -98,7 +96,7 @@ def schema() -> list[tuple[tuple[str, ...], Any]]:
                 yield from walk((*path, name), inner)
 
     found = []
-    for name, config in sections().items():
+    for name, config in SECTIONS.items():
         found += list(walk(("superres", "64") if name == "superres" else (name,), config))
     found += list(walk(("train_base", "recipe"), RECIPES[RECIPE]))
     return found
@@ -174,7 +172,7 @@ def test_every_key_wrong_in_every_way_is_named(tmp_path, path, kind):
     assert re.search(rf"params\.yaml:\d+: {re.escape(key)}x: .*did you mean {path[-1]}\?", line)
 
 
-@pytest.mark.parametrize("name", ["seed", "superres", *[n for n in sections() if n != "superres"]])
+@pytest.mark.parametrize("name", ["seed", "superres", *[n for n in SECTIONS if n != "superres"]])
 def test_every_missing_section_is_named(tmp_path, name):
     values = valid()
     del values[name]
