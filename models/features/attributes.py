@@ -47,7 +47,7 @@ class AttributeCnn(nn.Module):
 
 
 class AttributeNet(FrozenNet):
-    """The judge behind the image convention: {"pooled", "shape", "colour", "background", "size"}."""
+    """The judge as a feature net: {"pooled", "shape", "colour", "background", "size"}."""
 
     kind: ClassVar[str] = "attributes"
 

@@ -51,7 +51,7 @@ class Preprocess(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, image_NCHW: Tensor) -> Tensor:
-        """Return the normalised input [N, 3, image_size_px, image_size_px] of an image in [-1, 1]."""
+        """Return the normalised input [N, 3, size, size] of an image in [-1, 1]."""
         if image_NCHW.ndim != 4 or image_NCHW.shape[1] != 3:
             raise ValueError(f"wanted images [N, 3, H, W], got {list(image_NCHW.shape)}")
         resized = area_resize(image_NCHW, self.image_size_px)

@@ -1,0 +1,76 @@
+"""Train the judge, the attribute classifier that measures generated images and does nothing else.
+
+Its training images are noised, softened and shifted, so that it also reads the images of a young
+generator: what it is asked about is the shape, not the grain.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from components.data.captions import ATTRIBUTES
+from components.errors import DataError
+from components.pretraining import augment
+from components.pretraining.config import JudgeTraining
+from components.pretraining.fitting import Say, fit
+from components.pretraining.images import ImageSet
+from models.features import AttributeNet
+
+MEAN, STD = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
+NOISE, BRIGHTNESS, CONTRAST, SOFT_SHARE = 0.3, 0.15, 0.2, 0.4
+_CHUNK = 500
+
+
+def train_judge(
+    images: ImageSet, config: JudgeTraining, rng: torch.Generator, say: Say
+) -> tuple[AttributeNet, dict[str, float]]:
+    """Train the judge; return it frozen, with its last training loss.
+
+    Raises:
+        DataError: some caption does not tell all attributes.
+    """
+    if images.attributes is None:
+        todo = "set encoders.judge.source: none for real data"
+        raise DataError("captions without known attributes", "encoders.judge", todo)
+    truth = images.attributes
+    architecture = {
+        "widths": list(config.widths),
+        "pooled_dim": config.pooled_dim,
+        "classes": ATTRIBUTES,
+    }
+    net = AttributeNet.build(architecture, image_size_px=config.image_size_px, mean=MEAN, std=STD)
+    model = net.network.requires_grad_(True).train()
+
+    def loss(rows: Tensor, progress: float) -> Tensor:
+        x = _disturb(images.images(rows), rng)
+        logits = model(net.preprocess(x))
+        terms = [F.cross_entropy(logits[name], truth[name][rows]) for name in ATTRIBUTES]
+        return torch.stack(terms).sum()
+
+    value = fit([model], loss, num_images=len(images), config=config.fit, rng=rng, say=say)
+    model.requires_grad_(False).eval()
+    return net, {"loss": value}
+
+
+def _disturb(x_NCHW: Tensor, rng: torch.Generator) -> Tensor:
+    x = augment.soften(augment.mirror(x_NCHW, rng), SOFT_SHARE, rng)
+    x = augment.scale_contrast(x, CONTRAST, rng)
+    x = augment.shift_brightness(x, BRIGHTNESS, rng)
+    return augment.add_noise(x, NOISE, rng)
+
+
+@torch.no_grad()
+def attribute_accuracy(net: AttributeNet, images: ImageSet) -> dict[str, float]:
+    """Measure the share of images for which each attribute, and all together, is right."""
+    if images.attributes is None:
+        return {}
+    hits: dict[str, list[Tensor]] = {name: [] for name in ATTRIBUTES}
+    for rows in torch.arange(len(images)).split(_CHUNK):
+        logits = net(images.images(rows))
+        for name, truth in images.attributes.items():
+            hits[name].append(logits[name].argmax(dim=1) == truth[rows])
+    right = {name: torch.cat(parts) for name, parts in hits.items()}
+    right["all"] = torch.stack(list(right.values())).all(dim=0)
+    return {f"accuracy_{name}": float(hit.float().mean()) for name, hit in right.items()}

@@ -1,0 +1,54 @@
+"""Train a small timm CNN to tell classes apart: feature maps at four strides, and class logits."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from components.errors import DataError
+from components.pretraining import augment
+from components.pretraining.config import ClassifierTraining
+from components.pretraining.fitting import Say, fit
+from components.pretraining.images import ImageSet
+from models.features import CnnNet
+
+MEAN, STD = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
+NOISE, BRIGHTNESS = 0.15, 0.1
+_CHUNK = 500
+
+
+def train_classifier(
+    images: ImageSet, config: ClassifierTraining, rng: torch.Generator, say: Say
+) -> tuple[CnnNet, dict[str, float]]:
+    """Train a CNN on images and labels; return it frozen, with its last training loss.
+
+    Raises:
+        DataError: an image has no label.
+    """
+    if images.num_labels < 2:
+        todo = "set source.label_column, or encoders.classifier.source: pretrained or none"
+        raise DataError("the images have no labels", "encoders.classifier", todo)
+    architecture = {"name": config.name, "arguments": {"num_classes": images.num_labels}}
+    net = CnnNet.build(architecture, image_size_px=config.image_size_px, mean=MEAN, std=STD)
+    model = net.network.requires_grad_(True).train()
+
+    def loss(rows: Tensor, progress: float) -> Tensor:
+        x = augment.mirror(images.images(rows), rng)
+        x = augment.shift_brightness(x, BRIGHTNESS, rng)
+        x = augment.add_noise(x, NOISE, rng)
+        return F.cross_entropy(model(net.preprocess(x)), images.label_N[rows])
+
+    value = fit([model], loss, num_images=len(images), config=config.fit, rng=rng, say=say)
+    model.requires_grad_(False).eval()
+    return net, {"loss": value}
+
+
+@torch.no_grad()
+def label_accuracy(net: CnnNet, images: ImageSet) -> dict[str, float]:
+    """Measure the share of images whose class is right; nothing where there are no labels."""
+    if not images.num_labels:
+        return {}
+    rows = torch.arange(len(images)).split(_CHUNK)
+    guess = torch.cat([net(images.images(part))["logits"].argmax(dim=1) for part in rows])
+    return {"accuracy": float((guess == images.label_N).float().mean())}

@@ -1,0 +1,227 @@
+"""Parameters of the encoders stage: where each frozen net comes from, and how it is trained.
+
+Plain dataclasses without torch, so that params.yaml is checked before anything heavy loads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from models.fields import Between
+
+Source = Literal["train", "pretrained", "none"]
+Fraction = Annotated[float, Between(0.0, 1.0)]
+Positive = Annotated[int, Between(1, None)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedConfig:
+    """A published network, used with `source: pretrained`.
+
+    Attributes:
+        name: model name, of open_clip for the clip role (ViT-L-14), else of timm
+            (vit_small_patch16_224.dino, tf_efficientnet_lite1).
+        tag: open_clip's name of the weights (openai, laion2b_s32b_b82k); timm has it in the name.
+        file: local .safetensors with the weights; "" fetches them from the model hub.
+        sha256: what `file` must hash to; "" is not checked.
+        strict: false allows tensors in the file that the network has no place for (a classifier).
+        arguments: further arguments of timm.create_model, such as pad_type: same.
+        hooks: blocks of a vision transformer that are tapped; empty = four, evenly spaced.
+        image_size_px: side of the network's input; 0 = its own.
+    """
+
+    name: str = ""
+    tag: str = ""
+    file: str = ""
+    sha256: str = ""
+    strict: bool = True
+    arguments: dict[str, bool | int | float | str] = field(default_factory=dict)
+    hooks: tuple[int, ...] = ()
+    image_size_px: Annotated[int, Between(0, None)] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """How long and how fast a net is trained (AdamW, warm-up over a tenth, then cosine to zero).
+
+    Attributes:
+        total_kimg: training images in thousands, repeats included.
+        batch: images per step.
+        learning_rate: at the peak.
+        weight_decay: of matrices and kernels alone.
+    """
+
+    total_kimg: Annotated[float, Between(0.001, None)]
+    batch: Annotated[int, Between(2, None)] = 128
+    learning_rate: Annotated[float, Between(0.0, 1.0)] = 2.0e-3
+    weight_decay: Fraction = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipTraining:
+    """A small CLIP: a timm CNN against a small text transformer.
+
+    Attributes:
+        fit: length and speed of the training.
+        image_tower: timm name of the image tower.
+        image_size_px: side of its input.
+        embedding_dim: width of the common space.
+        text_width, text_layers, text_heads: size of the text transformer.
+        context_length: ids per caption, start and end included.
+        max_words: size of the vocabulary; rarer words become one unknown word.
+        noise, brightness: largest standard deviation of the noise, and largest shift of the
+            brightness, that training images get (of [-1, 1]); so that guidance is not brittle.
+        mirror: flip half of the images left to right (wrong where captions say left and right).
+    """
+
+    fit: FitConfig = FitConfig(total_kimg=100, batch=256, learning_rate=2.0e-3)
+    image_tower: str = "test_resnet"
+    image_size_px: Annotated[int, Between(16, 512)] = 32
+    embedding_dim: Positive = 64
+    text_width: Positive = 64
+    text_layers: Positive = 2
+    text_heads: Positive = 2
+    context_length: Annotated[int, Between(4, 512)] = 24
+    max_words: Positive = 4_000
+    noise: Fraction = 0.1
+    brightness: Fraction = 0.1
+    mirror: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class DinoTraining:
+    """A small vision transformer trained by self-distillation (DINO, arXiv 2104.14294).
+
+    Attributes:
+        fit: length and speed of the training.
+        image_size_px, patch_px: side of the input and of a patch.
+        width, depth, heads, mlp_ratio: size of the transformer.
+        local_size_px: side of the local crops; a multiple of patch_px.
+        num_local: local crops per image, beside two global ones.
+        prototypes: outputs of the projection head.
+        student_temperature, teacher_temperature: of the two softmaxes.
+        teacher_momentum: of the moving average at the start; it rises to 1.
+        centre_momentum: of the centre that the teacher's outputs are moved by.
+    """
+
+    fit: FitConfig = FitConfig(total_kimg=20, batch=64, learning_rate=2.0e-3)
+    image_size_px: Annotated[int, Between(16, 512)] = 32
+    patch_px: Positive = 4
+    width: Positive = 64
+    depth: Annotated[int, Between(4, 64)] = 4
+    heads: Positive = 2
+    mlp_ratio: Annotated[float, Between(0.5, 8.0)] = 2.0
+    local_size_px: Annotated[int, Between(4, 512)] = 16
+    num_local: Annotated[int, Between(0, 16)] = 4
+    prototypes: Positive = 256
+    student_temperature: Annotated[float, Between(0.01, 1.0)] = 0.1
+    teacher_temperature: Annotated[float, Between(0.01, 1.0)] = 0.04
+    teacher_momentum: Fraction = 0.98
+    centre_momentum: Fraction = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierTraining:
+    """A small CNN that tells the classes apart (embedded default: shape x colour).
+
+    Attributes:
+        fit: length and speed of the training.
+        name: timm name.
+        image_size_px: side of the input.
+    """
+
+    fit: FitConfig = FitConfig(total_kimg=24, batch=128, learning_rate=2.0e-3)
+    name: str = "test_resnet"
+    image_size_px: Annotated[int, Between(32, 512)] = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeTraining:
+    """The judge: names the attributes of a drawing; used by evaluation alone.
+
+    Attributes:
+        fit: length and speed of the training.
+        image_size_px: side of the input; a multiple of 2 to the number of widths.
+        widths: channels after each halving of the side.
+        pooled_dim: width of the features that distances are measured on.
+    """
+
+    fit: FitConfig = FitConfig(total_kimg=60, batch=128, learning_rate=3.0e-3)
+    image_size_px: Annotated[int, Between(16, 512)] = 64
+    widths: tuple[int, ...] = (32, 64, 96, 128)
+    pooled_dim: Positive = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipEncoderConfig:
+    """The CLIP that scores, guides and embeds captions.
+
+    Attributes:
+        source: train it, take a published one, or have none.
+        train, pretrained: how, for either source.
+    """
+
+    source: Source = "train"
+    train: ClipTraining = ClipTraining()
+    pretrained: PretrainedConfig = PretrainedConfig(name="ViT-L-14", tag="openai")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DinoEncoderConfig:
+    """The vision transformer behind StyleGAN-T's discriminator.
+
+    Attributes:
+        source: train it, take a published one, or have none.
+        train, pretrained: how, for either source.
+    """
+
+    source: Source = "train"
+    train: DinoTraining = DinoTraining()
+    pretrained: PretrainedConfig = PretrainedConfig(name="vit_small_patch16_224.dino")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierEncoderConfig:
+    """The CNN behind projected discriminators and classifier guidance.
+
+    Attributes:
+        source: train it, take a published one, or have none.
+        train, pretrained: how, for either source.
+    """
+
+    source: Source = "train"
+    train: ClassifierTraining = ClassifierTraining()
+    pretrained: PretrainedConfig = PretrainedConfig(name="tf_efficientnet_lite1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeEncoderConfig:
+    """The judge; with real data there is none, for it needs drawings whose attributes are known.
+
+    Attributes:
+        source: train it or have none.
+        train: how.
+    """
+
+    source: Literal["train", "none"] = "train"
+    train: JudgeTraining = JudgeTraining()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodersConfig:
+    """The frozen nets that later stages use.
+
+    Attributes:
+        max_images: training images read at most, of a source without a clean split.
+        clip, dino, classifier, judge: the four roles.
+    """
+
+    max_images: Positive = 100_000
+    clip: ClipEncoderConfig = ClipEncoderConfig()
+    dino: DinoEncoderConfig = DinoEncoderConfig()
+    classifier: ClassifierEncoderConfig = ClassifierEncoderConfig()
+    judge: JudgeEncoderConfig = JudgeEncoderConfig()
+
+
+ROLES: tuple[str, ...] = ("clip", "dino", "classifier", "judge")

@@ -1,0 +1,123 @@
+"""Training images of the encoders, in memory: uint8 tensors, captions and what is known of them.
+
+Legend: N samples, H W pixels. Images are kept as uint8 [N, 3, H, W] and handed out in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from components.data.captions import ATTRIBUTES, attributes_of
+from components.data.config import SourceConfig
+from components.data.decode import Decoded, centre_square, decode, parse_colour
+from components.data.sources import parts, read_part
+from components.errors import DataError
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images with their captions.
+
+    Attributes:
+        pixels_NCHW: uint8.
+        captions: one per image.
+        label_N: class index, int64; -1 where there is none.
+        attributes: name -> index into ATTRIBUTES[name] [N], where every caption tells of them.
+    """
+
+    pixels_NCHW: Tensor
+    captions: list[str]
+    label_N: Tensor
+    attributes: dict[str, Tensor] | None
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    @property
+    def num_labels(self) -> int:
+        """Number of classes; 0 if some image has no label."""
+        return int(self.label_N.max()) + 1 if len(self) and bool((self.label_N >= 0).all()) else 0
+
+    def images(self, rows: Tensor) -> Tensor:
+        """Return the images of these rows, float in [-1, 1]."""
+        return self.pixels_NCHW[rows].float() / 127.5 - 1
+
+    def subset(self, rows: Tensor) -> ImageSet:
+        """Return these rows as a set of their own."""
+        known = self.attributes and {k: v[rows] for k, v in self.attributes.items()}
+        captions = [self.captions[row] for row in rows.tolist()]
+        return ImageSet(self.pixels_NCHW[rows], captions, self.label_N[rows], known)
+
+
+def image_set(pixels_NHWC: np.ndarray, captions: list[str], labels: list[str]) -> ImageSet:
+    """Build a set from arrays.
+
+    Args:
+        pixels_NHWC: uint8.
+        captions: one per image.
+        labels: class of each image as text, "" for none; whole numbers are kept as they are,
+            other labels are numbered in alphabetical order.
+    """
+    pixels = torch.from_numpy(pixels_NHWC).permute(0, 3, 1, 2).contiguous()
+    names = sorted({label for label in labels if label})
+    index = {name: number for number, name in enumerate(names)}
+    if all(name.isdecimal() for name in names):
+        index = {name: int(name) for name in names}
+    label_N = torch.tensor([index.get(label, -1) for label in labels], dtype=torch.long)
+    told = [attributes_of(caption) for caption in captions]
+    known = None
+    if told and all(told):
+        known = {
+            name: torch.tensor([values.index(one[name]) for one in told if one])
+            for name, values in ATTRIBUTES.items()
+        }
+    return ImageSet(pixels, captions, label_N, known)
+
+
+def read_images(config: SourceConfig, folder: Path, side_px: int, max_images: int) -> ImageSet:
+    """Read the readable samples of a source, cut to their middle square.
+
+    Args:
+        config: how the source is laid out.
+        folder: where it is.
+        side_px: side of the images.
+        max_images: stop after so many.
+
+    Raises:
+        DataError: there is no source, or nothing in it can be read.
+    """
+    background = parse_colour(config.background_rgb)
+    pixels: list[np.ndarray] = []
+    captions: list[str] = []
+    labels: list[str] = []
+    for part in parts(config, folder):
+        for record in read_part(config, folder, part):
+            image = None if record.reason else decode(record.image, background)
+            if isinstance(image, Decoded):
+                pixels.append(centre_square(image.pixels_HWC, side_px))
+                captions.append(record.caption)
+                labels.append(record.label)
+            if len(pixels) == max_images:
+                return image_set(np.stack(pixels), captions, labels)
+    if len(pixels) < 2:
+        raise DataError(
+            f"{len(pixels)} readable images", str(folder), "give at least two to train encoders on"
+        )
+    return image_set(np.stack(pixels), captions, labels)
+
+
+def read_clean_split(folder: Path, side_px: int) -> ImageSet:
+    """Read a split that `synthesize` wrote: tars whose json holds the label."""
+    config = SourceConfig(path=str(folder), label_column="label")
+    return read_images(config, folder, side_px, max_images=1_000_000)
+
+
+def hold_out(images: ImageSet, count: int, rng: torch.Generator) -> tuple[ImageSet, ImageSet]:
+    """Split off `count` images at random; return (the rest, the ones split off)."""
+    order = torch.randperm(len(images), generator=rng)
+    return images.subset(order[count:].sort().values), images.subset(order[:count].sort().values)

@@ -1,0 +1,163 @@
+"""Make every frozen net that later stages use: train it, open a published one, or have none."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from components.data.config import SourceConfig
+from components.errors import DataError
+from components.pretraining.attributes import attribute_accuracy, train_judge
+from components.pretraining.classifier import label_accuracy, train_classifier
+from components.pretraining.clip import retrieval, train_clip
+from components.pretraining.config import ROLES, EncodersConfig
+from components.pretraining.dino import neighbour_accuracy, train_dino
+from components.pretraining.fitting import Say
+from components.pretraining.images import ImageSet, hold_out, read_clean_split, read_images
+from components.pretraining.pretrained import open_pretrained
+from models.features import FeatureCard, save_feature_net
+
+INDEX = "index.json"
+_MAX_HELD_OUT = 1_000
+
+
+@dataclass
+class TrainingData:
+    """The splits that the roles train on and are measured on, each read when first asked for.
+
+    Without clean splits (real data) the user's source stands in, one part of it held out.
+
+    Attributes:
+        raw: folder with the clean splits encoders, judge and test, if any.
+        source, source_folder: the user's data.
+        config: sizes and limits.
+        seed: of the held-out part.
+    """
+
+    raw: Path
+    source: SourceConfig
+    source_folder: Path
+    config: EncodersConfig
+    seed: int
+
+    @cached_property
+    def _side_px(self) -> int:
+        roles = (self.config.clip, self.config.dino, self.config.classifier, self.config.judge)
+        return max(role.train.image_size_px for role in roles)
+
+    @cached_property
+    def _from_source(self) -> tuple[ImageSet, ImageSet]:
+        limit = self.config.max_images
+        images = read_images(self.source, self.source_folder, self._side_px, limit)
+        rng = torch.Generator().manual_seed(self.seed)
+        return hold_out(images, min(_MAX_HELD_OUT, len(images) // 10), rng)
+
+    def _split(self, name: str) -> ImageSet | None:
+        folder = self.raw / name
+        return read_clean_split(folder, self._side_px) if any(folder.glob("*.tar")) else None
+
+    @cached_property
+    def train(self) -> ImageSet:
+        """Images for clip, dino and classifier."""
+        return self._split("encoders") or self._from_source[0]
+
+    @cached_property
+    def judge(self) -> ImageSet:
+        """Images for the judge, which no other role has seen."""
+        images = self._split("judge")
+        if images is None:
+            todo = "run synthesize, or set encoders.judge.source: none for real data"
+            raise DataError("no drawings to train the judge on", str(self.raw / "judge"), todo)
+        return images
+
+    @cached_property
+    def test(self) -> ImageSet:
+        """Images that no role has trained on."""
+        return self._split("test") or self._from_source[1]
+
+
+def make_encoders(data: TrainingData, out: Path, say: Say) -> dict[str, FeatureCard]:
+    """Make all roles and replace the folder `out` by them in one step.
+
+    Returns:
+        role -> card, for every role whose source is not none.
+    """
+    building = out.with_name(out.name + ".building")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    cards: dict[str, FeatureCard] = {}
+    for role in ROLES:
+        if getattr(data.config, role).source != "none":
+            cards[role] = _make(role, data, building / role, say)
+    index = {
+        role: _index_entry(getattr(data.config, role).source, cards.get(role)) for role in ROLES
+    }
+    (building / INDEX).write_text(json.dumps(index, indent=1) + "\n")
+    shutil.rmtree(out, ignore_errors=True)
+    building.rename(out)
+    return cards
+
+
+def _index_entry(source: str, card: FeatureCard | None) -> dict[str, Any]:
+    if card is None:
+        return {"source": source, "kind": None, "sha256": None}
+    return {"source": source, "kind": card.kind, "sha256": card.sha256}
+
+
+def _make(role: str, data: TrainingData, folder: Path, say: Say) -> FeatureCard:
+    started = time.monotonic()
+    config = getattr(data.config, role)
+    if config.source == "pretrained":
+        net, source, metrics = *open_pretrained(role, config.pretrained), {}
+    else:
+        net, metrics = train_role(role, data, lambda text: say(f"{role}: {text}"))
+        source = "trained by ganline"
+    seconds = round(time.monotonic() - started, 1)
+    metrics = {name: round(value, 5) for name, value in metrics.items()}
+    shown = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
+    say(f"{role}: ready in {seconds:.0f} s {shown}")
+    facts = {"role": role, "source": source, "metrics": metrics, "seconds": seconds}
+    return save_feature_net(folder, net, **facts)
+
+
+def train_role(role: str, data: TrainingData, say: Say) -> tuple[Any, dict[str, float]]:
+    """Train one role and measure it; the same seed gives the same weights.
+
+    Returns:
+        the frozen net and its metrics.
+    """
+    trainer: Callable[..., tuple[Any, dict[str, float]]] = {
+        "clip": train_clip,
+        "dino": train_dino,
+        "classifier": train_classifier,
+        "judge": train_judge,
+    }[role]
+    images = data.judge if role == "judge" else data.train
+    seed = zlib.crc32(f"{role} {data.seed}".encode())
+    # Libraries draw initial weights from the global generator; the caller's is left as it was.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        rng = torch.Generator().manual_seed(seed)
+        net, metrics = trainer(images, getattr(data.config, role).train, rng, say)
+    return net, metrics | _measure(role, net, data)
+
+
+def _measure(role: str, net: Any, data: TrainingData) -> dict[str, float]:
+    if role == "clip":
+        return retrieval(net, data.test)
+    if role == "dino":
+        return neighbour_accuracy(net, data.train, data.test)
+    return (
+        label_accuracy(net, data.test)
+        if role == "classifier"
+        else attribute_accuracy(net, data.test)
+    )
