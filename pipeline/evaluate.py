@@ -78,7 +78,7 @@ def _work(context: StageContext) -> None:
 
 
 def _write(context: StageContext, scores: dict[str, Any], curve: list[dict[str, Any]]) -> None:
-    """Write the report and the curve, to their own places and into the output folder; track both."""
+    """Write the report and the curve, to their places and into the output folder; track both."""
     from components.evaluation.charts import draw_curve, write_curve
 
     paths = context.arguments

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,8 @@ def publish_version(
         if version is None:
             if run_id is None:
                 raise ConnectionError("the tracking server does not answer")
-            version = _register(config, tracking, run_id, release, content)
+            with warnings.catch_warnings(action="ignore"):
+                version = _register(config, tracking, run_id, release, content)
         set_alias(
             tracking, runs_folder(), name=config.model_name, alias="candidate", version=version
         )

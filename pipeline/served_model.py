@@ -36,7 +36,8 @@ class ServedModel(PythonModel):
         self._model, card = load_release(Path(context.artifacts["release"]), device)
         self._limits = card["release"]["limits"]
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> Any:
+    # No type hints: MLflow reads them as a schema of its own and warns.
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """Return the images of every prompt, with the seeds `seed`, `seed` + 1, ...
 
         Args:
