@@ -88,7 +88,7 @@ def hash_of(number: int) -> int:
 
 
 class TruthNet:
-    """Stands in for CLIP: tells a drawing's attributes from its pixels' owner, by the caption drawn."""
+    """Stands in for CLIP: the share of attributes that a caption tells rightly of known pixels."""
 
     def __init__(self, truth: dict[bytes, dict[str, str]]) -> None:
         self.truth = truth

@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+
+from components.data.config import FilterConfig
+from components.data.filtering import (
+    check_enough,
+    decide,
+    in_heldout,
+    in_stored_order,
+    make_report,
+    similarity_threshold,
+)
+from components.errors import DataError
+from tests.components.data.makers import hash_of, score_table
+
+
+def reasons_of(rows, **fields):
+    return decide(score_table(rows), FilterConfig(**fields)).tolist()
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({}, ""),
+        ({"reason": "image.truncated", "clip_similarity": None}, "image.truncated"),
+        ({"width": 31}, "filter.too_small"),
+        ({"width": 32, "height": 96}, ""),
+        ({"width": 32, "height": 97}, "filter.aspect"),
+        ({"caption_chars": 2}, "filter.caption_short"),
+        ({"caption_chars": 3}, ""),
+        ({"caption_chars": 51}, "filter.caption_long"),
+        ({"clip_similarity": float("nan")}, "filter.score_nan"),
+        ({"clip_similarity": None}, "filter.score_nan"),
+        ({"clip_similarity": float("inf")}, "filter.score_nan"),
+        ({"clip_similarity": 0.2999}, "filter.clip_similarity"),
+        ({"clip_similarity": 0.3001}, ""),
+        ({"width": 5, "caption_chars": 0, "clip_similarity": 0.0}, "filter.too_small"),
+    ],
+)
+def test_each_rule_at_its_threshold(row, reason):
+    config = {"min_side_px": 32, "max_aspect": 3.0, "min_caption_chars": 3}
+    config |= {"max_caption_chars": 50, "clip_similarity_min": 0.3}
+    assert reasons_of([row, {}], **config) == [reason, ""]
+
+
+def test_nan_is_not_kept_even_when_all_scores_are_welcome():
+    assert reasons_of([{"clip_similarity": float("nan")}]) == ["filter.score_nan"]
+
+
+def test_kept_fraction_keeps_the_most_similar():
+    rng = np.random.default_rng(0)
+    values = rng.permutation(100) / 100
+    rows = [{"clip_similarity": float(v)} for v in values] + [{"width": 1, "clip_similarity": 1.0}]
+    found = reasons_of(rows, clip_keep_fraction=0.8)
+    assert [r == "" for r in found[:100]] == (values >= 0.2 - 1e-6).tolist()
+    assert similarity_threshold(np.array([0.1, 0.5]), FilterConfig(clip_keep_fraction=0.0)) > 1
+
+
+def test_exact_copies_keep_the_first_good_one():
+    rows = [
+        {"sha256": "a", "clip_similarity": 0.0},
+        {"sha256": "a"},
+        {"sha256": "b"},
+        {"sha256": "a"},
+    ]
+    want = ["filter.clip_similarity", "", "", "filter.exact_duplicate"]
+    assert reasons_of(rows, clip_similarity_min=0.3) == want
+    assert reasons_of(rows[1:], exact_duplicates=False) == ["", "", ""]
+
+
+def test_near_copies_need_hash_and_thumbnail():
+    near = {"phash": hash_of(0) ^ 0b111}
+    other = {"phash": hash_of(0) ^ 0b11, "thumbnail": bytes(191) + b"\x05"}
+    assert reasons_of([{}, near, other]) == ["", "filter.near_duplicate", ""]
+    assert reasons_of([{}, near], near_duplicate_bits=2) == ["", ""]
+    assert reasons_of([{}, near], near_duplicate_bits=-1) == ["", ""]
+    assert reasons_of([{}, other], near_duplicate_levels=5.0) == ["", "filter.near_duplicate"]
+
+
+def test_the_order_of_scoring_does_not_matter():
+    rng = np.random.default_rng(1)
+    rows = [
+        {"sha256": f"s{rng.integers(60)}", "clip_similarity": float(rng.random())}
+        for _ in range(99)
+    ]
+    table = score_table(rows)
+    shuffled = table.take(rng.permutation(99))
+    config = FilterConfig(clip_keep_fraction=0.9)
+    first, second = in_stored_order(table), in_stored_order(shuffled)
+    assert first.equals(second)
+    assert (decide(first, config) == decide(second, config)).all()
+
+
+def test_held_out_groups_are_whole_stable_and_of_the_right_share():
+    groups = [f"g{i // 3}" for i in range(6_000)]
+    keys = [f"k{i}" for i in range(6_000)]
+    chosen = in_heldout(groups, keys, 0, 0.1)
+    assert all(len(set(chosen[i : i + 3])) == 1 for i in range(0, 6_000, 3))
+    assert 0.08 < chosen.mean() < 0.12
+    more = in_heldout(["new", *groups], ["x", *keys], 0, 0.1)
+    assert (more[1:] == chosen).all()
+    assert (in_heldout(groups, keys, 1, 0.1) != chosen).any()
+    assert in_heldout([""] * 6_000, keys, 0, 0.5).mean() == pytest.approx(0.5, abs=0.03)
+    assert not in_heldout(groups, keys, 0, 0.0).any() and in_heldout(groups, keys, 0, 1.0).all()
+
+
+def test_the_report_counts_every_row_once():
+    reasons = np.array(["", "", "a.b", "", "c", "a.b"], dtype=object)
+    heldout = np.array([True, False, True, False, False, False])
+    want = {"in": 6, "kept": 2, "heldout": 1, "rejected": {"a.b": 2, "c": 1}}
+    assert make_report(reasons, heldout) == want
+
+
+def test_too_little_left_is_an_error_with_the_reasons():
+    def report(kept, **rejected):
+        count = kept + sum(rejected.values())
+        return {"in": count, "kept": kept, "heldout": 0, "rejected": rejected}
+
+    config = FilterConfig(max_reject_fraction=0.5)
+    check_enough(report(5, a=5), config, "here")
+    with pytest.raises(DataError, match=r"6 of 11 samples rejected.*b 4, a 2 \(here\)"):
+        check_enough(report(5, a=2, b=4), config, "here")
+    with pytest.raises(DataError, match="nothing is left of 3 samples: a 3") as caught:
+        check_enough(report(0, a=3), config, "here")
+    assert caught.value.exit_code == 3
+    with pytest.raises(DataError, match="the source is empty"):
+        check_enough(report(0), config, "here")

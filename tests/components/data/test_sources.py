@@ -1,0 +1,181 @@
+import io
+import json
+import os
+import tarfile
+
+import pytest
+
+from components.data.config import SourceConfig
+from components.data.sources import ImageReader, parts, read_part
+from components.errors import DataError
+from tests.components.data.makers import encoded, picture, sample_members, write_plain_tar
+
+
+def records_of(folder, **fields):
+    config = SourceConfig(path=str(folder), **fields)
+    return [r for part in parts(config, folder) for r in read_part(config, folder, part)]
+
+
+def reasons_of(folder, **fields):
+    return {r.key: str(r.reason) for r in records_of(folder, **fields)}
+
+
+def test_good_samples_and_random_access(tmp_path):
+    for shard in range(2):
+        members = [m for i in range(5) for m in sample_members(f"{shard}{i}", 10 * shard + i)]
+        write_plain_tar(tmp_path / f"{shard}.tar", members)
+    found = records_of(tmp_path)
+    assert [r.key for r in found] == [f"{s}{i}" for s in range(2) for i in range(5)]
+    config = SourceConfig(path="")
+    with ImageReader(config, tmp_path) as reader:
+        for r in reversed(found):
+            want = encoded(picture(seed=10 * int(r.key[0]) + int(r.key[1])))
+            assert r.reason == "" and r.image == want
+            assert reader.read(r.shard, r.offset, len(r.image)) == want
+
+
+def test_keys_end_at_the_first_dot_and_keep_their_folder(tmp_path):
+    members = [("in/er.side.PNG", b"i"), ("in/er.txt", b"x"), ("./b.jpg", b"i"), ("b.txt", b"y")]
+    write_plain_tar(tmp_path / "a.tar", members)
+    found = records_of(tmp_path)
+    assert [(r.key, r.caption) for r in found] == [("in/er", "x"), ("b", "y")]
+    assert found[0].reason == "sample.missing_image"  # "side.png" is no image extension
+    assert found[1].image == b"i"
+
+
+def test_json_gives_caption_group_and_label(tmp_path):
+    facts = {"text": " two\n words ", "concept": 7, "class": "cat"}
+    members = [("a.png", b"i"), ("a.json", json.dumps(facts).encode())]
+    write_plain_tar(tmp_path / "a.tar", members)
+    fields = {"caption_column": "text", "group_column": "concept", "label_column": "class"}
+    found = records_of(tmp_path, **fields)[0]
+    assert (found.caption, found.group, found.label, found.reason) == ("two words", "7", "cat", "")
+
+
+@pytest.mark.parametrize(
+    ("members", "reasons"),
+    [
+        ([("a.png", b"i")], {"a": "sample.missing_caption"}),
+        ([("a.txt", b"c")], {"a": "sample.missing_image"}),
+        ([("a.png", b"i"), ("a.txt", b" \n\0 ")], {"a": "caption.empty"}),
+        ([("a.png", b"i"), ("a.txt", b"caf\xe9")], {"a": "caption.encoding"}),
+        ([("a.png", b"i"), ("a.txt", "\ufeffcaf\u00e9".encode())], {"a": ""}),
+        ([("a.png", b"i"), ("a.txt", b"c"), ("a.json", b"{")], {"a": "sample.bad_json"}),
+        ([("a.png", b"i"), ("a.json", b'{"caption": "\\ud800"}')], {"a": "caption.encoding"}),
+        ([("../a.png", b"i")], {"../a.png": "shard.unsafe_member"}),
+        ([("/a.png", b"i")], {"/a.png": "shard.unsafe_member"}),
+        ([("C:\\a.png", b"i")], {"C:\\a.png": "shard.unsafe_member"}),
+    ],
+)
+def test_every_fault_has_its_reason(tmp_path, members, reasons):
+    write_plain_tar(tmp_path / "a.tar", members)
+    assert reasons_of(tmp_path) == reasons
+
+
+def test_no_half_sample_is_emitted_when_members_are_apart(tmp_path):
+    a, b = sample_members("a", 1), sample_members("b", 2)
+    write_plain_tar(tmp_path / "a.tar", [a[0], *b, a[1], *sample_members("b", 3)])
+    found = [(r.key, str(r.reason)) for r in records_of(tmp_path)]
+    assert found == [
+        ("a", "sample.missing_caption"),
+        ("b", ""),
+        ("a", "sample.missing_image"),
+        ("b", ""),  # whole; the scorer sees that the key came before
+    ]
+
+
+def test_links_are_refused_and_nothing_is_written(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name, kind in (("a.png", tarfile.SYMTYPE), ("b.png", tarfile.LNKTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "/etc/passwd"
+            tar.addfile(info)
+    before = sorted(os.listdir(tmp_path))
+    assert set(reasons_of(tmp_path).values()) == {"shard.unsafe_member"}
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def whole_tar(count):
+    buffer = io.BytesIO()
+    places = []
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for i in range(count):
+            places.append(tar.offset)
+            for name, content in sample_members(f"k{i}", i):
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+        places.append(tar.offset)
+    return buffer.getvalue(), places
+
+
+@pytest.mark.parametrize("where", ["header", "data", "caption", "boundary", "checksum"])
+def test_a_cut_tar_keeps_what_stands_before_the_cut(tmp_path, where):
+    data, places = whole_tar(6)
+    at = {"header": 200, "data": 512 + 700, "caption": -600, "boundary": 0, "checksum": 0}[where]
+    if where == "checksum":
+        data = data[: places[3] + 148] + b"777777" + data[places[3] + 154 :]
+        cut = data
+    else:
+        cut = data[: places[4 if where == "caption" else 3] + at]
+    (tmp_path / "a.tar").write_bytes(cut)
+    write_plain_tar(tmp_path / "b.tar", sample_members("z", 9))
+    found = [(r.key, str(r.reason)) for r in records_of(tmp_path)]
+    assert found[:3] == [("k0", ""), ("k1", ""), ("k2", "")]
+    assert found[3][1] == "shard.truncated" and found[4:] == [("z", "")]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a tar" * 100, b"\x1f\x8b" + bytes(600)])
+def test_what_is_no_tar_is_one_row(tmp_path, content):
+    (tmp_path / "a.tar").write_bytes(content)
+    assert reasons_of(tmp_path) == {"<a.tar>": "shard.unreadable"}
+
+
+def test_an_empty_tar_has_no_rows(tmp_path):
+    write_plain_tar(tmp_path / "a.tar", [])
+    assert reasons_of(tmp_path) == {}
+
+
+def write_folder(folder, table, name="captions.tsv"):
+    files = {"x/a.png": "PNG", "x/b.webp": "WEBP", "c.jpg": "JPEG"}
+    for i, (file, kind) in enumerate(files.items()):
+        (folder / file).parent.mkdir(exist_ok=True)
+        (folder / file).write_bytes(encoded(picture(seed=i), kind))
+    (folder / name).write_bytes(table)
+
+
+def test_image_folder_reads_every_file_and_every_row(tmp_path):
+    table = (
+        b'file\tcodepoints\tcaption\nx/a.png\t23\ta "red" hash\nx/b.webp\t23\t\nno.png\t4\tgone\n'
+    )
+    write_folder(tmp_path, table + b"../c.jpg\t5\tout\nx/a.png\t6\tcaf\xe9\n")
+    found = records_of(tmp_path, kind="image_folder", group_column="codepoints")
+    assert [(r.key, str(r.reason), r.group) for r in found] == [
+        ("x/a.png", "", "23"),
+        ("x/b.webp", "caption.empty", "23"),
+        ("no.png", "sample.missing_image", ""),
+        ("../c.jpg", "shard.unsafe_member", ""),
+        ("x/a.png", "caption.encoding", "6"),
+        ("c.jpg", "sample.missing_caption", ""),
+    ]
+    assert found[0].caption == 'a "red" hash'
+    assert found[0].image == encoded(picture(seed=0))
+
+
+def test_csv_with_quotes(tmp_path):
+    write_folder(tmp_path, b'image,text\nc.jpg,"one, two"\n', "list.csv")
+    fields = {"captions_file": "list.csv", "file_column": "image", "caption_column": "text"}
+    found = records_of(tmp_path, kind="image_folder", **fields)
+    assert found[0].caption == "one, two" and len(found) == 3
+
+
+def test_errors_name_what_to_set(tmp_path):
+    with pytest.raises(DataError, match=r"no \.tar in it"):
+        records_of(tmp_path)
+    with pytest.raises(DataError, match="no such folder"):
+        records_of(tmp_path / "none")
+    with pytest.raises(DataError, match=r"captions\.tsv"):
+        records_of(tmp_path, kind="image_folder")
+    write_folder(tmp_path, b"file\tname\n")
+    with pytest.raises(DataError, match=r"no column 'caption'; it has file, name.*caption_column"):
+        records_of(tmp_path, kind="image_folder")

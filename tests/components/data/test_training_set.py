@@ -1,0 +1,139 @@
+import hashlib
+import io
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from components.data.config import FilterConfig, SourceConfig
+from components.data.decode import centre_square
+from components.data.scoring import score_rows, write_scores
+from components.data.shards import read_manifest, read_shards
+from components.data.training_set import (
+    Labels,
+    heldout_samples,
+    kept_samples,
+    rows_per_group,
+    write_training_set,
+)
+from components.errors import DataError
+from tests.components.data.makers import (
+    FlatNet,
+    HashedText,
+    encoded,
+    picture,
+    sample_members,
+    write_numbered_set,
+    write_plain_tar,
+)
+
+SOURCE = SourceConfig(path="")
+
+
+@pytest.fixture()
+def scored(tmp_path):
+    folder = tmp_path / "src"
+    members = [m for i in range(6) for m in sample_members(f"k{i}", i, f"caption {i}")]
+    write_plain_tar(folder / "a.tar", members)
+    write_scores(score_rows(SOURCE, folder, folder, 4, net=FlatNet()), tmp_path / "scores")
+    return folder, read_shards(tmp_path / "scores", "scores")
+
+
+def write(scored, out, keep, heldout=None, side=16, shard_rows=2):
+    folder, scores = scored
+    splits = {"train": kept_samples(scores, keep, SOURCE, folder), "heldout": heldout or iter([])}
+    config = FilterConfig(resolution_px=side, shard_rows=shard_rows)
+    labels = Labels.of(scores["label"].to_pylist())
+    return write_training_set(splits, out, config, "#ffffff", labels, HashedText(), {"x": 1})
+
+
+def test_rows_are_the_kept_samples_resized_once(scored, tmp_path):
+    keep = np.array([True, False, True, True, False, True])
+    write(scored, tmp_path / "out", keep)
+    table = read_shards(tmp_path / "out", "train")
+    assert table["key"].to_pylist() == ["k0", "k2", "k3", "k5"]
+    for row in table.to_pylist():
+        number = int(row["key"][1:])
+        image = Image.open(io.BytesIO(row["image"]))
+        assert (image.format, image.mode, image.size) == ("PNG", "RGB", (16, 16))
+        assert (np.asarray(image) == centre_square(picture(seed=number), 16)).all()
+        assert row["caption"] == f"caption {number}"
+        assert row["text_embedding"] == HashedText()([row["caption"]])[0].tolist()
+        assert row["label"] == -1
+    kinds = {f.name: str(f.type) for f in table.schema}
+    assert kinds == {
+        "key": "string",
+        "image": "binary",
+        "caption": "string",
+        "text_embedding": "fixed_size_list<element: halffloat>[8]",
+        "label": "int32",
+        "group": "string",
+    }
+
+
+def test_manifest_names_every_shard_by_hash(scored, tmp_path):
+    out = tmp_path / "out"
+    content_hash = write(scored, out, np.ones(6, bool))
+    manifest = read_manifest(out)
+    assert manifest["content_hash"] == content_hash and manifest["x"] == 1
+    assert manifest["splits"]["train"]["rows"] == 6
+    assert manifest["splits"]["heldout"]["rows"] == 0
+    assert [manifest[k] for k in ("resolution_px", "embedding_dim", "num_labels")] == [16, 8, 0]
+    for split in manifest["splits"].values():
+        for shard in split["shards"]:
+            data = (out / shard["file"]).read_bytes()
+            assert hashlib.sha256(data).hexdigest() == shard["sha256"]
+            assert pq.ParquetFile(out / shard["file"]).metadata.num_rows == shard["rows"]
+    first = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert write(scored, out, np.ones(6, bool)) == content_hash
+    assert first == {path.name: path.read_bytes() for path in out.iterdir()}
+    assert write(scored, out, np.array([True] * 5 + [False])) != content_hash
+
+
+def test_a_source_that_changed_is_an_error(scored, tmp_path):
+    folder, _ = scored
+    data = bytearray((folder / "a.tar").read_bytes())
+    data[512:600] = bytes(88)
+    (folder / "a.tar").write_bytes(data)
+    with pytest.raises(DataError, match=r"k0 was readable.*score again"):
+        write(scored, tmp_path / "out", np.ones(6, bool))
+    assert not (tmp_path / "out/manifest.json").exists()
+
+
+def test_heldout_source_is_counted(scored, tmp_path):
+    folder = tmp_path / "test"
+    bad = [("cut.png", encoded(picture())[:99]), ("cut.txt", b"cut"), ("lone.png", b"x")]
+    write_plain_tar(folder / "a.tar", [*sample_members("h", 1), *bad])
+    counts = {}
+    keep = np.ones(6, bool)
+    write(scored, tmp_path / "out", keep, heldout_samples(SOURCE, folder, counts))
+    assert counts == {"": 1, "image.truncated": 1, "sample.missing_caption": 1}
+    assert read_shards(tmp_path / "out", "heldout")["key"].to_pylist() == ["h"]
+
+
+def test_labels_are_numbers_or_sorted_names():
+    assert Labels.of(["", ""]).count == 0
+    numbers = Labels.of(["3", "", "1"])
+    assert (numbers.count, [numbers.number(x) for x in ("3", "", "7", "x")]) == (4, [3, -1, -1, -1])
+    names = Labels.of(["dog", "", "cat"])
+    assert (names.count, [names.number(x) for x in ("cat", "dog", "", "cow")]) == (
+        2,
+        [0, 1, -1, -1],
+    )
+
+
+def test_row_groups_shrink_with_the_image():
+    sizes = [rows_per_group(side) for side in (16, 64, 128, 256, 512, 1024)]
+    assert sizes == [128, 128, 128, 32, 16, 16]
+
+
+def test_numbered_set_is_what_the_loader_tests_rely_on(tmp_path):
+    want = write_numbered_set(tmp_path, 10, side=8)
+    table = read_shards(tmp_path, "train")
+    assert pa.types.is_binary(table.schema.field("image").type)
+    for row in table.to_pylist():
+        assert (np.asarray(Image.open(io.BytesIO(row["image"]))) == want[row["key"]]).all()
+    assert json.loads((tmp_path / "manifest.json").read_text())["num_labels"] == 3
