@@ -69,7 +69,7 @@ def train(
         networks: what `recipe.build` returned, equal or not on the ranks (rank 0's count).
         seed: with it, every sample, z, noise and augmentation is determined.
         batches: the stream of samples; position nimg is where an iteration begins.
-        state_store: where resumable states live, used on rank 0; None keeps none.
+        state_store: where resumable states live, only rank 0's is used; None keeps none.
         report: called on ALL ranks with the same records, in the same order: {"kind": "tick" |
             "saved", "nimg", ...}.
         device: where this rank computes.
@@ -92,6 +92,7 @@ def train(
 
     # --- Load the newest state on rank 0; broadcast; check.
     saved_nimg = _resume(state, state_store, world)
+    keeps_states = world.share(state_store is not None)
     resumed_from = max(saved_nimg, 0)
     if config.compile:
         compile_networks(networks)
@@ -130,7 +131,7 @@ def train(
             # --- Save; stop if told to.
             interrupted = world.any(bool(signals))
             if done or interrupted or crossed(before, state.nimg, config.save_every_kimg):
-                if _save(state, state_store, world):
+                if keeps_states and _save(state, state_store, world):
                     saved_nimg = state.nimg
                 report({"kind": "saved", "nimg": state.nimg, "saved_nimg": saved_nimg})
             if interrupted and not done:
@@ -191,8 +192,6 @@ def _resume(state: TrainState, store: StateStore | None, world: World) -> int:
 
 def _save(state: TrainState, store: StateStore | None, world: World) -> bool:
     """Write the state on rank 0 after checking that all ranks hold the same one."""
-    if store is None:
-        return False
     tensors = state.tensors()
     world.assert_equal(tensors, "weights")
-    return world.first(lambda: store.save(tensors, state.facts()))
+    return world.first(lambda: store is not None and store.save(tensors, state.facts()))

@@ -1,0 +1,116 @@
+"""A process that trains the fake and kills itself where told; started by test_kill.py from a fork server.
+
+Options: kill_at (step edge) or crash (point in a save, occurrence), term_at (SIGTERM to itself), sleep_s per
+micro-batch, config, learning_rate, seen (write down what the losses saw).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch._dynamo  # Adam imports it; once in the fork server instead of in every child
+from fake_recipes import FakeGAN, FakeSource, fake_config, fake_site
+
+from components import durable_files
+from components.errors import GanlineError
+from components.training import store as store_module
+from components.training.distributed import world_from_environment
+from components.training.loop import train
+from components.training.store import StateStore
+
+POINTS = {
+    "tensors written": (store_module, "save_file", "after"),
+    "before the manifest": (store_module, "write_manifest", "before"),
+    "manifest written": (store_module, "write_manifest", "after"),
+    "before the rename": (store_module, "publish_folder", "before"),
+    "renamed": (store_module, "publish_folder", "after"),
+    "before the pointer": (durable_files.os, "replace", "before"),
+    "pointer written": (store_module, "replace_file", "after"),
+}
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def arm(point, occurrence):
+    """Kill this process at the n-th passage of a named point of a save."""
+    module, name, when = POINTS[point]
+    real, passed = getattr(module, name), []
+
+    def wrapped(*arguments, **options):
+        passed.append(1)
+        if when == "before" and len(passed) == occurrence:
+            die()
+        result = real(*arguments, **options)
+        if when == "after" and len(passed) == occurrence:
+            die()
+        return result
+
+    setattr(module, name, wrapped)
+
+
+class Source(FakeSource):
+    """Waits a little per micro-batch, so that a signal from outside lands in the middle."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def atom(self, position, size):
+        time.sleep(self.seconds)
+        return super().atom(position, size)
+
+
+def rank_main(folder, options, rank, size, port):
+    """Run one rank to its end; stdout and stderr go to files in the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sys.stdout = (folder / f"out-{rank}").open("w")
+    sys.stderr = (folder / f"err-{rank}").open("w")
+    torch.set_num_threads(1)
+    os.environ |= {"WORLD_SIZE": str(size), "RANK": str(rank), "MASTER_PORT": str(port)}
+    os.environ["MASTER_ADDR"] = "127.0.0.1"
+    train_fake(Path(folder), options)
+
+
+def train_fake(folder, options):
+    if "crash" in options:
+        arm(*options["crash"])
+
+    def poll():
+        polls.append(1)
+        if len(polls) == options.get("kill_at"):
+            die()
+        if len(polls) == options.get("term_at"):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return False
+
+    polls = []
+    recipe = FakeGAN(learning_rate=options.get("learning_rate", 0.002))
+    records = []
+    with world_from_environment("cpu") as world:
+        torch.manual_seed(5 + world.rank)  # ranks build different weights; rank 0's count
+        try:
+            train(
+                recipe=recipe,
+                networks=recipe.build(fake_site()),
+                config=fake_config(save_every_kimg=0.016, **options.get("config", {})),
+                seed=5,
+                batches=Source(options.get("sleep_s", 0.0)),
+                state_store=StateStore(folder=folder / "states") if world.rank == 0 else None,
+                world=world,
+                report=lambda r: (records.append(r), print(json.dumps(r), flush=True)),
+                device="cpu",
+                stop=poll,
+            )
+        except GanlineError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(error.exit_code)
+        if "seen" in options:
+            facts = {"seen": recipe.seen, "records": records}
+            torch.save(facts, folder / f"seen-{world.size}-{world.rank}.pt")

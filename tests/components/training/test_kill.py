@@ -1,0 +1,150 @@
+"""kill -9 at any moment, signals, and ranks: the same command again gives the weights of a run never disturbed."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import socket
+import time
+
+import fake_run
+import pytest
+import torch
+
+from components.training.store import StateStore
+
+pytestmark = pytest.mark.slow
+KILLED, TERMED = -signal.SIGKILL, 7
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["fake_run"])
+
+
+def start(folder, rank=0, size=1, port=0, **options):
+    """Start one rank in a process of its own."""
+    process = PROCESSES.Process(target=fake_run.rank_main, args=(folder, options, rank, size, port))
+    process.start()
+    process.folder, process.rank = folder, rank
+    return process
+
+
+def finish(process):
+    """Return exit code, stdout, stderr."""
+    process.join(timeout=200)
+    texts = [(process.folder / f"{name}-{process.rank}").read_text() for name in ("out", "err")]
+    return process.exitcode, *texts
+
+
+def final(folder):
+    saved = StateStore(folder=folder / "states").newest()
+    assert saved.facts["nimg"] == 80
+    return saved.tensors
+
+
+def assert_same(one, two):
+    assert one.keys() == two.keys()
+    assert not [name for name in one if not torch.equal(one[name], two[name])]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    code, _, err = finish(start(folder))
+    assert code == 0, err
+    return final(folder)
+
+
+def test_killed_in_every_part_of_a_save_and_at_random_steps(undisturbed, tmp_path):
+    """Every kill in its own folder, and then all of them one after another in a single one."""
+    dice = random.Random(11)
+    kills = [{"crash": [point, dice.randint(1, 3)]} for point in fake_run.POINTS]
+    kills += [{"kill_at": dice.randint(1, 9)} for _ in range(2)]
+    folders = [tmp_path / str(number) for number in range(len(kills))]
+    for folder, kill in zip(folders, kills, strict=True):
+        code, _, err = finish(start(folder, **kill))
+        assert code == KILLED, (kill, err)
+    for folder, kill in zip(folders, kills, strict=True):
+        code, _, err = finish(start(folder))
+        assert code == 0, (kill, err)
+        assert_same(undisturbed, final(folder))
+
+
+def test_sigterm_saves_ends_with_7_and_the_same_command_goes_on(undisturbed, tmp_path):
+    code, _, err = finish(start(tmp_path, term_at=5))
+    assert code == TERMED
+    assert "stopped by SIGTERM at nimg 40" in err and "continue from nimg 40" in err
+    code, out, err = finish(start(tmp_path))
+    assert code == 0, err
+    assert json.loads(out.splitlines()[0])["nimg"] == 48
+    assert_same(undisturbed, final(tmp_path))
+
+
+def test_a_second_interrupt_ends_at_once(tmp_path):
+    process = start(tmp_path, sleep_s=5.0)
+    time.sleep(0.1)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "states").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.0)  # now it waits for data, inside an iteration of 20 s
+    begun = time.monotonic()
+    os.kill(process.pid, signal.SIGINT)
+    time.sleep(0.3)
+    os.kill(process.pid, signal.SIGINT)
+    code, _, _ = finish(process)
+    assert code == 128 + signal.SIGINT and time.monotonic() - begun < 5
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_two_ranks_do_what_one_does(tmp_path):
+    """50 steps: the same samples, z and noise in all; losses within 1e-5; rank 0's weights count; equal on both."""
+    options = {"config": {"total_kimg": 0.4}, "seen": True, "learning_rate": 0.0005}
+    port = free_port()
+    processes = [start(tmp_path / "two", rank, 2, port, **options) for rank in range(2)]
+    processes.append(start(tmp_path / "one", **options))
+    for process in processes:
+        code, _, err = finish(process)
+        assert code == 0, err
+    one = torch.load(tmp_path / "one" / "seen-1-0.pt", weights_only=True)
+    two = [torch.load(tmp_path / "two" / f"seen-2-{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+    def by_place(seen):
+        return {(s["phase"], s["nimg"], s["keys"]): (s["z"], s["noise"]) for s in seen}
+
+    alone = by_place(one["seen"])
+    shared = [by_place(part["seen"]) for part in two]
+    assert not shared[0].keys() & shared[1].keys()
+    together = shared[0] | shared[1]
+    assert alone.keys() == together.keys() and len(alone) == 50 * 2 * 4 + 24 * 4
+    for place, (z, noise) in alone.items():
+        assert torch.equal(z, together[place][0]) and torch.equal(noise, together[place][1])
+
+    for first, second, third in zip(
+        one["records"], *(part["records"] for part in two), strict=True
+    ):
+        for name in (n for n in first if n.startswith("loss/")):
+            assert second[name] == third[name]
+            assert second[name] == pytest.approx(first[name], rel=1e-5)
+
+
+def test_two_ranks_killed_resume_bit_equal_and_one_rank_takes_over(tmp_path):
+    def both(folder, **options):
+        port = free_port()
+        processes = [start(folder, rank, 2, port, **options) for rank in range(2)]
+        return [finish(process)[0] for process in processes]
+
+    assert both(tmp_path / "straight") == [0, 0]
+    codes = both(tmp_path / "killed", kill_at=5)
+    assert codes == [KILLED, KILLED]
+    assert both(tmp_path / "killed") == [0, 0]
+    straight = final(tmp_path / "straight")
+    assert_same(straight, final(tmp_path / "killed"))
+
+    assert both(tmp_path / "handed", kill_at=5) == [KILLED, KILLED]
+    assert finish(start(tmp_path / "handed"))[0] == 0
+    for name, tensor in final(tmp_path / "handed").items():
+        torch.testing.assert_close(tensor, straight[name], rtol=1e-3, atol=1e-5)
