@@ -10,10 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from components.durable_files import replace_file
 from components.errors import ConfigError
 from models.fields import Between
 
@@ -135,10 +138,7 @@ def _domain(low: float, high: float, own: Any) -> tuple[str, float, float]:
 
 
 def rung_kimgs(config: TuneConfig) -> list[float]:
-    """Return where on its way, in kimg, a trial is scored: halves of halves, the last at the end.
-
-    The same halving as ASHA's would need a factor of 4 per rung; even steps keep short trials busy.
-    """
+    """Return where on its way, in kimg, a trial is scored: evenly spaced, the last at the end."""
     return [config.kimg * (i + 1) / config.rungs for i in range(config.rungs)]
 
 
@@ -178,3 +178,67 @@ def choose(rows: Sequence[Mapping[str, Any]], own_key: str, min_gain: float) -> 
     best = min(rows, key=lambda row: row["score"])
     own = next((row for row in rows if row["key"] == own_key), None)
     return own if own is not None and own["score"] - best["score"] <= min_gain else best
+
+
+def run_trial(
+    settings: Mapping[str, Any],
+    values: Mapping[str, Any],
+    report: Callable[[Mapping[str, Any]], None],
+) -> None:
+    """Train with `values` for the trial's length and report its scores at every rung.
+
+    One process, no Ray Train inside: starting a worker group takes longer than a short trial. What
+    a killed trial has finished is found again in its folder, which is named after its values.
+
+    Args:
+        settings: JSON: `job` (fields of TrainingJob, with the recipe's own values), `config`
+            (fields of TuneConfig), `folder` of all trials, `device`.
+        values: recipe field -> value of this trial.
+        report: called with {kimg, frechet, alignment, score} at every rung.
+    """
+    import torch
+
+    from components.training.job import TrainingJob
+
+    config = TuneConfig(**settings["config"])
+    if settings["device"] == "cpu":
+        torch.set_num_threads(config.threads_per_trial)
+    folder = Path(settings["folder"]) / trial_key(values)
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_file(folder / "values.json", json.dumps(dict(values)))
+    job = TrainingJob(**settings["job"])
+    recipe = {**job.recipe, **values}
+    job = replace(job, recipe=recipe, run_dir=str(folder), fingerprint=f"trial {folder.name}")
+    for rung, kimg in enumerate(rung_kimgs(config)):
+        path = folder / f"rung-{rung}.json"
+        if not path.exists():
+            scores = _train_and_score(job, kimg, config, settings["device"])
+            replace_file(path, json.dumps(scores))
+        report(json.loads(path.read_text()))
+
+
+def _train_and_score(job: Any, kimg: float, config: TuneConfig, device: str) -> dict[str, float]:
+    """Train on to `kimg`, from where the rung before has ended, and score the averaged model."""
+    from components.artifact import load_generator
+    from components.data.batches import BatchSource
+    from components.evaluation.quick import quick_scores
+    from components.training.distributed import World
+    from components.training.job import run_job
+
+    run_dir = Path(job.run_dir)
+    # The artifact of the rung before would say that the training is finished.
+    shutil.rmtree(run_dir / "artifact", ignore_errors=True)
+    job = replace(job, train={**job.train, "total_kimg": kimg})
+    run_job(job, World(device=device), lambda line: None, device)
+    generator, card = load_generator(run_dir / "artifact")
+    batches = BatchSource(Path(job.data_dir), "heldout", card["resolution_px"], job.seed)
+    scores = quick_scores(
+        generator.to(device),
+        batches,
+        Path(job.encoders_dir),
+        num=config.num_images,
+        seed=job.seed,
+        role=config.features,
+    )
+    score = scalar_score(scores["frechet"], scores["alignment"], config.alignment_weight)
+    return {"kimg": kimg, "score": score, **scores}

@@ -55,10 +55,14 @@ def ray_environment(address: str, config: ClusterConfig) -> dict[str, str]:
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(config.start_timeout_s),
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "TUNE_GLOBAL_CHECKPOINT_S": "2",
     }
     if not address:
         # A Ray that this process starts for itself needs no token; and Ray's memory monitor, which
         # looks at the whole machine, would kill our workers for what other programs use.
         environment |= {"RAY_AUTH_MODE": "disabled", "RAY_memory_monitor_refresh_ms": "0"}
+        # Ray's own default lets every other program on the machine go first.
+        environment["RAY_worker_niceness"] = "0"
+        environment["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"  # Nobody takes this machine away.
     return environment

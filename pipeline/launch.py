@@ -1,4 +1,4 @@
-"""Where a training runs: here, on the cluster of this machine, or as a job of a distant one.
+"""Where training and search run: here, on the cluster of this machine, or as a job elsewhere.
 
 RAY_ADDRESS decides: unset = a private Ray on this machine; `auto` or `host:port` = that cluster;
 `http(s)://head:8265` = a job on the head of that cluster. In the last two cases the one thing that
@@ -12,18 +12,22 @@ job runs
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from components.durable_files import replace_file
 from components.errors import ConfigError, GanlineError, ResourceError
 from components.training.job import TrainingJob
+from components.training.lock import RunLock
+from components.tuning import Search, run_trial
 from pipeline import cluster
 from pipeline.cluster_config import ClusterConfig
 from pipeline.failures import failure_from_dict, failure_to_dict
@@ -95,25 +99,62 @@ def run_training(
         return _submit(task, address, run_dir, say)
 
 
-def train_here(job: TrainingJob, config: ClusterConfig, address: str) -> dict[str, Any]:
-    """Train from this process on the Ray at `address`, as the only command that does so.
+def run_search(
+    settings: dict[str, Any],
+    search: Search,
+    run_dir: Path,
+    config: ClusterConfig,
+    say: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """Run a search where RAY_ADDRESS says and return one row per trial, as `cluster.tune` does.
 
-    The command's lock keeps a second one off before Ray starts. A worker's lock left by a worker
-    that died can then only be this run's own: its token is the run's, and it is taken over.
+    Args:
+        settings: of `components.tuning.run_trial`.
+        search: what to vary and how to judge.
+        run_dir: the search's run folder.
+        config: the cluster section.
+        say: receives the log of a submitted job.
     """
-    from components.training.lock import RunLock
+    address = ray_address()
+    run_dir.mkdir(parents=True, exist_ok=True)
+    if not address.startswith(("http://", "https://")):
+        return _search_here(settings, search, run_dir, config, address)
+    task = {"settings": settings, "search": dataclasses.asdict(search)}
+    task["cluster"] = dataclasses.asdict(config)
+    return _submit(task, address, run_dir, say)
 
-    lock = RunLock(Path(job.run_dir) / "command")
+
+def _search_here(
+    settings: dict[str, Any], search: Search, run_dir: Path, config: ClusterConfig, address: str
+) -> list[dict[str, Any]]:
+    with _only_command(run_dir):
+        trial = functools.partial(run_trial, settings)
+        rows = cluster.tune(trial, search, run_dir / "ray", config, address)
+    return [{**row, "error": row["error"] and str(row["error"])} for row in rows]
+
+
+def train_here(job: TrainingJob, config: ClusterConfig, address: str) -> dict[str, Any]:
+    """Train from this process on the Ray at `address`.
+
+    A worker's lock that a dead worker has left can only be this run's own, since one command at a
+    time runs it: the lock's token is the run's, and it is taken over.
+    """
+    with _only_command(Path(job.run_dir)):
+        return cluster.train(dataclasses.replace(job, owner=job.fingerprint), config, address)
+
+
+@contextmanager
+def _only_command(run_dir: Path) -> Iterator[None]:
+    """Keep a second command off the run folder, before it starts Ray."""
+    lock = RunLock(run_dir / "command")
     lock.acquire()
     try:
-        return cluster.train(dataclasses.replace(job, owner=job.fingerprint), config, address)
+        yield
     finally:
         lock.release()
 
 
-def _submit(
-    task: dict[str, Any], address: str, run_dir: Path, say: Callable[[str], None]
-) -> dict[str, Any]:
+def _submit(task: dict[str, Any], address: str, run_dir: Path, say: Callable[[str], None]) -> Any:
     """Run a task as a job on a distant cluster."""
     outcome = run_dir / OUTCOME
 
@@ -133,11 +174,17 @@ def _submit(
     return unwrap(json.loads(outcome.read_text()))
 
 
-def unwrap(outcome: dict[str, Any]) -> dict[str, Any]:
+def unwrap(outcome: dict[str, Any]) -> Any:
     """Return the result of a task, or raise the error that it ended with."""
     if "failure" in outcome:
         raise failure_from_dict(outcome["failure"])
     return outcome["result"]
+
+
+def _run_task(task: dict[str, Any], run_dir: Path, config: ClusterConfig) -> Any:
+    if "job" in task:
+        return train_here(TrainingJob(**task["job"]), config, "auto")
+    return _search_here(task["settings"], Search(**task["search"]), run_dir, config, "auto")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -148,7 +195,7 @@ def main(argv: list[str] | None = None) -> int:
     task = json.loads(path.read_text())
     config, code = ClusterConfig(**task["cluster"]), 0
     try:
-        result = {"result": train_here(TrainingJob(**task["job"]), config, "auto")}
+        result = {"result": _run_task(task, path.parent, config)}
     except GanlineError as error:
         result, code = {"failure": failure_to_dict(error)}, error.exit_code
         print(f"error: {error}", file=sys.stderr)
