@@ -1,0 +1,63 @@
+"""dvc.yaml is read as DVC reads it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from components.errors import ConfigError
+from pipeline.graph import find_node, read_graph, stage_titles
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_templates_and_foreach_are_filled(project):
+    nodes = read_graph(Path("params.yaml"))
+    assert [node.name for node in nodes] == ["filter", "train_base", "superres@64", "evaluate"]
+    grown = find_node(nodes, "superres", "64")
+    assert grown.command == "python -m pipeline.train superres 64 --start artifacts/base"
+    assert grown.outs == (Path("artifacts/px64"),)
+    assert find_node(nodes, "evaluate", "").command.endswith("--model artifacts/px64")
+    assert find_node(nodes, "filter", "").metrics == (Path("reports/filter.json"),)
+    assert stage_titles()["superres"] == "Grow to ${key} px"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stages: [", "no readable stages"),
+        ("a: 1", "no readable stages"),
+        (None, "no dvc.yaml"),
+    ],
+)
+def test_a_broken_or_missing_graph_is_one_error(project, text, message):
+    Path("dvc.yaml").unlink() if text is None else Path("dvc.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_graph(Path("params.yaml"))
+
+
+def test_an_unknown_entry_or_template_is_named(project):
+    nodes = read_graph(Path("params.yaml"))
+    with pytest.raises(ConfigError, match="these entries: 64"):
+        find_node(nodes, "superres", "128")
+    text = Path("dvc.yaml").read_text().replace("${evaluate.model}", "${evaluate.modell}")
+    Path("dvc.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"\$\{evaluate.modell\} is not in the parameters"):
+        read_graph(Path("params.yaml"))
+
+
+@pytest.mark.slow
+def test_dvc_resolves_the_real_graph_to_the_same_commands(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    code = (
+        "import json\nfrom dvc.repo import Repo\n"
+        "stages = [s for s in Repo().index.stages if s.cmd]\n"
+        "print(json.dumps({s.addressing: ' '.join(s.cmd.split()) for s in stages}))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    theirs = json.loads(result.stdout.splitlines()[-1])
+    assert {node.name: node.command for node in read_graph(Path("params.yaml"))} == theirs
