@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ def publish_version(
         if version is None:
             if run_id is None:
                 raise ConnectionError("the tracking server does not answer")
+            os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
             with warnings.catch_warnings(action="ignore"):
                 version = _register(config, tracking, run_id, release, content)
         set_alias(
