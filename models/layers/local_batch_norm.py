@@ -30,7 +30,7 @@ class LocalBatchNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x_NLC: Tensor, parts: int = 1) -> Tensor:
-        """Normalise [N, L, C]; statistics in float32, the result in the input's type.
+        """Normalise [N, L, C], in float32 inside; the result has the input's type.
 
         Args:
             x_NLC: N = parts * n samples.
@@ -48,8 +48,9 @@ class LocalBatchNorm(nn.Module):
                 f"{self.virtual_batch} or a multiple of it"
             )
         with full_precision(x_NLC):
-            x = x_NLC.reshape(parts * per_part, -1, x_NLC.shape[2])
-            variance_GC, mean_GC = torch.var_mean(x.float(), dim=1, correction=0, keepdim=True)
+            x = x_NLC.reshape(parts * per_part, -1, x_NLC.shape[2]).float()
+            variance_GC, mean_GC = torch.var_mean(x, dim=1, correction=0, keepdim=True)
             scale = (variance_GC + self.eps).rsqrt() * self.weight
             shift = self.bias - mean_GC * scale
-            return torch.addcmul(shift.to(x.dtype), x, scale.to(x.dtype)).view_as(x_NLC)
+            # In float32 as well: shift and x scale cancel where the mean is large.
+            return torch.addcmul(shift, x, scale).to(x_NLC.dtype).view_as(x_NLC)

@@ -46,5 +46,5 @@ def test_statistics_are_float32_on_bfloat16_features():
     x = torch.randn(8, 64, 3) + 100  # bfloat16 resolves 0.5 here
     y = LocalBatchNorm(3)(x.bfloat16())
     assert y.dtype == torch.bfloat16
-    assert y.float().mean().abs() < 0.5
-    assert abs(y.float().std().item() - 1) < 0.3
+    expected = LocalBatchNorm(3)(x.bfloat16().float())
+    torch.testing.assert_close(y.float(), expected, atol=0.02, rtol=0.02)
