@@ -36,10 +36,8 @@ if TYPE_CHECKING:
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("stage", choices=("train_base", "superres"))
     parser.add_argument("px", nargs="?", default="", help="superres: key of its entry in params")
-    parser.add_argument("--data", type=Path, default=Path("data/train"), metavar="FOLDER")
-    parser.add_argument(
-        "--encoders", type=Path, default=Path("artifacts/encoders"), metavar="FOLDER"
-    )
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--encoders", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--start", type=Path, default=None, metavar="ARTIFACT")
     parser.add_argument("--guidance", type=Path, default=None, metavar="FILE")
     parser.add_argument("--out", type=Path, required=True, metavar="ARTIFACT")

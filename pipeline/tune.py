@@ -46,10 +46,8 @@ class Plan:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, default=Path("data/train"), metavar="FOLDER")
-    parser.add_argument(
-        "--encoders", type=Path, default=Path("artifacts/encoders"), metavar="FOLDER"
-    )
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--encoders", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--report", type=Path, default=None, metavar="JSON")
 

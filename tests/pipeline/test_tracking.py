@@ -116,8 +116,9 @@ def test_a_broken_server_costs_training_nothing_and_loses_nothing(runs, broken_s
     logged_s = time.monotonic() - started
     tracker.close()
     closed_s = time.monotonic() - started
-    assert logged_s < 0.5, "training waited for MLflow"
-    assert closed_s < QUIET.flush_timeout_s + 1.5
+    # Room for a busy machine: waiting for MLflow would take a second for each of the 200 lines.
+    assert logged_s < 5, "training waited for MLflow"
+    assert closed_s < QUIET.flush_timeout_s + 10
     assert any("ganline sync" in line for line in said)
     events = Spool(next((runs / "tracking").glob("*.jsonl"))).events()
     points = [(e["step"], e["values"]["loss/generator"]) for e in events if e["op"] == "metrics"]
