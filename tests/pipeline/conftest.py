@@ -7,7 +7,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from tests.pipeline.test_params import valid
+from tests.pipeline.params_example import valid
 
 GRAPH = """
 stages:

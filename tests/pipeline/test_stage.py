@@ -15,7 +15,7 @@ import yaml
 from components import errors
 from pipeline import places
 from pipeline.stage import guarded, resolved, run_stage
-from tests.pipeline.test_params import valid
+from tests.pipeline.params_example import valid
 
 ROOT = Path(__file__).parents[2]
 
