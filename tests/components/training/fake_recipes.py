@@ -1,8 +1,10 @@
-"""Tiny families that use everything the loop offers: noise, running mean, power iteration, a lazy phase, no data."""
+"""Tiny families that use everything the loop offers: noise, running mean, power iteration, a lazy
+phase, no data.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -57,7 +59,9 @@ class FakeGenerator(nn.Module):
 
 
 class FakeDiscriminator(nn.Module):
-    """A convolution and a linear layer over its largest singular value (power iteration in `advance`)."""
+    """A convolution and a linear layer over its largest singular value (power iteration in
+    `advance`).
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,7 +82,7 @@ class FakeDiscriminator(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class FakeGAN:
-    """Two networks, three phases. `poison` is called with (phase, nimg) and may return a factor."""
+    """Two networks, three phases. `poison` (phase, nimg) -> factor; `seen`: what the losses drew."""
 
     name: ClassVar[str] = "fake_gan"
     tunable: ClassVar[dict[str, tuple[float, float]]] = {"weight": (0.1, 2.0)}
@@ -88,8 +92,11 @@ class FakeGAN:
     weight: float = 1.0
     learning_rate: float = 0.002
     widths: tuple[int, ...] = (1, 2)
-    seen: list[dict[str, Any]] = field(default_factory=list, compare=False, repr=False)
-    poison: Any = field(default=None, compare=False, repr=False)
+    poison: InitVar[Any] = None
+
+    def __post_init__(self, poison: Any) -> None:
+        object.__setattr__(self, "poison", poison)
+        object.__setattr__(self, "seen", [])
 
     def generator(self, resolution: int, shape: ConditionShape) -> nn.Module:
         if resolution != SIDE:

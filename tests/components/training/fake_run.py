@@ -1,7 +1,8 @@
-"""A process that trains the fake and kills itself where told; started by test_kill.py from a fork server.
+"""A process that trains the fake and kills itself where told; started by test_kill.py from a fork
+server.
 
-Options: kill_at (step edge) or crash (point in a save, occurrence), term_at (SIGTERM to itself), sleep_s per
-micro-batch, config, learning_rate, seen (write down what the losses saw).
+Options: kill_at (step edge) or crash (point in a save, occurrence), term_at (SIGTERM to itself),
+sleep_s per micro-batch, config, learning_rate, seen (write down what the losses saw).
 """
 
 from __future__ import annotations

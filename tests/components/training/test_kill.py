@@ -1,4 +1,6 @@
-"""kill -9 at any moment, signals, and ranks: the same command again gives the weights of a run never disturbed."""
+"""kill -9 at any moment, signals, and ranks: the same command again gives the weights of a run
+never disturbed.
+"""
 
 import json
 import multiprocessing
@@ -101,7 +103,9 @@ def free_port():
 
 
 def test_two_ranks_do_what_one_does(tmp_path):
-    """50 steps: the same samples, z and noise in all; losses within 1e-5; rank 0's weights count; equal on both."""
+    """50 steps: the same samples, z and noise in all; losses within 1e-5; rank 0's weights count;
+    equal on both.
+    """
     options = {"config": {"total_kimg": 0.4}, "seen": True, "learning_rate": 0.0005}
     port = free_port()
     processes = [start(tmp_path / "two", rank, 2, port, **options) for rank in range(2)]

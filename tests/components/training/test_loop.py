@@ -102,7 +102,8 @@ def test_phases_run_when_due_on_the_samples_of_their_place_with_fresh_noise():
     recipe = FakeGAN()
     run(recipe, fake_config(total_kimg=0.032))
     calls = [(s["nimg"], s["phase"]) for s in recipe.seen]
-    # 4 micro-batches each; "smooth" has no parameters before nimg 8 and runs on every second iteration: 16.
+    # 4 micro-batches each; "smooth" has no parameters before nimg 8 and runs on every second
+    # iteration: 16.
     for nimg in (0, 8, 16, 24):
         assert calls.count((nimg, "judge")) == calls.count((nimg, "make")) == 4
     assert [c for c in calls if c[1] == "smooth"] == [(16, "smooth")] * 4

@@ -47,7 +47,8 @@ def test_a_poisoned_phase_is_cancelled_and_the_others_go_on(value):
     after = tensors(state, "")
     assert results["make"].skipped and not results["judge"].skipped
     moved = {n.split("/")[1] for n in before if not torch.equal(before[n], after[n])}
-    # The generator, its running mean and its optimizer are bit-unchanged (judge gathers no mean here:
+    # The generator, its running mean and its optimizer are bit-unchanged (judge gathers no mean
+    # here:
     # its forward passes do, and are committed before the poisoned phase).
     generator = [n for n in before if n.startswith("networks/generator/") and "mean" not in n]
     assert all(torch.equal(before[n], after[n]) for n in generator)
@@ -121,8 +122,8 @@ def test_a_term_that_is_already_a_mean_is_refused():
     class Mean(FakeGAN):
         def phases(self, networks):
             phases = super().phases(networks)
-            loss = lambda b, n, r: Losses(terms={"x": networks.trained["generator"].strength})  # noqa: E731
-            return [dataclasses.replace(phases[1], loss=loss)]
+            loss = lambda b, n, r: Losses(terms={"x": networks.trained["generator"].strength})  #
+            noqa: E731 return [dataclasses.replace(phases[1], loss=loss)]
 
     with pytest.raises(ValueError, match=r"phase make, loss x: wanted one value per sample \[2\]"):
         step(begin(Mean()))
@@ -148,8 +149,9 @@ def test_the_step_is_adam_of_the_mean_loss():
     class Square(FakeGAN):
         def phases(self, networks):
             judge = networks.trained["discriminator"]
-            loss = lambda b, n, r: Losses(terms={"x": judge(b.image_NCHW).square().mean(1)})  # noqa: E731
-            return [dataclasses.replace(super().phases(networks)[0], loss=loss, begin=None)]
+            loss = lambda b, n, r: Losses(terms={"x": judge(b.image_NCHW).square().mean(1)})  #
+            noqa: E731 return [dataclasses.replace(super().phases(networks)[0], loss=loss,
+            begin=None)]
 
     state.phases = Square().phases(state.networks)
     optimizer = torch.optim.Adam(reference.parameters(), lr=0.002, betas=(0.0, 0.99), fused=False)
