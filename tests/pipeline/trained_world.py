@@ -45,7 +45,12 @@ def trained_world(folder: Path, seed: int = 0) -> Path:
     card = FeatureCard(
         role="judge",
         kind="attributes",
-        architecture={"widths": [8, 8], "pooled_dim": 8, "classes": ATTRIBUTES},
+        architecture={
+            "widths": [8, 8],
+            "strides": [2, 2],
+            "pooled_dim": 8,
+            "classes": ATTRIBUTES,
+        },
         image_size_px=SIDE,
         mean=[0.5] * 3,
         std=[0.5] * 3,
