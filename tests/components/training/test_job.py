@@ -88,7 +88,7 @@ def test_an_interrupted_job_continues_to_the_same_artifact_and_log(tmp_path):
         polls.append(1)
         return len(polls) == 3
 
-    whole, whole_records = start(job(tmp_path))
+    _, whole_records = start(job(tmp_path))
     cut = job(tmp_path, run_dir=str(tmp_path / "runs" / "cut"))
     with pytest.raises(Interrupted):
         start(cut, stop=stop)

@@ -122,8 +122,8 @@ def test_a_term_that_is_already_a_mean_is_refused():
     class Mean(FakeGAN):
         def phases(self, networks):
             phases = super().phases(networks)
-            loss = lambda b, n, r: Losses(terms={"x": networks.trained["generator"].strength})  #
-            noqa: E731 return [dataclasses.replace(phases[1], loss=loss)]
+            strength = networks.trained["generator"].strength
+            return [dataclasses.replace(phases[1], loss=lambda *_: Losses(terms={"x": strength}))]
 
     with pytest.raises(ValueError, match=r"phase make, loss x: wanted one value per sample \[2\]"):
         step(begin(Mean()))
@@ -149,9 +149,11 @@ def test_the_step_is_adam_of_the_mean_loss():
     class Square(FakeGAN):
         def phases(self, networks):
             judge = networks.trained["discriminator"]
-            loss = lambda b, n, r: Losses(terms={"x": judge(b.image_NCHW).square().mean(1)})  #
-            noqa: E731 return [dataclasses.replace(super().phases(networks)[0], loss=loss,
-            begin=None)]
+
+            def loss(batch, nimg, rng):
+                return Losses(terms={"x": judge(batch.image_NCHW).square().mean(1)})
+
+            return [dataclasses.replace(super().phases(networks)[0], loss=loss, begin=None)]
 
     state.phases = Square().phases(state.networks)
     optimizer = torch.optim.Adam(reference.parameters(), lr=0.002, betas=(0.0, 0.99), fused=False)
