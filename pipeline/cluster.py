@@ -22,7 +22,7 @@ from components.tuning import Search
 from pipeline import row_batches
 from pipeline.cluster_config import ClusterConfig, ray_environment
 from pipeline.failures import failure_from_dict, failure_to_dict
-from pipeline.guardian import Guardian, exit_with_driver
+from pipeline.guardian import Guardian, end_with_command
 from pipeline.soft_stop import keeping_handlers, stop_requested
 
 # What a cluster never needs a copy of: data and results travel by the shared folder.
@@ -37,17 +37,14 @@ def _unreachable(address: str, error: Exception) -> ResourceError:
 
 
 @contextmanager
-def connect(address: str, config: ClusterConfig, cpus: float) -> Iterator[Guardian]:
-    """Join the Ray at `address`, or start one in this machine, and leave it at the end.
+def connect(address: str, config: ClusterConfig, cpus: float) -> Iterator[None]:
+    """Join the Ray at `address`, or start a private one on this machine, and leave it at the end.
 
     Args:
         address: "" = a private Ray on this machine; "auto" = the cluster that this machine is a
             node of; "host:port" = that one. ResourceError when none answers.
         config: the cluster section.
         cpus: logical cores that the caller's workers need; a private Ray has at least these.
-
-    Yields:
-        What a worker needs to know to end with this process.
     """
     for name, value in ray_environment(address, config).items():
         os.environ.setdefault(name, value)
@@ -57,6 +54,8 @@ def connect(address: str, config: ClusterConfig, cpus: float) -> Iterator[Guardi
     if not address:
         options = {"num_cpus": max(os.cpu_count() or 1, round(cpus + 0.5))}
         options |= {"include_dashboard": False, "address": "local"}
+        Guardian.of_this_process().announce()
+        options["runtime_env"] = {"worker_process_setup_hook": end_with_command}
     elif (
         "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ
     ):  # A submitted job already carries the code.
@@ -67,7 +66,7 @@ def connect(address: str, config: ClusterConfig, cpus: float) -> Iterator[Guardi
     except (ConnectionError, RuntimeError) as error:
         raise _unreachable(address, error) from error
     try:
-        yield Guardian.of_this_process(ray.get_runtime_context().get_node_id())
+        yield
     finally:
         ray.shutdown()
 
@@ -81,7 +80,6 @@ def _train_worker(settings: dict[str, Any]) -> dict[str, Any]:
     from components.training.distributed import World
     from components.training.job import TrainingJob, run_job
 
-    exit_with_driver(settings["guardian"], ray.get_runtime_context().get_node_id())
     torch.set_num_threads(settings["threads"])
     context, device = ray.train.get_context(), ray.train.torch.get_device()
     world = World(context.get_world_rank(), context.get_world_size(), device)
@@ -109,7 +107,7 @@ def train(job: Any, config: ClusterConfig, address: str = "") -> dict[str, Any]:
         GanlineError: what a worker raised.
         ResourceError: workers died more often than `config.max_failures`.
     """
-    with connect(address, config, config.num_workers * config.cpus_per_worker) as guardian:
+    with connect(address, config, config.num_workers * config.cpus_per_worker):
         import ray.train
         from ray.train.torch import TorchTrainer
 
@@ -119,7 +117,6 @@ def train(job: Any, config: ClusterConfig, address: str = "") -> dict[str, Any]:
             train_loop_config={
                 "job": dataclasses.asdict(job),
                 "threads": config.threads_per_worker,
-                "guardian": guardian,
             },
             scaling_config=ray.train.ScalingConfig(
                 num_workers=config.num_workers,
@@ -199,12 +196,10 @@ def tune(
     Returns:
         Per trial its `values`, last `metrics`, and `error` (None when it went well).
     """
-    with connect(address, config, search.concurrent * config.cpus_per_worker) as guardian:
-        import ray
+    with connect(address, config, search.concurrent * config.cpus_per_worker):
         from ray import tune as ray_tune
 
         def trainable(values: dict[str, Any]) -> None:
-            exit_with_driver(guardian, ray.get_runtime_context().get_node_id())
             trial(values, lambda metrics: ray_tune.report(dict(metrics)))
 
         runnable = ray_tune.with_resources(trainable, config.resources_per_worker)

@@ -1,9 +1,9 @@
 """Workers end with the command that started them.
 
-A command that is killed with SIGKILL cannot tell its workers; on one machine Ray lets them run on
-for up to half a minute, in which they would write into the run folder beside the next attempt. So
-every worker watches the command itself. On other nodes, the head of the cluster sees the lost
-connection and ends them.
+A command that is killed with SIGKILL cannot tell its workers. Its private Ray then lets them run on
+for up to half a minute, in which they would write into the run folder beside the next attempt, and
+leaves its controller behind for good. So every process of a private Ray watches the command. On a
+cluster, whose Ray outlives the command, the head sees the lost connection and ends the workers.
 """
 
 from __future__ import annotations
@@ -16,23 +16,33 @@ from dataclasses import dataclass
 import psutil
 
 POLL_S = 0.5
+VARIABLE = "GANLINE_COMMAND"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Guardian:
-    """The command that owns the workers: process id, start time (ids are reused), Ray's node id."""
+    """The command that owns the workers: its process id, and its start time, for ids are reused."""
 
     pid: int
     started: float
-    node: str
 
     @classmethod
-    def of_this_process(cls, node: str) -> Guardian:
+    def of_this_process(cls) -> Guardian:
         """Return the guardian that this process is."""
-        return cls(pid=os.getpid(), started=psutil.Process().create_time(), node=node)
+        return cls(pid=os.getpid(), started=psutil.Process().create_time())
+
+    @classmethod
+    def from_environment(cls) -> Guardian | None:
+        """Return the guardian that a parent process has announced, None without one."""
+        pid, _, started = os.environ.get(VARIABLE, "").partition(":")
+        return cls(pid=int(pid), started=float(started)) if pid and started else None
+
+    def announce(self) -> None:
+        """Tell processes that this one starts, and theirs, who their guardian is."""
+        os.environ[VARIABLE] = f"{self.pid}:{self.started}"
 
     def alive(self) -> bool:
-        """Return whether the command still runs; only meaningful on its own node."""
+        """Return whether the command still runs."""
         try:
             process = psutil.Process(self.pid)
             # Derived from the clock of the boot, it may differ a little between two processes.
@@ -42,14 +52,10 @@ class Guardian:
             return False
 
 
-def exit_with_driver(guardian: Guardian, node: str) -> None:
-    """Watch the command from a background thread and end this process, at once, when it is gone.
-
-    Args:
-        guardian: the command.
-        node: Ray's id of this node; elsewhere than on the command's node nothing is watched.
-    """
-    if node != guardian.node:
+def end_with_command() -> None:
+    """Watch the announced command from a background thread; end this process when it is gone."""
+    guardian = Guardian.from_environment()
+    if guardian is None:
         return
 
     def watch() -> None:

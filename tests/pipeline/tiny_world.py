@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +135,7 @@ def write_encoders(folder: Path) -> None:
 
 def write_params(folder: Path, **sections: dict[str, Any]) -> Path:
     """Write a complete params file; a given section's keys replace the defaults."""
-    from test_params import valid
+    from tests.pipeline.params_example import valid
 
     values = valid()
     values["train_base"] = {"train": TRAIN, "recipe": RECIPE, "start": "", "revision": 1}
@@ -160,12 +159,11 @@ def _merge(values: dict[str, Any], changes: dict[str, Any]) -> None:
             values[key] = change
 
 
-def command_environment(**extra: str) -> dict[str, str]:
-    """Return the environment of a stage command in a test: this interpreter, one thread, no token."""
-    import sys
+class Sizer:
+    """Adds to every row how many came with it: tells one way of batching from another."""
 
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    root = str(Path(__file__).parents[2])
-    base = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "GANLINE_RUNS_DIR")}
-    quiet = {"OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled", "PYTHONPATH": root, "PATH": path}
-    return base | quiet | extra
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+
+    def __call__(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{**item, "together": len(items) * self.factor} for item in items]

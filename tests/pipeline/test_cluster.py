@@ -1,0 +1,153 @@
+"""Two Ray nodes on one machine: training across them, as a driver and as a submitted job."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline import tiny_world
+from tests.pipeline.command import PATIENCE_S, checkout, environment, run, train_words
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+
+
+@dataclass(frozen=True)
+class TwoNodes:
+    """A running cluster: where its head listens, for Ray and for jobs."""
+
+    address: str
+    dashboard: str
+
+
+def free_port() -> int:
+    """Return a port outside the range that Ray's workers take theirs from."""
+    with socket.socket() as probe:
+        for port in range(22000 + os.getpid() % 5000, 32000):
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise AssertionError("no free port")
+
+
+def ray_start(*words: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
+    quiet = environment(RAY_USAGE_STATS_ENABLED="0", RAY_memory_monitor_refresh_ms="0")
+    return subprocess.Popen(
+        [*command, *words],
+        env=quiet | {"RAY_worker_niceness": "0"},
+        cwd="/",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[TwoNodes]:
+    port, dashboard = free_port(), free_port() + 1
+    client = free_port() + 2
+    url = f"http://127.0.0.1:{dashboard}"
+    ports = [f"--port={port}", f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1"]
+    nodes = [ray_start("--head", *ports, f"--ray-client-server-port={client}")]
+    try:
+        wait_until(lambda: fetch(f"{url}/api/version"))
+        nodes.append(ray_start(f"--address=127.0.0.1:{port}"))
+        wait_until(lambda: alive_nodes(url) == 2)
+        yield TwoNodes(f"127.0.0.1:{port}", url)
+    finally:
+        for node in nodes:
+            os.killpg(node.pid, signal.SIGTERM)
+        for node in nodes:
+            node.wait(60)
+
+
+def fetch(url: str) -> dict | None:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return json.loads(answer.read())
+    except (OSError, ValueError):
+        return None
+
+
+def alive_nodes(url: str) -> int:
+    answer = fetch(f"{url}/api/v0/nodes?detail=false") or {}
+    rows = (answer.get("data") or {}).get("result", {}).get("result", [])
+    return sum(row["state"] == "ALIVE" for row in rows)
+
+
+def wait_until(condition) -> None:
+    limit = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < limit, "the cluster did not come up"
+        time.sleep(0.3)
+
+
+def world_in(folder: Path, **sections) -> Path:
+    """Write a clone of the project with data, and params for one worker on each node."""
+    tiny_world.write_world(checkout(folder))
+    spread = {"num_workers": 2, "placement": "STRICT_SPREAD"}
+    tiny_world.write_params(folder, cluster=spread, **sections)
+    return folder
+
+
+def tensors(world: Path):
+    from safetensors.torch import load_file
+
+    return load_file(world / "artifacts/base/generator.safetensors")
+
+
+def test_training_across_two_nodes_as_driver_and_as_job(cluster, tmp_path):
+    import torch
+
+    weights = []
+    for name, address in (("driver", cluster.address), ("job", cluster.dashboard)):
+        (tmp_path / name).mkdir()
+        world = world_in(tmp_path / name)
+        code, log = run(world, *train_words("--report", "base.json"), RAY_ADDRESS=address)
+        assert code == 0, log
+        report = json.loads((world / "base.json").read_text())
+        assert (report["world_size"], report["nimg"]) == (2, 256)
+        assert "kimg" in log  # Followed live, through the shared folder.
+        assert len(list((world / "runs" / "inputs").iterdir())) == 2  # Data and encoders.
+        weights.append(tensors(world))
+    # The same atoms on the same two ranks: bit-equal, whoever started them.
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_jobs_error_comes_back_with_its_exit_code(cluster, tmp_path):
+    broken = {"recipe": {"clip_weight": 1.0e38}, "train": {"max_nonfinite_skips": 0}}
+    world = world_in(tmp_path, train_base=broken)
+    code, log = run(world, *train_words(), RAY_ADDRESS=cluster.dashboard)
+    assert code == 4, log
+    assert "error: NaN or infinity" in log.splitlines()[-1]
+    assert not (world / "artifacts/base").exists()
+
+
+def test_an_address_where_nobody_answers_is_said_at_once(tmp_path):
+    world = world_in(tmp_path)
+    code, log = run(world, *train_words(), RAY_ADDRESS="http://127.0.0.1:1")
+    assert code == 6 and "RAY_ADDRESS=http://127.0.0.1:1" in log.splitlines()[-1]
+
+
+def test_map_batches_gives_the_rows_of_a_local_loop():
+    from pipeline.cluster import map_batches
+    from pipeline.cluster_config import ClusterConfig
+
+    items = [{"key": str(i), "value": (None, i, i / 3)[i % 3]} for i in range(11)]
+    worker = tiny_world.Sizer(3)
+    local = [row for i in range(0, 11, 4) for row in worker(items[i : i + 4])]
+    config = ClusterConfig(cpus_per_worker=1.0)
+    assert map_batches(items, tiny_world.Sizer, {"factor": 3}, 4, config) == local
