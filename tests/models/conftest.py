@@ -1,13 +1,18 @@
-"""Tiny stand-ins for the frozen nets, with the interface of models/features."""
+"""Tiny stand-ins: frozen nets with the interface of models/features, and one recipe per kind."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-TEXT_DIM = 12
+from models.interfaces import Losses, Networks, OptimizerSettings, Phase
+
+TEXT_DIM, SIZE, CLASSES = 12, 16, 4
 
 
 class FakeVit(nn.Module):
@@ -44,6 +49,125 @@ class FakeClip(nn.Module):
         return F.normalize(torch.stack(rows).float().sin(), dim=1)
 
 
+class PlainGenerator(nn.Module):
+    """z and a vector -> image."""
+
+    def __init__(self, condition_dim: int) -> None:
+        super().__init__()
+        self.z_dim, self.resolution = 4, SIZE
+        self.first = nn.Linear(4 + condition_dim, 8)
+        self.last = nn.Linear(8, 3 * SIZE * SIZE)
+
+    def map(self, z, condition, truncation=1.0):
+        parts = [z * truncation, vector_of(condition)]
+        return self.first(torch.cat([p for p in parts if p is not None], dim=1))[:, None]
+
+    def synthesize(self, ws, condition, noise="const"):
+        return self.last(ws[:, 0].tanh()).view(-1, 3, SIZE, SIZE).tanh()
+
+
+def vector_of(condition):
+    if condition.label_N is not None:
+        return F.one_hot(condition.label_N, CLASSES).float()
+    if condition.tokens_NTD is not None:
+        return (condition.tokens_NTD * condition.mask_NT[..., None]).sum(dim=1)
+    return condition.pooled_ND
+
+
+@dataclass(frozen=True, kw_only=True)
+class FakeGan:
+    """Discriminator and generator, conditioned on nothing, classes or words; D every 2nd time."""
+
+    name: ClassVar[str] = "fake_gan"
+    tunable: ClassVar[dict[str, tuple[float, float]]] = {"weight": (0.5, 2.0)}
+    needs_data: ClassVar[bool] = True
+    encoder_roles: ClassVar[tuple[str, ...]] = ()
+    weight: float = 1.0
+
+    def generator(self, resolution, shape):
+        return PlainGenerator(max(shape.pooled_dim, shape.num_labels, shape.token_dim))
+
+    def build(self, site):
+        generator = self.generator(site.resolution, site.shape)
+        judge = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 1))
+        return Networks(trained={"generator": generator, "discriminator": judge})
+
+    def phases(self, networks):
+        generator, judge = networks.trained["generator"], networks.trained["discriminator"]
+
+        def fake(batch, rng):
+            z = torch.randn(batch.size, 4, generator=rng)
+            return generator.synthesize(generator.map(z, batch.condition), batch.condition)
+
+        def judge_loss(batch, nimg, rng):
+            term = F.softplus(judge(fake(batch, rng).detach())) + F.softplus(
+                -judge(batch.image_NCHW)
+            )
+            return Losses(terms={"adversarial": self.weight * term[:, 0]})
+
+        def generator_loss(batch, nimg, rng):
+            return Losses(terms={"adversarial": F.softplus(-judge(fake(batch, rng)))[:, 0]})
+
+        adam = OptimizerSettings(learning_rate=0.01)
+        return [
+            Phase(
+                name="generator",
+                parameters=lambda nimg: list(generator.parameters()),
+                loss=generator_loss,
+                optimizer=adam,
+            ),
+            Phase(
+                name="discriminator",
+                parameters=lambda nimg: list(judge.parameters()),
+                loss=judge_loss,
+                optimizer=adam,
+                every=2,
+            ),
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FakeAdaptation:
+    """No discriminator, no data: a copy of the start moves towards a direction of CLIP's space."""
+
+    name: ClassVar[str] = "fake_adaptation"
+    tunable: ClassVar[dict[str, tuple[float, float]]] = {}
+    needs_data: ClassVar[bool] = False
+    encoder_roles: ClassVar[tuple[str, ...]] = ("clip",)
+
+    def generator(self, resolution, shape):
+        return PlainGenerator(shape.pooled_dim)
+
+    def build(self, site):
+        if site.start is None:
+            raise ValueError("adaptation starts from an artifact: set `start`")
+        nets = [self.generator(site.resolution, site.shape) for _ in range(2)]
+        for net in nets:
+            net.load_state_dict(dict(site.start.generator))
+        frozen = {"clip": site.encoder("clip"), "original": nets[1]}
+        return Networks(trained={"generator": nets[0]}, frozen=frozen)
+
+    def phases(self, networks):
+        generator, original = networks.trained["generator"], networks.frozen["original"]
+        clip = networks.frozen["clip"]
+        text = clip.encode_text(["a photo", "a sketch"])
+
+        def loss(batch, nimg, rng):
+            z = torch.randn(batch.size, 4, generator=rng)
+            ws = generator.map(z, batch.condition)
+            with torch.no_grad():
+                before = clip(original.synthesize(ws, batch.condition))["pooled"]
+            after = clip(generator.synthesize(ws, batch.condition))["pooled"]
+            aligned = F.cosine_similarity(after - before.mean(dim=0), (text[1] - text[0])[None])
+            return Losses(terms={"direction": 1 - aligned})
+
+        def parameters(nimg):
+            return list(generator.last.parameters())  # layers are chosen; the mapping stays
+
+        adam = OptimizerSettings(learning_rate=0.01)
+        return [Phase(name="generator", parameters=parameters, loss=loss, optimizer=adam)]
+
+
 @pytest.fixture
 def encoder():
     """Role -> fake frozen net, each built once."""
@@ -53,5 +177,11 @@ def encoder():
 
 
 @pytest.fixture
-def fake_vit_class():
-    return FakeVit
+def fake_recipes():
+    """Name -> a tiny recipe of a kind that the interface must hold."""
+    return {
+        "fake_unconditional": FakeGan(),
+        "fake_classes": FakeGan(),
+        "fake_words": FakeGan(weight=0.5),
+        "fake_adaptation": FakeAdaptation(),
+    }

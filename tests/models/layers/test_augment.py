@@ -37,8 +37,9 @@ def test_color_is_brightness_then_saturation_then_contrast():
     assert abs(torch.corrcoef(torch.stack([b.flatten(), k.flatten()]))[0, 1]) < 0.1
 
 
-def test_translation_moves_whole_pixels_within_an_eighth():
-    n, size = 3000, 16
+@pytest.mark.parametrize("size", [12, 16, 19])  # an eighth is 1.5, 2 and 2.4: all round to 2
+def test_translation_moves_whole_pixels_within_an_eighth(size):
+    n = 3000
     x = torch.zeros(n, 1, size, size)
     x[:, :, 8, 8] = 1
     out = diff_augment(x, ("translation",), rng())
