@@ -14,12 +14,13 @@ from components.data.captions import ATTRIBUTES
 from components.errors import DataError
 from components.pretraining import augment
 from components.pretraining.config import JudgeTraining
-from components.pretraining.fitting import Say, fit
+from components.pretraining.fitting import Say, fit, freeze, thaw
 from components.pretraining.images import ImageSet
 from models.features import AttributeNet
+from models.features.preprocess import area_resize
 
 MEAN, STD = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
-NOISE, BRIGHTNESS, CONTRAST, SOFT_SHARE = 0.3, 0.15, 0.2, 0.4
+NOISE, BRIGHTNESS, CONTRAST, SOFT_SHARE = 0.15, 0.15, 0.2, 0.3
 _CHUNK = 500
 
 
@@ -37,20 +38,21 @@ def train_judge(
     truth = images.attributes
     architecture = {
         "widths": list(config.widths),
+        "strides": list(config.strides),
         "pooled_dim": config.pooled_dim,
         "classes": ATTRIBUTES,
     }
     net = AttributeNet.build(architecture, image_size_px=config.image_size_px, mean=MEAN, std=STD)
-    model = net.network.requires_grad_(True).train()
+    model = thaw(net.network)
 
     def loss(rows: Tensor, progress: float) -> Tensor:
-        x = _disturb(images.images(rows), rng)
+        x = _disturb(area_resize(images.images(rows), config.image_size_px), rng)
         logits = model(net.preprocess(x))
         terms = [F.cross_entropy(logits[name], truth[name][rows]) for name in ATTRIBUTES]
         return torch.stack(terms).sum()
 
     value = fit([model], loss, num_images=len(images), config=config.fit, rng=rng, say=say)
-    model.requires_grad_(False).eval()
+    freeze(model)
     return net, {"loss": value}
 
 

@@ -5,6 +5,8 @@ Legend: N samples, C channels, H W pixels; images in [-1, 1].
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -70,3 +72,27 @@ def random_crop(
     theta[:, :, 2] = centre
     grid = F.affine_grid(theta, [count, 3, size, size], align_corners=False)
     return F.grid_sample(x_NCHW, grid, padding_mode="reflection", align_corners=False)
+
+
+def worst_nearby(
+    x_NCHW: Tensor, loss: Callable[[Tensor], Tensor], most: float, rng: torch.Generator
+) -> Tensor:
+    """Move each image to where the loss is higher, each value by at most a radius drawn up to
+    `most`.
+
+    One signed gradient step from a random start (Wong et al., arXiv 2001.03994, with their step of
+    1.25 radii). A net trained on such images has gradients along what is seen, not along what fools
+    it, which is what guidance needs.
+
+    Args:
+        x_NCHW: images in [-1, 1].
+        loss: images -> scalar.
+        most: largest radius, of [-1, 1].
+        rng: source of the draws.
+    """
+    radius = uniform(len(x_NCHW), 0, most, rng)
+    start = (2 * torch.rand(x_NCHW.shape, generator=rng) - 1) * radius
+    moved = (x_NCHW + start).requires_grad_(True)
+    (gradient,) = torch.autograd.grad(loss(moved), moved)
+    step = (start + 1.25 * radius * gradient.sign()).clamp(-radius, radius)
+    return (x_NCHW + step).detach()

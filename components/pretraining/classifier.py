@@ -9,12 +9,12 @@ from torch import Tensor
 from components.errors import DataError
 from components.pretraining import augment
 from components.pretraining.config import ClassifierTraining
-from components.pretraining.fitting import Say, fit
+from components.pretraining.fitting import Say, fit, freeze, thaw
 from components.pretraining.images import ImageSet
 from models.features import CnnNet
 
 MEAN, STD = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
-NOISE, BRIGHTNESS = 0.15, 0.1
+NOISE, BRIGHTNESS = 0.1, 0.1
 _CHUNK = 500
 
 
@@ -29,9 +29,12 @@ def train_classifier(
     if images.num_labels < 2:
         todo = "set source.label_column, or encoders.classifier.source: pretrained or none"
         raise DataError("the images have no labels", "encoders.classifier", todo)
-    architecture = {"name": config.name, "arguments": {"num_classes": images.num_labels}}
+    architecture = {
+        "name": config.name,
+        "arguments": {"num_classes": images.num_labels, "global_pool": "max"},
+    }
     net = CnnNet.build(architecture, image_size_px=config.image_size_px, mean=MEAN, std=STD)
-    model = net.network.requires_grad_(True).train()
+    model = thaw(net.network)
 
     def loss(rows: Tensor, progress: float) -> Tensor:
         x = augment.mirror(images.images(rows), rng)
@@ -40,7 +43,7 @@ def train_classifier(
         return F.cross_entropy(model(net.preprocess(x)), images.label_N[rows])
 
     value = fit([model], loss, num_images=len(images), config=config.fit, rng=rng, say=say)
-    model.requires_grad_(False).eval()
+    freeze(model)
     return net, {"loss": value}
 
 

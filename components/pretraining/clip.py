@@ -14,7 +14,7 @@ from torch import Tensor
 from components.data.captions import ATTRIBUTES, prompt
 from components.pretraining import augment
 from components.pretraining.config import ClipTraining
-from components.pretraining.fitting import Say, fit
+from components.pretraining.fitting import Say, fit, freeze, thaw
 from components.pretraining.images import ImageSet
 from models.features import ClipNet
 from models.features.preprocess import area_resize
@@ -34,7 +34,7 @@ def clip_architecture(config: ClipTraining, words: list[str]) -> dict:
         "quick_gelu": False,
         "vision_cfg": {
             "timm_model_name": config.image_tower,
-            "timm_pool": "avg",
+            "timm_pool": "max",
             "timm_proj": "linear",
             "image_size": config.image_size_px,
         },
@@ -60,15 +60,26 @@ def train_clip(
     net = ClipNet.build(architecture, image_size_px=config.image_size_px, mean=MEAN, std=STD)
     ids_NT = net.tokenize(images.captions)
     resized = _resized(images, config.image_size_px)
-    model, contrast = net.network.requires_grad_(True).train(), ClipLoss()
+    model = thaw(net.network)
+    contrast = ClipLoss()
 
     def loss(rows: Tensor, progress: float) -> Tensor:
         x = resized[rows].float() / 127.5 - 1
         x = augment.mirror(x, rng) if config.mirror else x
         x = augment.shift_brightness(x, config.brightness, rng)
         x = augment.add_noise(x, config.noise, rng)
-        # The net's own normalisation, so that training and use agree.
-        return contrast(*model(net.preprocess(x), ids_NT[rows]))
+        text, scale = model.encode_text(ids_NT[rows], normalize=True), model.logit_scale.exp()
+
+        def contrast_with(image_NCHW: Tensor, text_ND: Tensor, by: Tensor) -> Tensor:
+            # The net's own normalisation, so that training and use agree.
+            image = model.encode_image(net.preprocess(image_NCHW), normalize=True)
+            return contrast(image, text_ND, by)
+
+        if config.adversary:
+            x = augment.worst_nearby(
+                x, lambda y: contrast_with(y, text.detach(), scale.detach()), config.adversary, rng
+            )
+        return contrast_with(x, text, scale)
 
     def limit_scale(progress: float) -> None:
         with torch.no_grad():
@@ -83,7 +94,7 @@ def train_clip(
         say=say,
         after_step=limit_scale,
     )
-    model.requires_grad_(False).eval()
+    freeze(model)
     return net, {"loss": value}
 
 

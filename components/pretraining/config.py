@@ -72,10 +72,12 @@ class ClipTraining:
         max_words: size of the vocabulary; rarer words become one unknown word.
         noise, brightness: largest standard deviation of the noise, and largest shift of the
             brightness, that training images get (of [-1, 1]); so that guidance is not brittle.
+        adversary: largest change of a value of [-1, 1] by which training images are moved against
+            the loss; without it guidance learns to fool the net instead of pleasing it. 0 = off.
         mirror: flip half of the images left to right (wrong where captions say left and right).
     """
 
-    fit: FitConfig = FitConfig(total_kimg=100, batch=256, learning_rate=2.0e-3)
+    fit: FitConfig = FitConfig(total_kimg=80, batch=128, learning_rate=2.0e-3)
     image_tower: str = "test_resnet"
     image_size_px: Annotated[int, Between(16, 512)] = 32
     embedding_dim: Positive = 64
@@ -86,6 +88,7 @@ class ClipTraining:
     max_words: Positive = 4_000
     noise: Fraction = 0.1
     brightness: Fraction = 0.1
+    adversary: Fraction = 0.1
     mirror: bool = True
 
 
@@ -105,7 +108,7 @@ class DinoTraining:
         centre_momentum: of the centre that the teacher's outputs are moved by.
     """
 
-    fit: FitConfig = FitConfig(total_kimg=20, batch=64, learning_rate=2.0e-3)
+    fit: FitConfig = FitConfig(total_kimg=12, batch=32, learning_rate=2.0e-3)
     image_size_px: Annotated[int, Between(16, 512)] = 32
     patch_px: Positive = 4
     width: Positive = 64
@@ -113,7 +116,7 @@ class DinoTraining:
     heads: Positive = 2
     mlp_ratio: Annotated[float, Between(0.5, 8.0)] = 2.0
     local_size_px: Annotated[int, Between(4, 512)] = 16
-    num_local: Annotated[int, Between(0, 16)] = 4
+    num_local: Annotated[int, Between(0, 16)] = 2
     prototypes: Positive = 256
     student_temperature: Annotated[float, Between(0.01, 1.0)] = 0.1
     teacher_temperature: Annotated[float, Between(0.01, 1.0)] = 0.04
@@ -131,7 +134,7 @@ class ClassifierTraining:
         image_size_px: side of the input.
     """
 
-    fit: FitConfig = FitConfig(total_kimg=24, batch=128, learning_rate=2.0e-3)
+    fit: FitConfig = FitConfig(total_kimg=20, batch=64, learning_rate=3.0e-3)
     name: str = "test_resnet"
     image_size_px: Annotated[int, Between(32, 512)] = 64
 
@@ -142,14 +145,16 @@ class JudgeTraining:
 
     Attributes:
         fit: length and speed of the training.
-        image_size_px: side of the input; a multiple of 2 to the number of widths.
-        widths: channels after each halving of the side.
+        image_size_px: side of the input.
+        widths: channels of each convolution.
+        strides: step of each convolution, 2 halves the side.
         pooled_dim: width of the features that distances are measured on.
     """
 
-    fit: FitConfig = FitConfig(total_kimg=60, batch=128, learning_rate=3.0e-3)
-    image_size_px: Annotated[int, Between(16, 512)] = 64
-    widths: tuple[int, ...] = (32, 64, 96, 128)
+    fit: FitConfig = FitConfig(total_kimg=64, batch=64, learning_rate=3.0e-3)
+    image_size_px: Annotated[int, Between(16, 512)] = 32
+    widths: tuple[int, ...] = (32, 64, 96, 96)
+    strides: tuple[int, ...] = (2, 1, 2, 1)
     pooled_dim: Positive = 64
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from components.pretraining import augment
 from components.pretraining.config import DinoTraining
-from components.pretraining.fitting import Say, fit
+from components.pretraining.fitting import Say, fit, freeze
 from components.pretraining.images import ImageSet
 from models.features import VitNet
 
@@ -146,7 +146,7 @@ def train_dino(
         after_step=follow,
     )
     net.network.load_state_dict(teacher.vit.state_dict())
-    net.network.requires_grad_(False).eval()
+    freeze(net.network)
     return net, {"loss": value}
 
 

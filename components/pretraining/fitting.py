@@ -23,6 +23,16 @@ def learning_rate_factor(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP)))
 
 
+def thaw(network: nn.Module) -> nn.Module:
+    """Make a fresh network trainable; channels-last weights make its convolutions faster."""
+    return network.requires_grad_(True).train().to(memory_format=torch.channels_last)
+
+
+def freeze(network: nn.Module) -> nn.Module:
+    """Undo `thaw`, so that the net behaves as one that is loaded from its file."""
+    return network.requires_grad_(False).eval().to(memory_format=torch.contiguous_format)
+
+
 def parameter_groups(modules: Iterable[nn.Module], weight_decay: float) -> list[dict]:
     """Return AdamW's groups: kernels and matrices decay, biases, norms and scalars do not."""
     parameters = [p for module in modules for p in module.parameters() if p.requires_grad]

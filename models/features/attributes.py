@@ -8,41 +8,45 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from models.features.frozen import FrozenNet
 
 
 class AttributeCnn(nn.Module):
-    """Convolutions of stride 2, a hidden layer over the whole last map, one linear head per
-    attribute.
+    """Convolutions, mean and maximum over the last map, a hidden layer, a linear head each.
 
-    The last map is flattened, not averaged: where things are is what tells a large square from a
-    small one.
+    The maximum finds a small shape wherever it is; a flattened last map would have to learn every
+    shape at every place (measured: 0.99 against 0.70 of the shapes right after 40 kimg).
 
     Args:
-        image_size_px: side of the input.
-        widths: channels after each halving of the side.
+        widths: channels of each convolution.
+        strides: step of each convolution.
         pooled_dim: width of the hidden layer, the features a Frechet distance is taken on.
         classes: attribute -> its values.
     """
 
     def __init__(
-        self, image_size_px: int, widths: list[int], pooled_dim: int, classes: dict[str, list[str]]
+        self,
+        widths: list[int],
+        strides: list[int],
+        pooled_dim: int,
+        classes: dict[str, list[str]],
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for before, after in zip([3, *widths[:-1]], widths, strict=True):
-            convolution = nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)
+        for before, after, stride in zip([3, *widths[:-1]], widths, strides, strict=True):
+            convolution = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
             layers += [convolution, nn.BatchNorm2d(after), nn.ReLU()]
-        side = image_size_px // 2 ** len(widths)
-        self.trunk = nn.Sequential(*layers, nn.Flatten())
-        self.hidden = nn.Sequential(nn.Linear(widths[-1] * side * side, pooled_dim), nn.GELU())
+        self.trunk = nn.Sequential(*layers)
+        self.hidden = nn.Sequential(nn.Linear(2 * widths[-1], pooled_dim), nn.GELU())
         self.heads = nn.ModuleDict({k: nn.Linear(pooled_dim, len(v)) for k, v in classes.items()})
 
     def forward(self, x_NCHW: Tensor) -> dict[str, Tensor]:
         """Return {"pooled"} and one entry of logits per attribute."""
-        pooled = self.hidden(self.trunk(x_NCHW))
+        x = self.trunk(x_NCHW)
+        pooled = self.hidden(torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=1))
         return {"pooled": pooled} | {name: head(pooled) for name, head in self.heads.items()}
 
 
@@ -62,10 +66,10 @@ class AttributeNet(FrozenNet):
         """Return the net with fresh weights.
 
         Args:
-            architecture: widths, pooled_dim, classes (see AttributeCnn).
+            architecture: widths, strides, pooled_dim, classes (see AttributeCnn).
             preprocessing: image_size_px, mean, std.
         """
-        network = AttributeCnn(preprocessing["image_size_px"], **architecture)
+        network = AttributeCnn(**architecture)
         return cls(network, architecture, **preprocessing)
 
     def forward(self, image_NCHW: Tensor) -> dict[str, Tensor]:
