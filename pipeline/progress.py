@@ -42,18 +42,18 @@ def metrics_of(tick: Mapping[str, Any]) -> dict[str, float]:
 
 
 def line_of(tick: Mapping[str, Any]) -> str:
-    """Return a tick as one short line."""
+    """Return a tick as one line: how far, how fast, how long, how large, what D thinks."""
     gpu = tick.get("gpu_memory_gib") or 0.0
     parts = [
-        f"{tick['kimg']:.1f}/{tick['goal_kimg']:g} kimg",
+        f"{tick['kimg']:.4g}/{tick['goal_kimg']:g} kimg",
         f"{tick['seconds_per_kimg']:.1f} s/kimg",
         f"{tick['images_per_s']:.0f} images/s",
         f"{_duration(tick['eta_s'])} left",
         f"{gpu:.1f} GiB on the GPU" if gpu else f"{tick['memory_gib']:.1f} GiB",
     ]
-    losses = {name[5:]: tick[name] for name in tick if name.startswith("loss/")}
-    signs = {name[5:]: tick[name] for name in tick if name.startswith("stat/") and "sign" in name}
-    parts += [f"{name} {value:+.2f}" for name, value in {**losses, **signs}.items()]
+    # Mean sign of the discriminator's logits: +1 and -1 = it tells real from fake every time.
+    signs = {name: value for name, value in tick.items() if name.endswith("_sign")}
+    parts += [f"{n.removeprefix('stat/').replace('_', ' ')} {v:+.2f}" for n, v in signs.items()]
     return "  ".join(parts)
 
 
@@ -78,7 +78,11 @@ class Progress:
 
     @contextmanager
     def following(self) -> Iterator[None]:
-        """Follow the run from a background thread for the time of the with block."""
+        """Follow the run from a background thread for the time of the with block.
+
+        What earlier commands have written is told to the tracker only, which knows what it knows.
+        """
+        self.catch_up(quietly=True)
         ended = threading.Event()
 
         def follow() -> None:
@@ -95,8 +99,8 @@ class Progress:
                 thread.join()
                 self.catch_up()
 
-    def catch_up(self) -> None:
-        """Take in what was written since the last call."""
+    def catch_up(self, quietly: bool = False) -> None:
+        """Take in what was written since the last call; show it unless `quietly`."""
         path = self._run_dir / METRICS
         written = path.stat().st_mtime_ns if path.is_file() else 0
         if written != self._written:
@@ -106,7 +110,8 @@ class Progress:
                 if tick["nimg"] > self._shown_nimg:
                     self._shown_nimg = tick["nimg"]
                     self._tracker.log_metrics(metrics_of(tick), step=tick["nimg"])
-                    self._show(f"{self._name}  {line_of(tick)}")
+                    if not quietly:
+                        self._show(f"{self._name}  {line_of(tick)}")
         self._track_samples()
 
     def _track_samples(self) -> None:

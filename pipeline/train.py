@@ -153,7 +153,7 @@ def _work(context: StageContext) -> None:
     progress = Progress(Path(job.run_dir), context.tracker, context.say, job.stage)
     if is_finished(job):
         context.say(f"{job.stage}: {job.run_dir} is finished, taking its artifact")
-        progress.catch_up()
+        progress.catch_up(quietly=True)
     else:
         from pipeline.launch import run_training
 
