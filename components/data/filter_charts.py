@@ -69,7 +69,7 @@ def _draw_similarity(
         axes.axvline(threshold, color="black", linestyle="--", linewidth=1, label=label)
     axes.set_xlabel("CLIP similarity of image and caption")
     axes.set_ylabel("samples")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper left")
     figure.savefig(path, metadata={"Software": None})
     return path
 

@@ -106,7 +106,7 @@ def test_drawing_is_fast():
     pairs = sample_pairs(0, "train", range(1_000))
     started = time.process_time()
     draw(pairs.attributes, pairs.generators)
-    assert time.process_time() - started < 1.5  # 20,000 in 30 s on a busy core; 4 s on a free one
+    assert time.process_time() - started < 3.0  # 0.2 s on a free core
 
 
 def test_one_generator_for_all_is_reproducible():
