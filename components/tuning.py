@@ -196,12 +196,12 @@ def run_trial(
         values: recipe field -> value of this trial.
         report: called with {kimg, frechet, alignment, score} at every rung.
     """
-    import torch
-
     from components.training.job import TrainingJob
 
     config = TuneConfig(**settings["config"])
     if settings["device"] == "cpu":
+        import torch
+
         torch.set_num_threads(config.threads_per_trial)
     folder = Path(settings["folder"]) / trial_key(values)
     folder.mkdir(parents=True, exist_ok=True)

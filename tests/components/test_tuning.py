@@ -1,0 +1,132 @@
+"""The plain parts of a search: its space, its score, its winner."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import random
+
+import pytest
+
+from components import tuning
+from components.errors import ConfigError
+from components.tuning import (
+    TuneConfig,
+    choose,
+    pareto_front,
+    plan_search,
+    rung_kimgs,
+    scalar_score,
+    trial_key,
+)
+
+TUNABLE = {"weight": (0.1, 20.0), "fade": (1.0, 10.0), "depth": (1.0, 4.0)}
+OWN = {"weight": 1.6, "fade": 50.0, "depth": 2, "other": 3}
+
+
+def test_the_most_useful_fields_come_first_and_ranges_pick_their_scale():
+    search = plan_search(TuneConfig(num_fields=3), TUNABLE, OWN, seed=5)
+    assert search.space == {
+        "weight": ("loguniform", 0.1, 20.0),  # A factor of 200.
+        "fade": ("uniform", 1.0, 10.0),
+        "depth": ("randint", 1, 5),  # An integer in the recipe; Ray leaves the upper end out.
+    }
+    assert list(plan_search(TuneConfig(num_fields=1), TUNABLE, OWN, 0).space) == ["weight"]
+
+
+def test_the_first_trial_has_the_recipes_own_values_as_far_as_the_range_goes():
+    search = plan_search(TuneConfig(), TUNABLE, OWN, seed=0)
+    assert search.first == {"weight": 1.6, "fade": 10.0}
+
+
+def test_given_fields_replace_the_recipes_ranges():
+    search = plan_search(TuneConfig(fields={"fade": [2.0, 3.0]}), TUNABLE, OWN, seed=0)
+    assert search.space == {"fade": ("uniform", 2.0, 3.0)}
+
+
+@pytest.mark.parametrize("fields", [{"other": [0.0, 1.0]}, {"fade": [3.0, 2.0]}, {"fade": [1.0]}])
+def test_wrong_fields_are_named(fields):
+    with pytest.raises(ConfigError, match=rf"tune.fields.{next(iter(fields))}"):
+        plan_search(TuneConfig(fields=fields), TUNABLE, OWN, seed=0)
+
+
+def test_scalar_search_has_one_objective_and_pareto_two():
+    scalar = plan_search(TuneConfig(), TUNABLE, OWN, 0)
+    pareto = plan_search(TuneConfig(search="pareto"), TUNABLE, OWN, 0)
+    assert scalar.objectives == {"score": "min"}
+    assert pareto.objectives == {"frechet": "min", "alignment": "max"}
+
+
+def test_rungs_end_at_the_end_and_the_grace_is_the_first():
+    config = TuneConfig(kimg=0.9, rungs=3)
+    assert rung_kimgs(config) == pytest.approx([0.3, 0.6, 0.9]) and rung_kimgs(config)[-1] == 0.9
+    search = plan_search(config, TUNABLE, OWN, 0)
+    assert search.grace == rung_kimgs(config)[0] and search.limit == rung_kimgs(config)[-1]
+
+
+def test_half_the_distance_is_worth_the_same_everywhere():
+    gains = [scalar_score(d, 0.1, 5.0) - scalar_score(d / 2, 0.1, 5.0) for d in (1000.0, 2.0)]
+    assert gains[0] == pytest.approx(gains[1]) == pytest.approx(math.log(2))
+    assert scalar_score(1.0, 0.3, 5.0) == pytest.approx(-1.5)
+    assert math.isfinite(scalar_score(0.0, 0.0, 5.0))
+
+
+def row(frechet, alignment, **more):
+    return {"frechet": frechet, "alignment": alignment, **more}
+
+
+def test_the_front_is_what_nothing_beats():
+    rng = random.Random(0)
+    rows = [row(rng.randint(1, 6), rng.randint(1, 6)) for _ in range(40)]
+    front = pareto_front(rows)
+    # Brute force: a row is out when another is at least as good twice and better once.
+    for one in rows:
+        beaten = any(
+            o["frechet"] <= one["frechet"] and o["alignment"] >= one["alignment"] and o != one
+            for o in rows
+        )
+        assert (one in front) is not beaten
+    assert [r["frechet"] for r in front] == sorted(r["frechet"] for r in front)
+
+
+def test_a_trial_must_be_clearly_better_than_the_recipes_own_values():
+    own, near, far = (
+        {"key": k, "score": s} for k, s in (("own", 1.0), ("near", 0.97), ("far", 0.5))
+    )
+    assert choose([near, own], "own", 0.05) is own
+    assert choose([near, own], "own", 0.01) is near
+    for rows in itertools.permutations([own, near, far]):
+        assert choose(rows, "own", 0.05) is far
+    assert choose([near], "own", 0.05) is near  # Its own values may not have come to the end.
+
+
+def test_the_key_of_a_trial_is_its_values():
+    assert trial_key({"a": 1.0, "b": 2}) == trial_key({"b": 2, "a": 1.0})
+    assert trial_key({"a": 1.0}) != trial_key({"a": 1.0000001})
+
+
+def test_a_trial_trains_on_from_rung_to_rung_and_repeats_nothing(tmp_path, monkeypatch):
+    from components.training.job import TrainingJob
+
+    asked, told = [], []
+
+    def train_and_score(job, kimg, config, device):
+        asked.append((job.recipe["weight"], kimg, job.run_dir))
+        return {"kimg": kimg, "score": 1.0, "frechet": 1.0, "alignment": 0.0}
+
+    monkeypatch.setattr(tuning, "_train_and_score", train_and_score)
+    job = TrainingJob(
+        stage="tune", seed=0, recipe={"name": "x", "weight": 1.0}, train={}, run_dir=""
+    )
+    settings = {
+        "job": dataclasses.asdict(job),
+        "config": dataclasses.asdict(TuneConfig(kimg=1.0, rungs=2)),
+        "folder": str(tmp_path),
+        "device": "none",
+    }
+    for _ in range(2):  # The second time, as after a kill between report and Ray's snapshot.
+        tuning.run_trial(settings, {"weight": 4.0}, lambda metrics: told.append(metrics["kimg"]))
+    folder = str(tmp_path / trial_key({"weight": 4.0}))
+    assert asked == [(4.0, 0.5, folder), (4.0, 1.0, folder)]
+    assert told == [0.5, 1.0, 0.5, 1.0]
