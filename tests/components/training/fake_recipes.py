@@ -82,7 +82,7 @@ class FakeDiscriminator(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class FakeGAN:
-    """Two networks, three phases. `poison` (phase, nimg) -> factor; `seen`: what the losses drew."""
+    """Two networks, three phases. poison: (phase, nimg) -> factor; seen: what the losses drew."""
 
     name: ClassVar[str] = "fake_gan"
     tunable: ClassVar[dict[str, tuple[float, float]]] = {"weight": (0.1, 2.0)}
@@ -114,8 +114,8 @@ class FakeGAN:
         settings = OptimizerSettings(learning_rate=self.learning_rate)
 
         def fake(batch: Batch, nimg: int, rng: Any, phase: str) -> Any:
-            z = torch.randn(batch.size, 4, generator=rng)
-            noise = torch.randn(batch.size, 1, SIDE, SIDE, generator=rng)
+            z = torch.randn(batch.size, 4, generator=rng, device=rng.device)
+            noise = torch.randn(z.shape[0], 1, SIDE, SIDE, generator=rng, device=rng.device)
             self.seen.append(
                 {"phase": phase, "nimg": nimg, "keys": batch.keys, "z": z, "noise": noise}
             )
@@ -203,7 +203,7 @@ class FakeAdaptation:
 
 
 class FakeSource:
-    """64 images whose pixels, label and key are functions of the index; endless by wrapping around."""
+    """64 images whose pixels, label and key are functions of the index; endless by wrapping."""
 
     content_hash = "fake"
     num_rows = 64

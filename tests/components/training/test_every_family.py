@@ -1,4 +1,4 @@
-"""Every registered family through the real loop: resumes bit for bit, does not depend on the ranks' share."""
+"""Every registered family through the real loop: resumes bit for bit, on every switch."""
 
 import importlib.util
 import sys
@@ -23,6 +23,7 @@ from test_every_recipe import SMALL  # noqa: E402
 _spec = importlib.util.spec_from_file_location("model_fakes", MODEL_TESTS / "conftest.py")
 assert _spec is not None and _spec.loader is not None
 model_fakes = importlib.util.module_from_spec(_spec)
+sys.modules["model_fakes"] = model_fakes  # dataclasses look their module up
 _spec.loader.exec_module(model_fakes)
 SHAPE = ConditionShape(pooled_dim=model_fakes.TEXT_DIM)
 

@@ -9,6 +9,8 @@ import random
 import signal
 import socket
 import time
+from multiprocessing import forkserver
+from pathlib import Path
 
 import fake_run
 import pytest
@@ -18,8 +20,18 @@ from components.training.store import StateStore
 
 pytestmark = pytest.mark.slow
 KILLED, TERMED = -signal.SIGKILL, 7
+# The fork server imports torch once; every rank is a fork of it, killed without harm to the others.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["fake_run"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fork_server():
+    """Start it where it finds what to preload: before Python 3.13 it looks at PYTHONPATH alone."""
+    here, root = Path(__file__).parent, Path(__file__).parents[3]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{root}:{here}")
+        forkserver.ensure_running()
 
 
 def start(folder, rank=0, size=1, port=0, **options):

@@ -1,6 +1,7 @@
 """The loop: what it computes, that it resumes bit for bit, and what it says."""
 
 import dataclasses
+import functools
 
 import pytest
 import torch
@@ -15,7 +16,17 @@ from components.training.store import StateStore
 from models.interfaces import Losses, Start
 
 
-def run(recipe=None, config=None, *, seed=3, folder=None, site=None, batches=None, **options):
+def run(
+    recipe=None,
+    config=None,
+    *,
+    seed=3,
+    folder=None,
+    site=None,
+    batches=None,
+    device="cpu",
+    **options,
+):
     """Train a fake; return (result, records)."""
     recipe = recipe or FakeGAN()
     config = config or fake_config()
@@ -33,7 +44,7 @@ def run(recipe=None, config=None, *, seed=3, folder=None, site=None, batches=Non
         state_store=store,
         world=World(),
         report=records.append,
-        device="cpu",
+        device=device,
         **options,
     )
     return result, records
@@ -264,6 +275,32 @@ def test_samples_are_drawn_from_the_average_and_change_nothing():
 )
 def test_crossed(before, now, every, expected):
     assert crossed(before, now, every) is expected
+
+
+def test_compiled_networks_keep_their_names_and_results(monkeypatch):
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    plain, _ = run()
+    compiled, _ = run(config=fake_config(compile=True))
+    assert "synthesize" in vars(compiled.networks.trained["generator"])
+    one, two = weights(plain), weights(compiled)
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(tensor, two[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.gpu
+def test_a_gpu_resumes_and_stays_near_the_cpu(tmp_path):
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    whole, _ = run(device="cuda")
+    run(config=fake_config(total_kimg=0.04), folder=tmp_path, device="cuda")
+    resumed, _ = run(folder=tmp_path, device="cuda")
+    assert resumed.resumed_from_nimg == 40
+    for name, tensor in weights(whole).items():
+        torch.testing.assert_close(tensor, weights(resumed)[name], rtol=1e-3, atol=1e-5)
+    half, records = run(config=fake_config(precision="bf16", compile=True), device="cuda")
+    assert half.ema.conv.weight.device.type == "cuda"
+    assert records[-2]["gpu_memory_gib"] > 0
 
 
 def test_bf16_runs_near_fp32_and_keeps_fp32_weights():
