@@ -59,7 +59,7 @@ class TrainingData:
         limit = self.config.max_images
         images = read_images(self.source, self.source_folder, self._side_px, limit)
         rng = torch.Generator().manual_seed(self.seed)
-        return hold_out(images, min(_MAX_HELD_OUT, len(images) // 10), rng)
+        return hold_out(images, min(_MAX_HELD_OUT, -(-len(images) // 10)), rng)
 
     def _split(self, name: str) -> ImageSet | None:
         folder = self.raw / name
