@@ -18,6 +18,14 @@ REPOSITORY = Path(__file__).parents[2]
 PATIENCE_S = 600
 
 
+class Command(subprocess.Popen[str]):
+    """A running command that knows where its words go."""
+
+    def __init__(self, *args: Any, said: Path, **options: Any) -> None:
+        self.said = said
+        super().__init__(*args, **options)
+
+
 def checkout(folder: Path) -> Path:
     """Copy the three packages, as a user's clone of the project would have them."""
     ignored = shutil.ignore_patterns("__pycache__")
@@ -34,13 +42,12 @@ def environment(**extra: str) -> dict[str, str]:
     return base | {"OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled"} | extra
 
 
-def start(folder: Path, *words: str, **extra: str) -> subprocess.Popen[str]:
+def start(folder: Path, *words: str, **extra: str) -> Command:
     """Start `python -m <words>` in a folder; stderr goes to <folder>/log.txt."""
     log = (folder / "log.txt").open("a")
     command = [sys.executable, "-m", *words]
-    return subprocess.Popen(
-        command, cwd=folder, env=environment(**extra), stdout=log, stderr=log, text=True
-    )
+    options = {"cwd": folder, "env": environment(**extra), "stdout": log, "stderr": log}
+    return Command(command, text=True, said=folder / "log.txt", **options)
 
 
 def run(folder: Path, *words: str, **extra: str) -> tuple[int, str]:
@@ -57,11 +64,12 @@ def train_words(*more: str, out: str = "artifacts/base") -> list[str]:
     return words
 
 
-def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str]) -> Any:
+def wait_for(condition: Callable[[], Any], process: Command) -> Any:
     """Poll until the condition holds; fail when the process ends before."""
     limit = time.monotonic() + PATIENCE_S
     while not (value := condition()):
-        assert process.poll() is None, "the command ended too early"
+        said = process.said.read_text() if process.poll() is not None else ""
+        assert process.poll() is None, f"the command ended too early:\n{said}"
         assert time.monotonic() < limit, "waited too long"
         time.sleep(0.02)
     return value
