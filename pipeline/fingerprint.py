@@ -11,7 +11,9 @@ from typing import Any
 from components.errors import DataError, StorageError
 
 # Fields of TrainConfig that change what is written on the way, not what is trained.
-_WATCHING = ("report_every_kimg", "sample_every_kimg", "save_every_kimg", "keep_states")
+_WATCHING = {"report_every_kimg", "sample_every_kimg", "save_every_kimg", "keep_states"}
+# Fields of StageConfig that stand in the fingerprint in another form.
+_APART = {"revision", "recipe", "start"}
 
 
 def digest(content: Any) -> str:
@@ -39,7 +41,7 @@ def training_fingerprint(
         encoder_hashes: role -> sha256 of the frozen nets that the recipe uses.
         start_hash: sha256 of the generator to start from, '' without one.
     """
-    train = {key: value for key, value in stage["train"].items() if key not in _WATCHING}
+    train = {key: value for key, value in stage.items() if key not in _WATCHING | _APART}
     content = {
         "seed": seed,
         "revision": stage["revision"],

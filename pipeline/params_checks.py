@@ -73,10 +73,9 @@ def _check_growth(overrides: dict[str, Any], family: type) -> list[Finding]:
 
 
 def _check_batch(stage: Any) -> list[Finding]:
-    train = stage.train
-    if train.batch % train.micro_batch:
-        what = f"got {train.batch}; allowed: a multiple of micro_batch, {train.micro_batch}"
-        return [(("train", "batch"), what)]
+    if stage.batch % stage.micro_batch:
+        what = f"got {stage.batch}; allowed: a multiple of micro_batch, {stage.micro_batch}"
+        return [(("batch",), what)]
     return []
 
 
@@ -86,13 +85,13 @@ def _check_chain(base: Any, superres: dict[str, Any]) -> list[Finding]:
         findings.append(
             (("train_base", "start"), f"got {base.start!r}; allowed: '' (from nothing)")
         )
-    px = {"base": base.train.resolution_px}
-    px |= {f"px{key}": stage.train.resolution_px for key, stage in superres.items()}
+    px = {"base": base.resolution_px}
+    px |= {f"px{key}": stage.resolution_px for key, stage in superres.items()}
     for key, stage in superres.items():
-        here, resolution = ("superres", key), stage.train.resolution_px
+        here, resolution = ("superres", key), stage.resolution_px
         if key != str(resolution):
             what = f"got {resolution}; allowed: {key}, the name of the entry"
-            findings.append(((*here, "train", "resolution_px"), what))
+            findings.append(((*here, "resolution_px"), what))
         if stage.start not in px:
             what = f"got {stage.start!r}; allowed: one of {', '.join(sorted(px))}"
             findings.append(((*here, "start"), what))
@@ -106,7 +105,7 @@ def _check_filter(built: dict[str, Any]) -> list[Finding]:
     if not dataclasses.is_dataclass(built.get("filter")):
         return []
     stages = [built["train_base"], *built["superres"].values()]
-    largest = max(stage.train.resolution_px for stage in stages)
+    largest = max(stage.resolution_px for stage in stages)
     stored = built["filter"].resolution_px  # type: ignore[attr-defined]
     if stored >= largest:
         return []
@@ -117,7 +116,7 @@ def _check_filter(built: dict[str, Any]) -> list[Finding]:
 def _check_model(built: dict[str, Any]) -> list[Finding]:
     if not dataclasses.is_dataclass(built.get("evaluate")):
         return []
-    sizes = [stage.train.resolution_px for stage in built["superres"].values()]
+    sizes = [stage.resolution_px for stage in built["superres"].values()]
     last = f"px{max(sizes)}" if sizes else "base"
     model = built["evaluate"].model  # type: ignore[attr-defined]
     if model == last:

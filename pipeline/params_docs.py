@@ -48,9 +48,12 @@ def markdown() -> str:
 
 
 def field_docs(config: type) -> dict[str, str]:
-    """Return field -> its sentence."""
-    docs = dict(_listed_attributes(inspect.getdoc(config) or ""))
-    return docs | dict(_texts_below(config))
+    """Return field -> its sentence, those of inherited fields included."""
+    docs: dict[str, str] = {}
+    for kind in reversed([k for k in config.__mro__ if dataclasses.is_dataclass(k)]):
+        docs |= dict(_listed_attributes(inspect.getdoc(kind) or ""))
+        docs |= dict(_texts_below(kind))
+    return docs
 
 
 def _section(config: type, prefix: str) -> list[str]:

@@ -22,7 +22,7 @@ class Problem:
     """One thing that is wrong with one key.
 
     Args:
-        key: the dotted key, as `train_base.train.batch`; '' for the file as a whole.
+        key: the dotted key, as `train_base.batch`; '' for the file as a whole.
         what: what was given and what is allowed.
         line: the line in the file, or None when the value came from the command line.
     """

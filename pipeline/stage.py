@@ -224,8 +224,8 @@ def _tags(name: str, argv: list[str], config: dict[str, Any]) -> dict[str, str]:
     tags["pipeline.run"] = os.environ.get("GANLINE_PIPELINE_RUN", "")
     tags["dvc.exp"] = os.environ.get("DVC_EXP_NAME", "")
     for section in config.values():
-        if isinstance(section, dict) and "resolution_px" in section.get("train", section):
-            tags["resolution"] = str(section.get("train", section)["resolution_px"])
+        if isinstance(section, dict) and "resolution_px" in section:
+            tags["resolution"] = str(section["resolution_px"])
     return {key: value for key, value in tags.items() if value}
 
 

@@ -110,7 +110,7 @@ def summary_text(summary: dict[str, Any], sources: Sources, written: Path) -> st
         '  ganline generate "a large red ring on a blue background" --seed 3 -n 4 --out ring.png',
         "  ganline report      one HTML page about this run",
         "  make ui             the runs in MLflow",
-        "  dvc exp run -S train_base.train.total_kimg=...   try something else",
+        "  dvc exp run -S train_base.total_kimg=...   try something else",
     ]
     return "\n".join(lines)
 

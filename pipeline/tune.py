@@ -63,6 +63,7 @@ def make_plan(context: StageContext) -> Plan:
     hashes = encoder_hashes(options.encoders, roles)
     train = dataclasses.asdict(stage.train)
     train |= {"save_every_kimg": 0.0, "sample_every_kimg": 0.0, "keep_states": 1}
+    train["total_kimg"] = config.kimg
     used = {role: hashes.get(role, "") for role in (*family.encoder_roles, config.features)}
     seed = context.params.seed
     name = digest([dataclasses.asdict(config), recipe, train, seed, data_hash, used])[:12]

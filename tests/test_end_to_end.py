@@ -101,7 +101,7 @@ def test_nothing_runs_twice_and_a_change_runs_only_what_it_must(project: Path) -
         assert "filter" in _would_run(project)
         assert not {"synthesize", "encoders", "score"} & _would_run(project)
         params["filter"]["min_side_px"] -= 1
-        params["superres"]["64"]["train"]["total_kimg"] = 0.2
+        params["superres"]["64"]["total_kimg"] = 0.2
         (project / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
         assert "superres@64" in _would_run(project)
         assert not {"tune", "train_base", "filter"} & _would_run(project)

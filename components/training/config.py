@@ -4,7 +4,7 @@ instantly).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
 from models.fields import Between
@@ -56,13 +56,11 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageConfig:
+class StageConfig(TrainConfig):
     """One training stage (train_base, superres.<px>): where it starts, the family and its fields,
     the run.
     """
 
-    train: TrainConfig
-    """Sizes and switches of the run."""
     recipe: dict[str, Any] = field(default_factory=dict)
     """`name` and fields of the family; in superres only what differs from the stage before."""
     start: str = ""
@@ -71,3 +69,8 @@ class StageConfig:
     """Raise by hand when changed code must train this stage anew (code is no dependency of a long
     stage).
     """
+
+    @property
+    def train(self) -> TrainConfig:
+        """Sizes and switches of the run, apart from what to train."""
+        return TrainConfig(**{f.name: getattr(self, f.name) for f in fields(TrainConfig)})

@@ -7,7 +7,7 @@ cannot be forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -29,6 +29,8 @@ class TrainState:
         networks, phases: what the recipe built (the trained networks are saved).
         optimizers: phase name -> its Adam.
         ema: averaged copy of the model.
+        parameters: "network/parameter" -> parameter of a trained network; statistics: their modules
+            that have `commit`. Listed once: walking the modules takes longer than a small step.
         nimg: images seen in this stage, the only clock (fact).
         seconds: time spent in iterations, resumes included (fact).
         nonfinite_total: optimizer steps cancelled so far (fact).
@@ -39,6 +41,8 @@ class TrainState:
     phases: list[Phase]
     optimizers: dict[str, Adam]
     ema: nn.Module
+    parameters: dict[str, nn.Parameter]
+    statistics: list[nn.Module]
     nimg: int = 0
     seconds: float = 0.0
     nonfinite_total: int = 0
@@ -49,21 +53,22 @@ class TrainState:
     @classmethod
     def build(cls, networks: Networks, phases: list[Phase]) -> TrainState:
         """Return the state of a run that has seen no image."""
-        parameters = [p for module in networks.trained.values() for p in module.parameters()]
-        optimizers = {p.name: _adam(parameters, p.optimizer) for p in phases}
-        ema = averaged_copy(networks.trained[networks.model])
-        return cls(networks=networks, phases=phases, optimizers=optimizers, ema=ema)
+        trained = networks.trained
+        named = {f"{n}/{k}": p for n, net in trained.items() for k, p in net.named_parameters()}
+        parts = (part for net in trained.values() for part in net.modules())
+        return cls(
+            networks=networks,
+            phases=phases,
+            optimizers={p.name: _adam(list(named.values()), p.optimizer) for p in phases},
+            ema=averaged_copy(trained[networks.model]),
+            parameters=named,
+            statistics=[part for part in parts if hasattr(part, "commit")],
+        )
 
     @property
     def model(self) -> nn.Module:
         """The network that is averaged and becomes the artifact."""
         return self.networks.trained[self.networks.model]
-
-    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yield "network/parameter" and the parameter, of every trained network."""
-        for network, module in self.networks.trained.items():
-            for name, parameter in module.named_parameters():
-                yield f"{network}/{name}", parameter
 
     def stepped(self) -> list[nn.Parameter]:
         """Return the parameters that any optimizer has stepped since nimg 0 (resumes included)."""
@@ -76,7 +81,7 @@ class TrainState:
         """
         parameters = phase.parameters(self.nimg)
         enabled = set(map(id, parameters))
-        for _, parameter in self.named_parameters():
+        for parameter in self.parameters.values():
             parameter.grad = None
             parameter.requires_grad_(id(parameter) in enabled)
             enabled.discard(id(parameter))
@@ -96,7 +101,7 @@ class TrainState:
         }
         named |= {f"ema/{name}": tensor for name, tensor in self.ema.state_dict().items()}
         for phase, optimizer in self.optimizers.items():
-            for name, parameter in self.named_parameters():
+            for name, parameter in self.parameters.items():
                 for slot, tensor in sorted(optimizer.state.get(parameter, {}).items()):
                     named[f"optimizers/{phase}/{name}/{slot}"] = tensor
         return named
@@ -108,16 +113,15 @@ class TrainState:
     def stepped_names(self) -> dict[str, list[str]]:
         """Return phase name -> names of the parameters that its optimizer has memory of."""
         return {
-            phase: [name for name, p in self.named_parameters() if p in optimizer.state]
+            phase: [name for name, p in self.parameters.items() if p in optimizer.state]
             for phase, optimizer in self.optimizers.items()
         }
 
     def expect(self, facts: Mapping[str, Any], stepped: Mapping[str, list[str]]) -> None:
         """Make room for a state that another rank has loaded and will broadcast."""
-        parameters = dict(self.named_parameters())
         for phase, names in stepped.items():
             for name in names:
-                parameter = parameters[name]
+                parameter = self.parameters[name]
                 _load_slot(self.optimizers[phase], parameter, "step", torch.zeros(()))
                 for slot in ("exp_avg", "exp_avg_sq"):
                     zeros = torch.zeros_like(parameter)
@@ -129,12 +133,11 @@ class TrainState:
         modules = {f"networks/{n}/": m for n, m in self.networks.trained.items()}
         for prefix, module in {**modules, "ema/": self.ema}.items():
             _load_module(module, _under(tensors, prefix), prefix)
-        parameters = dict(self.named_parameters())
         for phase, optimizer in self.optimizers.items():
             optimizer.state.clear()
             for path, tensor in _under(tensors, f"optimizers/{phase}/").items():
                 name, slot = path.rsplit("/", 1)
-                _load_slot(optimizer, parameters[name], slot, tensor)
+                _load_slot(optimizer, self.parameters[name], slot, tensor)
         self._take_facts(facts)
 
     def _take_facts(self, facts: Mapping[str, Any]) -> None:

@@ -71,7 +71,7 @@ def iteration(
         results[phase.name] = _apply(
             state, phase, sums, world, config.max_nonfinite_skips, last_state
         )
-    for _, parameter in state.named_parameters():
+    for parameter in state.parameters.values():
         parameter.grad = None
     return results
 
@@ -118,7 +118,7 @@ def _apply(
     last_state: str,
 ) -> StepResult:
     """Sum over ranks, look once at every number, then step, or cancel on all ranks alike."""
-    named = {name: p for name, p in state.named_parameters() if p.requires_grad}
+    named = {name: p for name, p in state.parameters.items() if p.requires_grad}
     for parameter in named.values():
         if (
             parameter.grad is None
@@ -158,13 +158,11 @@ def _commit_statistics(state: TrainState, world: World, keep: bool) -> None:
     """Let running statistics take in what this phase gathered; after a cancelled step, gather for
     nothing.
     """
-    for network in state.networks.trained.values():
-        for module in network.modules():
-            if hasattr(module, "commit"):
-                before = {name: t.clone() for name, t in module.state_dict().items()}
-                cast(RunningStatistic, module).commit(world.all_reduce_sum)
-                if not keep:
-                    _restore(module, before)
+    for module in state.statistics:
+        before = {name: t.clone() for name, t in module.state_dict().items()}
+        cast(RunningStatistic, module).commit(world.all_reduce_sum)
+        if not keep:
+            _restore(module, before)
 
 
 def _restore(module: nn.Module, before: dict[str, Tensor]) -> None:

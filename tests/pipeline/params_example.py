@@ -49,14 +49,15 @@ def valid() -> dict[str, Any]:
     """Return a complete valid params file as plain values."""
     values: dict[str, Any] = {"seed": 1}
     values |= {name: complete(config) for name, config in SECTIONS.items()}
-    train = values["train_base"]["train"]
+    train = values["train_base"]
     train |= {"resolution_px": 32, "batch": 32, "micro_batch": 16, "total_kimg": 1.0}
     values["train_base"]["recipe"] = {"name": RECIPE, **complete(RECIPES[RECIPE])}
     values["superres"] = {
         "64": {
+            **train,
             "start": "base",
             "recipe": {"clip_weight": 2},
-            "train": {**train, "resolution_px": 64},
+            "resolution_px": 64,
         }
     }
     values["filter"]["resolution_px"] = 64

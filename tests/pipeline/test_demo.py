@@ -26,7 +26,7 @@ stages:
     metrics: [{reports/filter.json: {cache: false}}]
   train_base:
     cmd: python work.py
-    params: [train_base.train.batch]
+    params: [train_base.batch]
     outs: [model]
 """
 
@@ -62,7 +62,7 @@ def test_the_demo_runs_once_sums_up_and_then_has_nothing_to_do(project):
     assert "peak memory" in second.stdout
     (project / "work.py").write_text("import sys; print('error: a (b): c'); sys.exit(4)")
     params = yaml.safe_load((project / "params.yaml").read_text())
-    params["train_base"]["train"]["batch"] *= 2
+    params["train_base"]["batch"] *= 2
     (project / "params.yaml").write_text(yaml.safe_dump(params))
     third = demo(project)
     assert third.returncode == 4

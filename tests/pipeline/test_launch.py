@@ -17,7 +17,7 @@ import pytest
 
 from components import errors
 from components.errors import ConfigError, GanlineError, StorageError
-from components.training.config import StageConfig, TrainConfig
+from components.training.config import StageConfig
 from pipeline import launch
 from pipeline.cluster_config import ClusterConfig, ray_environment
 from pipeline.failures import failure_from_dict, failure_to_dict
@@ -204,7 +204,7 @@ def test_the_curve_has_kimg_first_and_every_metric(tmp_path):
 
 # Fingerprints and recipes
 
-STAGE = {"revision": 1, "start": "base", "recipe": {}, "train": {"batch": 8, "keep_states": 2}}
+STAGE = {"revision": 1, "start": "base", "recipe": {}, "batch": 8, "keep_states": 2}
 INPUTS = {
     "seed": 0,
     "stage": STAGE,
@@ -224,7 +224,7 @@ INPUTS = {
         {"encoder_hashes": {"clip": "e"}},
         {"start_hash": "s"},
         {"stage": STAGE | {"revision": 2}},
-        {"stage": STAGE | {"train": {"batch": 4, "keep_states": 2}}},
+        {"stage": STAGE | {"batch": 4}},
     ],
 )
 def test_what_is_trained_on_changes_the_fingerprint(change):
@@ -232,7 +232,7 @@ def test_what_is_trained_on_changes_the_fingerprint(change):
 
 
 def test_what_is_only_watched_does_not_change_the_fingerprint():
-    quiet = {"train": {"batch": 8, "keep_states": 9, "report_every_kimg": 3}, "start": "renamed"}
+    quiet = {"keep_states": 9, "report_every_kimg": 3, "start": "renamed"}
     as_json = {"recipe": json.loads(json.dumps(INPUTS["recipe"]))}
     same = training_fingerprint(**(INPUTS | as_json | {"stage": STAGE | quiet}))
     assert training_fingerprint(**INPUTS) == same
@@ -240,7 +240,7 @@ def test_what_is_only_watched_does_not_change_the_fingerprint():
 
 def stage(recipe):
     sizes = {"resolution_px": 32, "total_kimg": 1.0, "batch": 8, "micro_batch": 8}
-    return StageConfig(train=TrainConfig(**sizes, ema_half_life_kimg=1.0), recipe=recipe)
+    return StageConfig(**sizes, ema_half_life_kimg=1.0, recipe=recipe)
 
 
 def test_guidance_lies_over_params_over_the_start(tmp_path):

@@ -92,22 +92,22 @@ def test_every_missing_section_is_named(tmp_path, name):
 
 def test_missing_keys_without_a_default_are_named(tmp_path):
     values = valid()
-    del values["train_base"]["train"]["batch"]
+    del values["train_base"]["batch"]
     del values["source"]["path"]
     found = problems(tmp_path, values)
-    assert set(found) == {"train_base.train.batch", "source.path"}
-    assert found["train_base.train.batch"].endswith("missing; allowed: a whole number, at least 1")
+    assert set(found) == {"train_base.batch", "source.path"}
+    assert found["train_base.batch"].endswith("missing; allowed: a whole number, at least 1")
 
 
 def test_all_problems_come_at_once_with_their_lines(tmp_path):
     text = yaml.safe_dump(valid(), sort_keys=False).splitlines()
     base = text.index("train_base:")
     line = next(i for i in range(base, len(text)) if text[i].strip().startswith("total_kimg"))
-    text[line] = "    total_kimg: -1"
+    text[line] = "  total_kimg: -1"
     seed = next(i for i, row in enumerate(text) if row.startswith("seed"))
     text[seed] = "sead: 1"
     found = problems(tmp_path, "\n".join(text))
-    assert found["train_base.train.total_kimg"].split(":")[1] == str(line + 1)
+    assert found["train_base.total_kimg"].split(":")[1] == str(line + 1)
     assert found["sead"].split(":")[1] == str(seed + 1)
     assert "did you mean seed?" in found["sead"]
     assert "seed" in found
@@ -118,7 +118,7 @@ def test_all_problems_come_at_once_with_their_lines(tmp_path):
     [
         ("seed: 1\nseed: 2\n", "given twice, first in line 1"),
         ("seed: 1e-4\n", 'got "1e-4"; allowed: a whole number'),
-        ("train_base:\n  train:\n    total_kimg: 1e-4\n", "write 1.0e-4"),
+        ("train_base:\n  total_kimg: 1e-4\n", "write 1.0e-4"),
         ("filter:\n  resolution_px: '64'\n", 'got "64"; allowed: a whole number from 8 to 2048'),
         ("source:\n  kind: on\n", "put quotes around it"),
         ("score:\n", "got nothing; allowed: a section with"),
@@ -165,15 +165,15 @@ def test_numeric_keys_and_anchors_are_read(tmp_path):
     ("path", "value", "key", "message"),
     [
         (
-            ("train_base", "train", "batch"),
+            ("train_base", "batch"),
             33,
-            "train_base.train.batch",
+            "train_base.batch",
             "a multiple of micro_batch, 16",
         ),
         (
-            ("superres", "64", "train", "resolution_px"),
+            ("superres", "64", "resolution_px"),
             128,
-            "superres.64.train.resolution_px",
+            "superres.64.resolution_px",
             "64",
         ),
         (("superres", "64", "start"), "px32", "superres.64.start", "one of base, px64"),

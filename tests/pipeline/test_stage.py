@@ -139,7 +139,7 @@ def test_a_dry_run_prints_the_parameters_and_writes_nothing(workspace, capsys):
     )
     assert code == 0
     shown = yaml.safe_load(capsys.readouterr().out)
-    assert shown["superres@64"]["train"]["resolution_px"] == 64
+    assert shown["superres@64"]["resolution_px"] == 64
     assert shown["plan"] == {"parameters_million": 1.5}
     assert sorted(workspace.rglob("*")) == before
 

@@ -56,7 +56,7 @@ def open_run(config=QUIET, said=None, stage="train_base"):
         config,
         stage=stage,
         fingerprint="0123456789ab",
-        config={"seed": 1, stage: {"train": {"batch": 8}}},
+        config={"seed": 1, stage: {"batch": 8}},
         tags={"stage": stage, "resolution": "32"},
         say=said.append,
     )
@@ -141,7 +141,7 @@ def test_a_run_arrives_whole(runs, database):
     assert run.info.run_name == "train_base-01234567"
     assert run.data.tags["stage"] == "train_base"
     assert run.data.tags["fingerprint"] == "feed"
-    assert run.data.params["train_base.train.batch"] == "8"
+    assert run.data.params["train_base.batch"] == "8"
     assert history(database, run.info.run_id, "loss/generator") == [(1000, 1.5), (2000, 0.5)]
     assert len(images(database, run.info.run_id)) == 1
     assert [d.dataset.name for d in run.inputs.dataset_inputs] == ["train"]

@@ -24,7 +24,7 @@ def world(tmp_path_factory) -> Path:
     folder = checkout(tmp_path_factory.mktemp("world"))
     tiny_world.write_world(folder)
     train = {"total_kimg": KIMG, "sample_every_kimg": 0.0}
-    tiny_world.write_params(folder, train_base={"train": train})
+    tiny_world.write_params(folder, train_base=train)
     return folder
 
 
@@ -116,7 +116,7 @@ def test_workers_that_do_not_divide_the_batch_are_refused_before_ray(world):
 
 
 def test_dry_run_counts_networks_and_writes_nothing(world):
-    tiny_world.write_params(world, train_base={"train": {"total_kimg": 7.0}})
+    tiny_world.write_params(world, train_base={"total_kimg": 7.0})
     before = {p: p.stat().st_mtime_ns for p in world.rglob("*") if "__pycache__" not in p.parts}
     code, log = run(world, *train_words("--dry-run"))
     assert code == 0

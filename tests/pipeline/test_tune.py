@@ -23,7 +23,7 @@ def world(tmp_path_factory) -> Path:
 
 def set_params(world: Path, **tune) -> None:
     train = {"total_kimg": 50.0, "report_every_kimg": 0.064}
-    tiny_world.write_params(world, tune=tune, train_base={"train": train})
+    tiny_world.write_params(world, tune=tune, train_base=train)
 
 
 def outputs(world: Path) -> tuple[dict, list[dict], list[dict], dict]:
