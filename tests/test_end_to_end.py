@@ -1,4 +1,4 @@
-"""The whole graph at the tiniest size: DVC, Ray and MLflow really start, every stage really runs."""
+"""The whole graph at the tiniest size: DVC, Ray and MLflow start, every stage really runs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TINY = REPOSITORY / "tests" / "fixtures" / "tiny_params.yaml"
-STAGES = (
-    "synthesize", "encoders", "score", "filter", "tune", "train_base", "superres@64", "evaluate", "publish",
-)  # fmt: skip
+STAGES = "synthesize encoders score filter tune train_base superres@64 evaluate publish".split()
 
 
 def _environment(folder: Path) -> dict[str, str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "GANLINE_", "RAY_"))}
+    kept = {
+        k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "GANLINE_", "RAY_"))
+    }
     return {
         **kept,
         "PATH": path,
@@ -43,7 +43,9 @@ def _run(folder: Path, *command: str, timeout: int = 280) -> str:
         text=True,
         timeout=timeout,
     )
-    assert done.returncode == 0, f"{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == 0, (
+        f"{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    )
     return done.stdout + done.stderr
 
 
@@ -81,7 +83,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_every_stage_leaves_what_it_declares(project: Path) -> None:
     filtered = json.loads((project / "reports/filter.json").read_text())
-    assert filtered["in"] == filtered["kept"] + filtered["heldout"] + sum(filtered["rejected"].values())
+    assert filtered["in"] == filtered["kept"] + filtered["heldout"] + sum(
+        filtered["rejected"].values()
+    )
     card = json.loads((project / "artifacts/px64/card.json").read_text())
     assert card["resolution_px"] == 64
     metrics = json.loads((project / "reports/evaluation.json").read_text())
@@ -112,6 +116,6 @@ def test_nothing_runs_twice_and_a_change_runs_only_what_it_must(project: Path) -
 @pytest.mark.slow
 def test_the_published_model_draws(project: Path) -> None:
     out = project / "ring.png"
-    _run(project, "pipeline.cli", "generate", "a large red ring on a blue background", "--seed", "3", "-n", "2",
-         "--out", str(out))  # fmt: skip
+    prompt = "a large red ring on a blue background"
+    _run(project, "pipeline.cli", "generate", prompt, "--seed", "3", "-n", "2", "--out", str(out))
     assert out.read_bytes()[:4] == b"\x89PNG"
