@@ -33,10 +33,8 @@ def clip_architecture(config: ClipTraining, words: list[str]) -> dict:
         "embed_dim": config.embedding_dim,
         "quick_gelu": False,
         "vision_cfg": {
-            "timm_model_name": config.image_tower,
-            "timm_pool": "max",
-            "timm_proj": "linear",
-            "image_size": config.image_size_px,
+            "widths": list(config.image_widths),
+            "strides": list(config.image_strides),
         },
         "text_cfg": {
             "context_length": config.context_length,

@@ -60,12 +60,12 @@ class FitConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipTraining:
-    """A small CLIP: a timm CNN against a small text transformer.
+    """A small CLIP: a few convolutions against a small text transformer.
 
     Attributes:
         fit: length and speed of the training.
-        image_tower: timm name of the image tower.
-        image_size_px: side of its input.
+        image_size_px: side of the image tower's input.
+        image_widths, image_strides: channels and steps of its convolutions.
         embedding_dim: width of the common space.
         text_width, text_layers, text_heads: size of the text transformer.
         context_length: ids per caption, start and end included.
@@ -78,8 +78,9 @@ class ClipTraining:
     """
 
     fit: FitConfig = FitConfig(total_kimg=80, batch=128, learning_rate=2.0e-3)
-    image_tower: str = "test_resnet"
     image_size_px: Annotated[int, Between(16, 512)] = 32
+    image_widths: tuple[int, ...] = (32, 64, 96, 96)
+    image_strides: tuple[int, ...] = (2, 1, 2, 1)
     embedding_dim: Positive = 64
     text_width: Positive = 64
     text_layers: Positive = 2

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.features.conv_trunk import ConvTrunk
 from models.features.frozen import FrozenNet
 from models.features.words import WordTokenizer
 
@@ -100,13 +101,22 @@ class ClipNet(FrozenNet):
 
         Args:
             architecture: embed_dim, vision_cfg, text_cfg, quick_gelu as open_clip.CLIP takes them,
-                and tokenizer.
+                and tokenizer. A vision_cfg {widths, strides} is a ConvTrunk instead.
             preprocessing: image_size_px, mean, std.
         """
         from open_clip import CLIP
 
-        names = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")
-        network = CLIP(**{name: architecture[name] for name in names})
+        names = ("embed_dim", "text_cfg", "quick_gelu")
+        arguments = {name: architecture[name] for name in names}
+        vision = architecture["vision_cfg"]
+        if "widths" not in vision:
+            return cls(CLIP(vision_cfg=vision, **arguments), architecture, **preprocessing)
+        # open_clip's own small towers end on a map of one place, which learns shapes badly: build
+        # the least tower there is and put ours in its place.
+        least = {"image_size": 1, "patch_size": 1, "layers": 1, "width": 8, "head_width": 8}
+        network = CLIP(vision_cfg=least, **arguments)
+        trunk = ConvTrunk(**vision)
+        network.visual = nn.Sequential(trunk, nn.Linear(trunk.width, arguments["embed_dim"]))
         return cls(network, architecture, **preprocessing)
 
     def forward(self, image_NCHW: Tensor) -> dict[str, Tensor]:

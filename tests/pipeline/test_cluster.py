@@ -128,7 +128,7 @@ def test_training_across_two_nodes_as_driver_and_as_job(cluster, tmp_path):
 
 
 def test_a_jobs_error_comes_back_with_its_exit_code(cluster, tmp_path):
-    broken = {"recipe": {"clip_weight": 1.0e38}, "train": {"max_nonfinite_skips": 0}}
+    broken = {"recipe": {"clip_weight": 1.0e38}, "max_nonfinite_skips": 0}
     world = world_in(tmp_path, train_base=broken)
     code, log = run(world, *train_words(), RAY_ADDRESS=cluster.dashboard)
     assert code == 4, log

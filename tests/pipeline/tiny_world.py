@@ -138,7 +138,7 @@ def write_params(folder: Path, **sections: dict[str, Any]) -> Path:
     from tests.pipeline.params_example import valid
 
     values = valid()
-    values["train_base"] = {**TRAIN, "recipe": RECIPE, "start": "", "revision": 1}
+    values["train_base"] = {**TRAIN, "recipe": dict(RECIPE), "start": "", "revision": 1}
     values["superres"] = {}
     values["evaluate"]["model"] = "base"
     values["filter"]["resolution_px"] = SIDE

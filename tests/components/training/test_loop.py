@@ -1,10 +1,10 @@
 """The loop: what it computes, that it resumes bit for bit, and what it says."""
 
 import dataclasses
-import functools
 
 import pytest
 import torch
+from fake_loop import assert_same, run, ticks, weights
 from fake_recipes import FakeAdaptation, FakeGAN, FakeSource, fake_config, fake_site
 
 from components.errors import ConfigError, Interrupted
@@ -14,52 +14,6 @@ from components.training.site import NoData
 from components.training.state import TrainState
 from components.training.store import StateStore
 from models.interfaces import Losses, Start
-
-
-def run(
-    recipe=None,
-    config=None,
-    *,
-    seed=3,
-    folder=None,
-    site=None,
-    batches=None,
-    device="cpu",
-    **options,
-):
-    """Train a fake; return (result, records)."""
-    recipe = recipe or FakeGAN()
-    config = config or fake_config()
-    torch.manual_seed(seed)
-    records = []
-    store = None
-    if folder is not None:
-        store = StateStore(folder=folder / "states", say=records.append)
-    result = train(
-        recipe=recipe,
-        networks=recipe.build(site or fake_site()),
-        config=config,
-        seed=seed,
-        batches=batches or FakeSource(),
-        state_store=store,
-        world=World(),
-        report=records.append,
-        device=device,
-        **options,
-    )
-    return result, records
-
-
-def weights(result):
-    """Return all tensors of a result by name."""
-    modules = {**result.networks.trained, "ema": result.ema}
-    return {f"{m}.{n}": t for m, module in modules.items() for n, t in module.state_dict().items()}
-
-
-def assert_same(one, two):
-    assert one.keys() == two.keys()
-    different = [name for name in one if not torch.equal(one[name], two[name])]
-    assert not different
 
 
 def test_same_seed_gives_the_same_weights_and_another_seed_others():
@@ -81,14 +35,6 @@ def test_train_all_equals_train_part_and_resume(tmp_path, cut_kimg):
     assert resumed.resumed_from_nimg == round(cut_kimg * 1000)
     assert_same(weights(whole), weights(resumed))
     assert ticks(whole_records, "loss")[-1] == ticks(records, "loss")[-1]
-
-
-def ticks(records, prefix):
-    return [
-        {k: v for k, v in r.items() if k == "nimg" or k.startswith(prefix)}
-        for r in records
-        if r["kind"] == "tick"
-    ]
 
 
 def test_the_whole_saved_state_of_a_resumed_run_equals_that_of_a_straight_one(tmp_path):
@@ -276,38 +222,3 @@ def test_samples_are_drawn_from_the_average_and_change_nothing():
 )
 def test_crossed(before, now, every, expected):
     assert crossed(before, now, every) is expected
-
-
-def test_compiled_networks_keep_their_names_and_results(monkeypatch):
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
-    plain, _ = run()
-    compiled, _ = run(config=fake_config(compile=True))
-    assert "synthesize" in vars(compiled.networks.trained["generator"])
-    one, two = weights(plain), weights(compiled)
-    assert one.keys() == two.keys()
-    for name, tensor in one.items():
-        torch.testing.assert_close(tensor, two[name], rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.gpu
-def test_a_gpu_resumes_and_stays_near_the_cpu(tmp_path):
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
-    whole, _ = run(device="cuda")
-    run(config=fake_config(total_kimg=0.04), folder=tmp_path, device="cuda")
-    resumed, _ = run(folder=tmp_path, device="cuda")
-    assert resumed.resumed_from_nimg == 40
-    for name, tensor in weights(whole).items():
-        torch.testing.assert_close(tensor, weights(resumed)[name], rtol=1e-3, atol=1e-5)
-    half, records = run(config=fake_config(precision="bf16", compile=True), device="cuda")
-    assert half.ema.conv.weight.device.type == "cuda"
-    assert records[-2]["gpu_memory_gib"] > 0
-
-
-def test_bf16_runs_near_fp32_and_keeps_fp32_weights():
-    full, full_records = run()
-    half, half_records = run(config=fake_config(precision="bf16"))
-    assert all(t.dtype == torch.float32 for t in weights(half).values())
-    assert not torch.equal(weights(full)["ema.conv.weight"], weights(half)["ema.conv.weight"])
-    one, two = (ticks(r, "loss")[-1]["loss/judge/hinge"] for r in (full_records, half_records))
-    assert one == pytest.approx(two, rel=0.02)
