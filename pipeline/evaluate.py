@@ -70,24 +70,27 @@ def _work(context: StageContext) -> None:
         "resolution_px": card["resolution_px"],
         "nimg": card["nimg"],
     }
-    # The cards come last: what a person looks for stands first.
-    scores["cards"] = scores.pop("cards")
     paths.out.mkdir(parents=True, exist_ok=True)
     _draw_sheets(context, bench, generator, paths.out)
     _write(context, scores, curve)
 
 
 def _write(context: StageContext, scores: dict[str, Any], curve: list[dict[str, Any]]) -> None:
-    """Write the report and the curve, to their places and into the output folder; track both."""
+    """Write the report and the curve, to their places and into the output folder; track both.
+
+    The cards (how each metric was measured) stand in the folder alone: the report is for
+    `dvc metrics show`, whose table has a column for every value.
+    """
     from components.evaluation.charts import draw_curve, write_curve
 
     paths = context.arguments
     draw_curve(paths.out / "truncation.png", curve)
     for table in (paths.curve, paths.out / "truncation.csv"):
         write_curve(table, curve)
-    for report in (paths.report, paths.out / "metrics.json"):
-        report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(json.dumps(scores, indent=2, allow_nan=False) + "\n")
+    short = {name: value for name, value in scores.items() if name not in ("cards", "model")}
+    for file, content in ((paths.report, short), (paths.out / "metrics.json", scores)):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
     context.tracker.log_metrics(flat_numbers(scores), step=scores["model"]["nimg"])
     for row in curve:
         values = {f"curve/{k}": v for k, v in row.items() if k != "truncation" and v is not None}

@@ -17,9 +17,10 @@ import yaml
 from pipeline import report_html as html
 from pipeline.graph import Node
 from pipeline.stage import guarded
-from pipeline.summary import Sources, read_sources, reports_folder, summarize
+from pipeline.summary import Sources, read_json, read_sources, reports_folder, summarize
 
 PAGE = "report.html"
+CARDS = "metrics.json"  # in a stage's output folder: how each metric was measured
 MOST_PICTURES, MOST_STEPS = 12, 24
 MOST_BYTES = 8 * 2**20  # a larger picture is named, not shown
 # What a curve is drawn against, the first that a table has.
@@ -66,8 +67,8 @@ def _stage(node: Node, sources: Sources) -> list[str]:
         started, seconds = record["started_utc"], record["seconds"]
         sections.append(html.paragraph(f"Started {started}, took {seconds:.1f} s."))
     if metrics:
-        cards = metrics.get("cards", {})
-        shown = {name: value for name, value in metrics.items() if name != "cards"}
+        cards = next((c for out in node.outs if (c := read_json(out / CARDS).get("cards"))), {})
+        shown = dict(metrics)
         if isinstance(rejected := shown.pop("rejected", None), dict):
             sections.append(html.bars(rejected, "samples rejected, by reason"))
         sections.append(html.table(shown))

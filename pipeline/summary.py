@@ -43,13 +43,13 @@ class Sources:
 def read_sources(params: Path) -> Sources:
     """Collect what the stages left behind."""
     nodes = read_graph(params)
-    metrics = {n.name: _read_json(n.metrics[0]) for n in nodes if n.metrics}
-    records = {n.name: _read_json(runs_folder() / "stages" / f"{n.name}.json") for n in nodes}
+    metrics = {n.name: read_json(n.metrics[0]) for n in nodes if n.metrics}
+    records = {n.name: read_json(runs_folder() / "stages" / f"{n.name}.json") for n in nodes}
     return Sources(
         nodes=nodes,
         metrics={name: value for name, value in metrics.items() if value},
         records={name: value for name, value in records.items() if value},
-        peak_memory_gib=_read_json(runs_folder() / PEAK).get("peak_memory_gib"),
+        peak_memory_gib=read_json(runs_folder() / PEAK).get("peak_memory_gib"),
     )
 
 
@@ -157,7 +157,12 @@ def _duration(seconds: float) -> str:
     return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON file's object; {} when there is none.
+
+    Raises:
+        StorageError: the file is not JSON.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -14,7 +14,17 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TINY = REPOSITORY / "tests" / "fixtures" / "tiny_params.yaml"
-STAGES = ["synthesize", "encoders", "score", "filter", "tune", "train_base", "superres@64", "evaluate", "publish"]
+STAGES = (
+    "synthesize",
+    "encoders",
+    "score",
+    "filter",
+    "tune",
+    "train_base",
+    "superres@64",
+    "evaluate",
+    "publish",
+)
 
 
 def _environment(folder: Path) -> dict[str, str]:

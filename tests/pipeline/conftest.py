@@ -90,11 +90,13 @@ def finished(project):
     (project / "reports/train_base.csv").write_text(
         "kimg,loss/generator,loss/discriminator\n1,0.5,1.5\n2,0.25,\n"
     )
-    save_json(project / "reports/evaluation.json", EVALUATION)
+    short = {name: value for name, value in EVALUATION.items() if name != "cards"}
+    save_json(project / "reports/evaluation.json", short)
+    save_json(project / "artifacts/evaluation/metrics.json", EVALUATION)
     for place in ("artifacts/base/samples/001000.png", "artifacts/base/samples/002000.png"):
         (project / place).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8), "red").save(project / place)
-    (project / "artifacts/evaluation").mkdir()
+    (project / "artifacts/evaluation").mkdir(exist_ok=True)
     Image.new("RGB", (8, 8), "blue").save(project / "artifacts/evaluation/samples.png")
     for name, seconds in (("filter", 2.5), ("train_base", 100.0), ("superres@64", 61.0)):
         command = f"python -m pipeline.{name} --x '<y>'"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -42,7 +44,11 @@ def free_port() -> int:
     raise AssertionError("no free port")
 
 
-def ray_start(*words: str) -> subprocess.Popen[bytes]:
+def ray_start(*words: str, temporary: str) -> subprocess.Popen[bytes]:
+    """Start a node. Each has a folder of its own, as on a machine of its own: two that share one
+    would remove the unpacked code from under each other's jobs. Its path must be short: sockets.
+    """
+    words = (*words, f"--temp-dir={temporary}")
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
     quiet = environment(RAY_USAGE_STATS_ENABLED="0", RAY_memory_monitor_refresh_ms="0")
     return subprocess.Popen(
@@ -61,10 +67,12 @@ def cluster() -> Iterator[TwoNodes]:
     client = free_port() + 2
     url = f"http://127.0.0.1:{dashboard}"
     ports = [f"--port={port}", f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1"]
-    nodes = [ray_start("--head", *ports, f"--ray-client-server-port={client}")]
+    places = [tempfile.mkdtemp(prefix="ray", dir="/tmp") for _ in range(2)]
+    head = ["--head", *ports, f"--ray-client-server-port={client}"]
+    nodes = [ray_start(*head, temporary=places[0])]
     try:
         wait_until(lambda: fetch(f"{url}/api/version"))
-        nodes.append(ray_start(f"--address=127.0.0.1:{port}"))
+        nodes.append(ray_start(f"--address=127.0.0.1:{port}", temporary=places[1]))
         wait_until(lambda: alive_nodes(url) == 2)
         yield TwoNodes(f"127.0.0.1:{port}", url)
     finally:
@@ -72,6 +80,8 @@ def cluster() -> Iterator[TwoNodes]:
             os.killpg(node.pid, signal.SIGTERM)
         for node in nodes:
             node.wait(60)
+        for place in places:
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def fetch(url: str) -> dict | None:

@@ -25,8 +25,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_report_names_nets_and_counts(world: Path) -> None:
-    report = json.loads((world / "reports/evaluation.json").read_text())
-    assert report == json.loads((world / "artifacts/evaluation/metrics.json").read_text())
+    short = json.loads((world / "reports/evaluation.json").read_text())
+    report = json.loads((world / "artifacts/evaluation/metrics.json").read_text())
+    assert short == {k: v for k, v in report.items() if k not in ("cards", "model")}
     assert report["judge"] is None, "captions of this data name no four attributes"
     # Before and after are both untrained here: neither is far from the other.
     assert report["frechet_dino"]["after"] > 0
