@@ -175,16 +175,13 @@ def neighbour_accuracy(
     """
     base, query = (F.normalize(_pooled(net, part), dim=-1) for part in (train, test))
     nearest = (query @ base.T).topk(min(k, len(base)), dim=1).indices
-    known = {
-        name: (train.attributes[name], test.attributes[name])
-        for name in (train.attributes or {})
-        if test.attributes
-    }
+    mine, theirs = train.attributes or {}, test.attributes or {}
+    known = {name: (mine[name], theirs[name]) for name in mine.keys() & theirs.keys()}
     if train.num_labels and test.num_labels:
         known["label"] = (train.label_N, test.label_N)
     return {
-        f"neighbours_{name}": float((mine[nearest].mode(dim=1).values == truth).float().mean())
-        for name, (mine, truth) in known.items()
+        f"neighbours_{name}": float((voters[nearest].mode(dim=1).values == truth).float().mean())
+        for name, (voters, truth) in sorted(known.items())
     }
 
 

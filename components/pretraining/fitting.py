@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,12 +24,12 @@ def learning_rate_factor(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP)))
 
 
-def thaw(network: nn.Module) -> nn.Module:
+def thaw(network: Any) -> Any:
     """Make a fresh network trainable; channels-last weights make its convolutions faster."""
     return network.requires_grad_(True).train().to(memory_format=torch.channels_last)
 
 
-def freeze(network: nn.Module) -> nn.Module:
+def freeze(network: Any) -> Any:
     """Undo `thaw`, so that the net behaves as one that is loaded from its file."""
     return network.requires_grad_(False).eval().to(memory_format=torch.contiguous_format)
 

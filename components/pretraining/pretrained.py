@@ -61,12 +61,7 @@ def _clip(config: PretrainedConfig, where: str) -> ClipNet:
 
 
 def _timm(role: str, config: PretrainedConfig, where: str) -> VitNet | CnnNet:
-    from timm.models import get_pretrained_cfg, is_model
-
-    if not is_model(config.name.partition(".")[0]):
-        todo = "see timm.list_models(), for instance vit_small_patch16_224.dino"
-        raise ConfigError(f"timm has no model {config.name!r}", f"{where}.name", todo)
-    facts = get_pretrained_cfg(config.name)
+    facts = _timm_facts(config.name, where)
     arguments = dict(config.arguments)
     size = config.image_size_px or facts.input_size[-1]
     architecture: dict[str, Any] = {"name": config.name, "arguments": arguments}
@@ -83,6 +78,20 @@ def _timm(role: str, config: PretrainedConfig, where: str) -> VitNet | CnnNet:
         raise ConfigError(
             f"cannot build {config.name}: {error}", where, "check arguments"
         ) from error
+
+
+def _timm_facts(name: str, where: str) -> Any:
+    from timm.models import get_pretrained_cfg, is_model
+
+    known = is_model(name.partition(".")[0])
+    try:
+        facts = get_pretrained_cfg(name) if known else None
+    except RuntimeError:  # the part behind the dot names no weights
+        facts = None
+    if facts is None:
+        todo = "see timm.list_pretrained(), for instance vit_small_patch16_224.dino"
+        raise ConfigError(f"timm has no model {name!r}", f"{where}.name", todo)
+    return facts
 
 
 def _weights(config: PretrainedConfig, where: str) -> tuple[dict[str, Tensor], str]:
@@ -114,7 +123,8 @@ def _fetch(config: PretrainedConfig, where: str) -> dict[str, Tensor]:
             return open_clip.create_model(config.name, pretrained=config.tag).state_dict()
         import timm
 
-        return timm.create_model(config.name, pretrained=True, **config.arguments).state_dict()
+        arguments: dict[str, Any] = dict(config.arguments)
+        return timm.create_model(config.name, pretrained=True, **arguments).state_dict()
     # The hub's client raises errors of many libraries; whichever it is, the way out is the same.
     except Exception as error:
         text = " ".join(str(error).split())[:160]

@@ -117,7 +117,8 @@ def _make(role: str, data: TrainingData, folder: Path, say: Say) -> FeatureCard:
     started = time.monotonic()
     config = getattr(data.config, role)
     if config.source == "pretrained":
-        net, source, metrics = *open_pretrained(role, config.pretrained), {}
+        net, source = open_pretrained(role, config.pretrained)
+        metrics: dict[str, float] = {}
     else:
         net, metrics = train_role(role, data, lambda text: say(f"{role}: {text}"))
         source = "trained by ganline"
@@ -135,19 +136,19 @@ def train_role(role: str, data: TrainingData, say: Say) -> tuple[Any, dict[str, 
     Returns:
         the frozen net and its metrics.
     """
-    trainer: Callable[..., tuple[Any, dict[str, float]]] = {
+    trainers: dict[str, Callable[..., tuple[Any, dict[str, float]]]] = {
         "clip": train_clip,
         "dino": train_dino,
         "classifier": train_classifier,
         "judge": train_judge,
-    }[role]
+    }
     images = data.judge if role == "judge" else data.train
     seed = zlib.crc32(f"{role} {data.seed}".encode())
     # Libraries draw initial weights from the global generator; the caller's is left as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         rng = torch.Generator().manual_seed(seed)
-        net, metrics = trainer(images, getattr(data.config, role).train, rng, say)
+        net, metrics = trainers[role](images, getattr(data.config, role).train, rng, say)
     return net, metrics | _measure(role, net, data)
 
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from models.features.attributes import AttributeNet
 from models.features.clip import ClipNet, ClipText
 from models.features.cnn import CnnNet
@@ -24,7 +22,7 @@ KINDS: dict[str, Any] = {
 }
 
 
-def build_feature_net(card: FeatureCard) -> nn.Module:
+def build_feature_net(card: FeatureCard) -> Any:
     """Return the net that a card describes, with fresh weights.
 
     Raises:
@@ -57,7 +55,7 @@ def save_feature_net(folder: Path | str, net: Any, **facts: Any) -> FeatureCard:
         net: one of the classes in KINDS.
         facts: role and source; metrics and seconds if known.
     """
-    preprocessing = {"image_size_px": 0, "mean": [0.0] * 3, "std": [1.0] * 3}
+    preprocessing: dict[str, Any] = {"image_size_px": 0, "mean": [0.0] * 3, "std": [1.0] * 3}
     if hasattr(net, "preprocess"):
         preprocessing = {
             "image_size_px": net.preprocess.image_size_px,

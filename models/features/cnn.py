@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.features.frozen import FrozenNet
 
@@ -21,9 +21,7 @@ class CnnNet(FrozenNet):
 
     kind: ClassVar[str] = "cnn"
 
-    def __init__(
-        self, network: nn.Module, architecture: dict[str, Any], **preprocessing: Any
-    ) -> None:
+    def __init__(self, network: Any, architecture: dict[str, Any], **preprocessing: Any) -> None:
         super().__init__(network, architecture, **preprocessing)
         stages = network.feature_info[-NUM_STAGES:]
         self.stage_channels: list[int] = [stage["num_chs"] for stage in stages]

@@ -57,6 +57,7 @@ def write_net(folder: Path, network: nn.Module, card: FeatureCard) -> FeatureCar
     # Clones: some towers hold views of one tensor, which the format refuses.
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in network.state_dict().items()}
     save_file(tensors, folder / WEIGHTS)
+    (folder / WEIGHTS).chmod(0o644)  # the library leaves it readable by its owner alone
     card = FeatureCard(**asdict(card) | {"sha256": file_sha256(folder / WEIGHTS)})
     (folder / CARD).write_text(json.dumps(asdict(card), indent=1, sort_keys=True) + "\n")
     return card

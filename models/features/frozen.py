@@ -26,6 +26,8 @@ class FrozenNet(nn.Module):
     """
 
     kind: ClassVar[str]
+    # What the library's class has beyond nn.Module, no type of ours knows.
+    network: Any
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.features.frozen import FrozenNet
 
@@ -33,9 +33,7 @@ def read_out(tokens_NLC: Tensor, num_prefix: int) -> Tensor:
     return patches.transpose(1, 2)
 
 
-def vit_tokens(
-    vit: nn.Module, image_NCHW: Tensor, hooks: Sequence[int]
-) -> tuple[list[Tensor], Tensor]:
+def vit_tokens(vit: Any, image_NCHW: Tensor, hooks: Sequence[int]) -> tuple[list[Tensor], Tensor]:
     """Run the blocks of any timm VisionTransformer one by one.
 
     No hooks are registered and nothing is kept on a module: the graph is plain and compiles.
@@ -62,7 +60,7 @@ def vit_tokens(
 
 
 def vit_taps(
-    vit: nn.Module, image_NCHW: Tensor, hooks: Sequence[int], hook_patch: bool = True
+    vit: Any, image_NCHW: Tensor, hooks: Sequence[int], hook_patch: bool = True
 ) -> list[Tensor]:
     """Return the taps [N, C, L] of a timm VisionTransformer: one per hook, then the patch
     embedding's.
@@ -85,9 +83,7 @@ class VitNet(FrozenNet):
 
     kind: ClassVar[str] = "vit"
 
-    def __init__(
-        self, network: nn.Module, architecture: dict[str, Any], **preprocessing: Any
-    ) -> None:
+    def __init__(self, network: Any, architecture: dict[str, Any], **preprocessing: Any) -> None:
         super().__init__(network, architecture, **preprocessing)
         depth = len(network.blocks)
         self.hooks: list[int] = list(architecture.get("hooks") or even_hooks(depth))
@@ -111,7 +107,7 @@ class VitNet(FrozenNet):
 
         arguments = architecture["arguments"]
         if architecture["name"] is None:
-            network: nn.Module = VisionTransformer(**arguments)
+            network: Any = VisionTransformer(**arguments)
         else:
             network = timm.create_model(architecture["name"], pretrained=False, **arguments)
         if not isinstance(network, VisionTransformer):
