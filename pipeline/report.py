@@ -67,7 +67,8 @@ def _stage(node: Node, sources: Sources) -> list[str]:
         started, seconds = record["started_utc"], record["seconds"]
         sections.append(html.paragraph(f"Started {started}, took {seconds:.1f} s."))
     if metrics:
-        cards = next((c for out in node.outs if (c := read_json(out / CARDS).get("cards"))), {})
+        found = [read_json(out / CARDS).get("cards", {}) for out in node.outs]
+        cards: dict[str, Any] = next(filter(None, found), {})
         shown = dict(metrics)
         if isinstance(rejected := shown.pop("rejected", None), dict):
             sections.append(html.bars(rejected, "samples rejected, by reason"))

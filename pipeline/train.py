@@ -130,7 +130,9 @@ def _shared(job: TrainingJob) -> TrainingJob:
     if job.start_dir:
         start = Path(job.start_dir)
         places["start_dir"] = share_input(start, digest(read_card(start)["files"]))
-    return dataclasses.replace(job, **{name: str(path) for name, path in places.items()})
+    for name, path in places.items():
+        job = dataclasses.replace(job, **{name: str(path)})  # type: ignore[arg-type]
+    return job
 
 
 def is_finished(job: TrainingJob) -> bool:

@@ -33,7 +33,12 @@ def test_clip_vit_b_32_of_openai(tmp_path):
     torch.manual_seed(0)
     model = open_clip.create_model("ViT-B-32", pretrained=None, force_quick_gelu=True).eval()
     file = save(model, tmp_path / "open_clip_model.safetensors")
-    config = PretrainedConfig(name="ViT-B-32", tag="openai", file=file, sha256=file_sha256(file))
+    config = PretrainedConfig(
+        name="ViT-B-32",
+        tag="openai",
+        file=file,
+        sha256=file_sha256(tmp_path / "open_clip_model.safetensors"),
+    )
     net, source = open_pretrained("clip", config)
     assert source == "file: open_clip_model.safetensors"
     x = upsampled(IMAGE, 224, open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
