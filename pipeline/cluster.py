@@ -222,7 +222,10 @@ def _search_options(search: Search, folder: Path, config: ClusterConfig) -> dict
     space = {
         name: getattr(ray_tune, kind)(low, high) for name, (kind, low, high) in search.space.items()
     }
-    goal: dict[str, Any] = {"metric": list(search.objectives), "mode": list(search.objectives.values())}
+    goal: dict[str, Any] = {
+        "metric": list(search.objectives),
+        "mode": list(search.objectives.values()),
+    }
     scheduler = None
     if len(search.objectives) == 1:  # ASHA compares by one number; for a front all trials finish.
         goal = {key: value[0] for key, value in goal.items()}
