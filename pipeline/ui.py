@@ -23,7 +23,7 @@ from pipeline.stage import guarded
 from pipeline.tracking_config import TrackingConfig
 
 HOST = "127.0.0.1"
-START_LIMIT_S = 180
+START_LIMIT_S = 300  # seconds on an idle machine, minutes on an overloaded one
 
 
 def serve(config: TrackingConfig, port: int, say: Callable[[str], None]) -> None:
@@ -127,7 +127,7 @@ def _wait_until_up(address: str, process: subprocess.Popen[bytes]) -> None:
         except OSError:
             pause.wait(0.3)
     raise ResourceError(
-        "MLflow did not come up", address, "see its message above; try another --port"
+        "MLflow did not come up", address, "its message stands above; or try another --port"
     )
 
 

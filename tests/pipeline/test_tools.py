@@ -89,7 +89,7 @@ def test_ui_serves_the_runs_and_stops(project):
         stdout=subprocess.PIPE,
         text=True,
     )
-    watchdog = threading.Timer(240, process.terminate)
+    watchdog = threading.Timer(360, process.terminate)
     watchdog.start()
     try:
         lines = []
