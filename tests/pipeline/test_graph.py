@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from components.errors import ConfigError
 from pipeline.graph import find_node, read_graph, stage_titles
@@ -61,3 +62,14 @@ def test_dvc_resolves_the_real_graph_to_the_same_commands(monkeypatch):
     )
     theirs = json.loads(result.stdout.splitlines()[-1])
     assert {node.name: node.command for node in read_graph(Path("params.yaml"))} == theirs
+
+
+@pytest.mark.parametrize("preset", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_preset_fills_in_the_whole_graph(preset):
+    nodes = read_graph(preset, ROOT / "dvc.yaml")
+    params = yaml.safe_load(preset.read_text())
+    grown = {f"superres@{key}" for key in params["superres"]}
+    assert {"score", "filter", "train_base", "evaluate", "publish"} | grown <= {
+        n.name for n in nodes
+    }
+    assert not [n.command for n in nodes if "${" in n.command]
