@@ -29,6 +29,8 @@ class PretrainedConfig:
         arguments: further arguments of timm.create_model, such as pad_type: same.
         hooks: blocks of a vision transformer that are tapped; empty = four, evenly spaced.
         image_size_px: side of the network's input; 0 = its own.
+        mean, std: per channel, of images in [0, 1]; empty = the network's own. For weights that
+            were trained on another normalisation than timm's of that name.
     """
 
     name: str = ""
@@ -39,6 +41,8 @@ class PretrainedConfig:
     arguments: dict[str, bool | int | float | str] = field(default_factory=dict)
     hooks: tuple[int, ...] = ()
     image_size_px: Annotated[int, Between(0, None)] = 0
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,8 +55,8 @@ def _clip(config: PretrainedConfig, where: str) -> ClipNet:
         "quick_gelu": bool(facts.get("quick_gelu", settings.get("quick_gelu", False))),
         "tokenizer": {"kind": "open_clip", "context_length": text.get("context_length", 77)},
     }
-    mean = list(facts.get("mean") or open_clip.OPENAI_DATASET_MEAN)
-    std = list(facts.get("std") or open_clip.OPENAI_DATASET_STD)
+    mean = list(config.mean or facts.get("mean") or open_clip.OPENAI_DATASET_MEAN)
+    std = list(config.std or facts.get("std") or open_clip.OPENAI_DATASET_STD)
     return ClipNet.build(architecture, image_size_px=size, mean=mean, std=std)
 
 
@@ -70,10 +70,9 @@ def _timm(role: str, config: PretrainedConfig, where: str) -> VitNet | CnnNet:
         architecture["hooks"] = list(config.hooks) or None
         if config.image_size_px:
             arguments["img_size"] = size
+    mean, std = list(config.mean or facts.mean), list(config.std or facts.std)
     try:
-        return kind.build(
-            architecture, image_size_px=size, mean=list(facts.mean), std=list(facts.std)
-        )
+        return kind.build(architecture, image_size_px=size, mean=mean, std=std)
     except (ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(
             f"cannot build {config.name}: {error}", where, "check arguments"
