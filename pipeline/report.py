@@ -67,7 +67,7 @@ def _stage(node: Node, sources: Sources) -> list[str]:
         started, seconds = record["started_utc"], record["seconds"]
         sections.append(html.paragraph(f"Started {started}, took {seconds:.1f} s."))
     if metrics:
-        found = [read_json(out / CARDS).get("cards", {}) for out in node.outs]
+        found = [read_json(out / CARDS).get("cards", {}) for out in node.outs if out.is_dir()]
         cards: dict[str, Any] = next(filter(None, found), {})
         shown = dict(metrics)
         if isinstance(rejected := shown.pop("rejected", None), dict):

@@ -31,7 +31,7 @@ stages:
     plots:
       - reports/train_base.csv:
           cache: false
-    outs: [artifacts/base]
+    outs: [artifacts/base, artifacts/base.parquet]
   superres:
     foreach: ${superres}
     do:
@@ -96,6 +96,7 @@ def finished(project):
     for place in ("artifacts/base/samples/001000.png", "artifacts/base/samples/002000.png"):
         (project / place).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8), "red").save(project / place)
+    (project / "artifacts/base.parquet").write_bytes(b"an output that is a file")
     (project / "artifacts/evaluation").mkdir(exist_ok=True)
     Image.new("RGB", (8, 8), "blue").save(project / "artifacts/evaluation/samples.png")
     for name, seconds in (("filter", 2.5), ("train_base", 100.0), ("superres@64", 61.0)):
