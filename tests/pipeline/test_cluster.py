@@ -82,6 +82,7 @@ def cluster() -> Iterator[TwoNodes]:
             process.kill()
         for node in nodes:
             node.wait(60)
+        psutil.wait_procs(family, timeout=30)
         for place in places:
             shutil.rmtree(place, ignore_errors=True)
 
