@@ -30,7 +30,7 @@ EXCLUDES = ["/data/", "/artifacts/", "/runs/", "/reports/", "/.venv/", "/.git/",
 
 
 def _unreachable(address: str, error: Exception) -> ResourceError:
-    what = f"no Ray cluster answers: {str(error).strip().splitlines()[0]}"
+    what = f"no Ray cluster takes it: {str(error).strip().splitlines()[0]}"
     return ResourceError(
         what, f"RAY_ADDRESS={address}", "start it, or unset RAY_ADDRESS to run here"
     )
@@ -275,14 +275,14 @@ def submit(
     try:
         client = JobSubmissionClient(address)
         running = {job.submission_id: not job.status.is_terminal() for job in client.list_jobs()}
+        if name in running and not running[name]:
+            client.delete_job(name)
+        if not running.get(name):
+            prepare()
+            runtime = {"working_dir": os.getcwd(), "excludes": EXCLUDES, "env_vars": environment}
+            client.submit_job(entrypoint=command, submission_id=name, runtime_env=runtime)
     except (ConnectionError, RuntimeError) as error:
         raise _unreachable(address, error) from error
-    if name in running and not running[name]:
-        client.delete_job(name)
-    if not running.get(name):
-        prepare()
-        runtime = {"working_dir": os.getcwd(), "excludes": EXCLUDES, "env_vars": environment}
-        client.submit_job(entrypoint=command, submission_id=name, runtime_env=runtime)
 
     async def tail() -> None:
         async for text in client.tail_job_logs(name):

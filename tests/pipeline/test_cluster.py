@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import random
 import shutil
 import socket
 import subprocess
@@ -33,22 +33,23 @@ class TwoNodes:
 
 
 def free_port() -> int:
-    """Return a port outside the range that Ray's workers take theirs from."""
-    with socket.socket() as probe:
-        for port in range(22000 + os.getpid() % 5000, 32000):
+    """Return a port that nobody has, outside the range that Ray's workers take theirs from."""
+    while True:
+        port = random.SystemRandom().randint(22000, 32000)
+        with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
                 return port
             except OSError:
                 continue
-    raise AssertionError("no free port")
 
 
 def ray_start(*words: str, temporary: str) -> subprocess.Popen[bytes]:
     """Start a node. Each has a folder of its own, as on a machine of its own: two that share one
     would remove the unpacked code from under each other's jobs. Its path must be short: sockets.
     """
-    words = (*words, f"--temp-dir={temporary}")
+    # Agents of two nodes, and of another Ray on this machine, would all want the same port.
+    words = (*words, f"--temp-dir={temporary}", f"--dashboard-agent-listen-port={free_port()}")
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
     quiet = environment(RAY_USAGE_STATS_ENABLED="0", RAY_memory_monitor_refresh_ms="0")
     return subprocess.Popen(
@@ -63,8 +64,7 @@ def ray_start(*words: str, temporary: str) -> subprocess.Popen[bytes]:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[TwoNodes]:
-    port, dashboard = free_port(), free_port() + 1
-    client = free_port() + 2
+    port, dashboard, client = free_port(), free_port(), free_port()
     url = f"http://127.0.0.1:{dashboard}"
     ports = [f"--port={port}", f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1"]
     places = [tempfile.mkdtemp(prefix="ray", dir="/tmp") for _ in range(2)]
