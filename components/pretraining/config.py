@@ -77,7 +77,8 @@ class ClipTraining:
         noise, brightness: largest standard deviation of the noise, and largest shift of the
             brightness, that training images get (of [-1, 1]); so that guidance is not brittle.
         adversary: largest change of a value of [-1, 1] by which training images are moved against
-            the loss; without it guidance learns to fool the net instead of pleasing it. 0 = off.
+            the loss, reached after two thirds of the training; without it guidance learns to fool
+            the net instead of pleasing it. 0 = off.
         mirror: flip half of the images left to right (wrong where captions say left and right).
     """
 
