@@ -21,8 +21,8 @@ from models.features.preprocess import area_resize
 from models.features.words import WordTokenizer, count_words
 
 MEAN, STD = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
-# Share of the training over which the adversary grows: small details (shapes) are learnt before they
-# are defended. At full strength from the start they are learnt late or never (docs/log.md).
+# Share of the training over which the adversary grows: shapes are learnt before they are defended.
+# At full strength from the start they are learnt late or never (docs/log.md).
 ADVERSARY_RAMP = 2 / 3
 _CHUNK = 500
 _MAX_LOGIT_SCALE = math.log(100)  # as in the paper

@@ -41,6 +41,10 @@ class TrainConfig:
     """Keep images and convolution weights in NHWC memory order (needed for fast bf16)."""
     compile: bool = False
     """torch.compile the networks: worth it on a GPU, about 4 % and minutes of waiting on a CPU."""
+    cuda_graphs: bool = False
+    """With `compile` on a GPU: replay recorded kernels instead of launching them one by one; worth
+    it for small networks and batches. No effect otherwise.
+    """
     checkpoint_activations: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     report_every_kimg: Annotated[float, Between(0.0, None)] = 4.0

@@ -95,7 +95,7 @@ def train(
     keeps_states = world.share(state_store is not None)
     resumed_from = max(saved_nimg, 0)
     if config.compile:
-        compile_networks(networks)
+        compile_networks(networks, cuda_graphs=config.cuda_graphs)
     ticker = Ticker(config, state, device, world)
 
     with Signals(stop) as signals, Feed(batches, indices, config, device) as feed:

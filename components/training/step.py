@@ -90,6 +90,8 @@ def _backward(
     """
     sums: dict[str, Tensor] = {}
     for index, batch in atoms:
+        if config.cuda_graphs:
+            torch.compiler.cudagraph_mark_step_begin()
         rng = generator(device, seed, "loss", state.nimg, phase.name, index)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             losses = phase.loss(batch, state.nimg, rng)

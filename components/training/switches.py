@@ -36,16 +36,18 @@ def lay_out(networks: Networks, config: TrainConfig, device: torch.device) -> No
         module.eval().requires_grad_(False)
 
 
-def compile_networks(networks: Networks) -> None:
+def compile_networks(networks: Networks, *, cuda_graphs: bool = False) -> None:
     """Compile in place; names in the state stay as they are.
 
     A generator is called through `synthesize`, other modules through `forward`; a module may name
-    its own entry points in `compile_methods`.
+    its own entry points in `compile_methods`. With `cuda_graphs` the kernels of a GPU are recorded
+    and replayed; the loop marks where a new micro-batch may overwrite what the last one returned.
     """
+    mode = "reduce-overhead" if cuda_graphs else None
     for module in _all(networks):
         default = ("synthesize",) if hasattr(module, "synthesize") else ("forward",)
         for name in getattr(module, "compile_methods", default):
-            setattr(module, name, torch.compile(getattr(module, name)))
+            setattr(module, name, torch.compile(getattr(module, name), mode=mode))
 
 
 def _all(networks: Networks) -> Iterator[nn.Module]:

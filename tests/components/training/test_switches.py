@@ -1,7 +1,5 @@
 """Switches of the loop: speed and memory, not results."""
 
-import functools
-
 import pytest
 import torch
 from fake_loop import run, ticks, weights
@@ -9,9 +7,16 @@ from fake_recipes import fake_config
 
 
 def test_compiled_networks_keep_their_names_and_results(monkeypatch):
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    modes, real = set(), torch.compile
+
+    def eager(function, mode):
+        modes.add(mode)
+        return real(function, backend="eager")
+
+    monkeypatch.setattr(torch, "compile", eager)
     plain, _ = run()
-    compiled, _ = run(config=fake_config(compile=True))
+    compiled, _ = run(config=fake_config(compile=True, cuda_graphs=True))
+    assert modes == {"reduce-overhead"}
     assert "synthesize" in vars(compiled.networks.trained["generator"])
     one, two = weights(plain), weights(compiled)
     assert one.keys() == two.keys()
@@ -29,7 +34,9 @@ def test_a_gpu_resumes_and_stays_near_the_cpu(tmp_path):
     assert resumed.resumed_from_nimg == 40
     for name, tensor in weights(whole).items():
         torch.testing.assert_close(tensor, weights(resumed)[name], rtol=1e-3, atol=1e-5)
-    half, records = run(config=fake_config(precision="bf16", compile=True), device="cuda")
+    half, records = run(
+        config=fake_config(precision="bf16", compile=True, cuda_graphs=True), device="cuda"
+    )
     assert half.ema.conv.weight.device.type == "cuda"
     assert records[-2]["gpu_memory_gib"] > 0
 
