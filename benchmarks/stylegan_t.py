@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe
-from benchmarks.stylegan_t_parts import Case, Setup, cases_of, parts_of
+from benchmarks.stylegan_t_parts import Case, cases_of, parts_of
+from benchmarks.stylegan_t_setup import Setup
 
 
 def main(argv: list[str] | None = None) -> int:
