@@ -180,7 +180,7 @@ def test_numeric_keys_and_anchors_are_read(tmp_path):
         (("superres", "64", "start"), "px64", "superres.64.start", "below 64 px"),
         (("train_base", "start"), "px64", "train_base.start", "from nothing"),
         (("filter", "resolution_px"), 32, "filter.resolution_px", "at least 64"),
-        (("evaluate", "model"), "base", "evaluate.model", "px64, the end of the chain"),
+        (("evaluate", "model"), "base", "evaluate.model", "aligned, the end of the chain"),
         (
             ("train_base", "recipe", "name"),
             "stylegan_x",
@@ -219,7 +219,8 @@ def test_a_setting_of_the_command_line_wins_and_is_checked(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(valid()))
     assert load_params(path, ["tune.trials=20"]).tune.trials == 20
-    assert load_params(path, ["superres={}", "evaluate.model=base"]).superres == {}
+    low = ["superres={}", "text_encoder.start=base", "text_encoder.resolution_px=32"]
+    assert load_params(path, low).superres == {}
     with pytest.raises(ParamsError) as caught:
         load_params(path, ["tune.trails=20"])
     assert "did you mean trials?" in caught.value.lines[0]

@@ -69,6 +69,7 @@ def test_rows_are_the_kept_samples_resized_once(scored, tmp_path):
         "image": "binary",
         "caption": "string",
         "text_embedding": "fixed_size_list<element: halffloat>[8]",
+        "token_ids": "fixed_size_list<element: int32>[4]",
         "label": "int32",
         "group": "string",
     }
@@ -109,7 +110,7 @@ def test_heldout_source_is_counted(scored, tmp_path):
     write_plain_tar(folder / "a.tar", [*sample_members("h", 1), *bad])
     counts = {}
     keep = np.ones(6, bool)
-    write(scored, tmp_path / "out", keep, heldout_samples(SOURCE, folder, counts))
+    write(scored, tmp_path / "out", keep, heldout_samples(SOURCE, folder, counts, Labels([], 0)))
     assert counts == {"": 1, "image.truncated": 1, "sample.missing_caption": 1}
     assert read_shards(tmp_path / "out", "heldout")["key"].to_pylist() == ["h"]
 
