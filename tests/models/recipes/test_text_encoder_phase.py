@@ -147,7 +147,7 @@ def test_published_values(reading_encoder, start):
 
 @pytest.mark.parametrize("batch_gpu", [1, 4, 8])
 def test_our_weight_is_theirs_times_the_micro_batch(reading_encoder, batch_gpu):
-    """Theirs: adversarial / batch_gpu + w * guidance. Ours at w * batch_gpu is batch_gpu times it."""
+    """Theirs: adversarial / batch_gpu + w * guidance. Ours at w * batch_gpu: batch_gpu times it."""
     w, batch = 0.2, make_batch(reading_encoder)
     networks = build(reading_encoder, replace(BASE, clip_weight=1.0))
 
