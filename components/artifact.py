@@ -72,23 +72,10 @@ def write_artifact(
         samples: a PIL image of the fixed prompts.
         metrics: the last tick and other numbers.
     """
-    from safetensors.torch import save_file
-
     temporary = folder.with_name(f"{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    weights = {GENERATOR: generator_state, DISCRIMINATOR: discriminator_state}
-    for name, state in weights.items():
-        if state is not None:
-            save_file(
-                {k: v.detach().cpu().contiguous() for k, v in state.items()}, temporary / name
-            )
-    if text_encoder is not None:
-        from models.features import save_feature_net
-
-        save_feature_net(
-            temporary / TEXT_ENCODER, text_encoder, role=TEXT_ENCODER, source="trained by ganline"
-        )
+    _write_weights(temporary, generator_state, discriminator_state, text_encoder)
     if samples is not None:
         samples.save(temporary / SAMPLES)
     (temporary / METRICS).write_text(json.dumps(dict(metrics or {}), indent=1))
@@ -117,6 +104,24 @@ def write_artifact(
         sync(path)
     publish_folder(temporary, folder)
     return card
+
+
+def _write_weights(
+    folder: Path,
+    generator_state: Mapping[str, Tensor],
+    discriminator_state: Mapping[str, Tensor] | None,
+    text_encoder: nn.Module | None,
+) -> None:
+    from safetensors.torch import save_file
+
+    for name, state in {GENERATOR: generator_state, DISCRIMINATOR: discriminator_state}.items():
+        if state is not None:
+            save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, folder / name)
+    if text_encoder is not None:
+        from models.features import save_feature_net
+
+        source = "trained by ganline"
+        save_feature_net(folder / TEXT_ENCODER, text_encoder, role=TEXT_ENCODER, source=source)
 
 
 def read_card(folder: Path) -> dict[str, Any]:

@@ -94,8 +94,8 @@ As a server (`n` images per prompt, base64 PNG in the answer):
     curl 127.0.0.1:5001/invocations -H 'Content-Type: application/json' \\
       -d '{{"dataframe_records": [{{"prompt": "{subject}"}}], "params": {{"seed": 3, "n": 2}}}}'
 
-The same question, seed and truncation give the same image, alone or in a batch. Truncation 1 is full
-variety; lower values give more typical images, 0 the mean image."""
+The same question, seed and truncation give the same image, alone or in a batch. Truncation 1 is
+full variety; lower values give more typical images, 0 the mean image."""
 
 
 def _quality(metrics: Mapping[str, Any]) -> str:
@@ -143,7 +143,7 @@ def _training(card: Mapping[str, Any]) -> str:
 
 def _limits(card: Mapping[str, Any], config: PublishConfig) -> str:
     knows = {
-        "text": "what its training captions talk about; other words change the image without meaning",
+        "text": "what its training captions talk about; other words change images at random",
         "label": f"{card['shape']['num_labels']} classes and no words",
         "none": "one kind of image, that of its training data",
     }[kind_of(card)]

@@ -137,7 +137,7 @@ def _check_text_encoder(built: dict[str, Any]) -> list[Finding]:
     elif stage.resolution_px != px[last]:
         what = f"got {stage.resolution_px}; allowed: {px[last]}, as {last}"
         findings.append(((here, "resolution_px"), what))
-    if stage.total_kimg > 0 and stage.recipe.get("trains") != here:
+    if stage.total_kimg > 0 and stage.recipe.get("trains") in (None, "generator"):
         what = f"missing; allowed: {here} (or set {here}.total_kimg to 0)"
         findings.append(((here, "recipe", "trains"), what))
     for key, grown in superres.items():

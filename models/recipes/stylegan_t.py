@@ -76,7 +76,9 @@ class StyleGANT:
     beta2: Annotated[float, Between(0.0, 0.99999)] = 0.99
     """Adam, both networks. Code: 0.99."""
     clip_weight: Annotated[float, Between(0.0, None)] = 1.6
-    """Weight of the guidance against a mean-reduced hinge loss. Paper: 0.2, times batch_gpu 8."""
+    """Weight of the guidance against a hinge loss that is a mean over logits and samples. Paper:
+    0.2, times batch_gpu 8: the code trains on adversarial / batch_gpu + w * guidance, so its w is
+    our w / batch_gpu."""
     guidance_crop_px: Annotated[int, Between(8, None)] = 64
     """CLIP sees random crops of this side of larger images. Paper: 64."""
     blur_init_sigma_px: Annotated[float, Between(0.0, None)] = 32.0
@@ -88,11 +90,12 @@ class StyleGANT:
     growth: Literal["new_blocks", "all"] = "new_blocks"
     """What trains after a start of lower resolution. Paper: only the new blocks and every ToRGB."""
     trains: Literal["generator", "text_encoder"] = "generator"
-    """text_encoder is the secondary phase: generator and discriminator are frozen. Paper: 3.4."""
+    """text_encoder is the secondary phase: generator and discriminator are frozen. Paper: section
+    3.4."""
     text_learning_rate: Annotated[float, Between(0.0, 1.0)] = 3.0e-6
     """Adam, text encoder. Code: 3e-6."""
     text_clip_weight: Annotated[float, Between(0.0, None)] = 400.0
-    """clip_weight while the text encoder trains. Paper: 50, times batch_gpu 8."""
+    """clip_weight while the text encoder trains. Paper: 50, times batch_gpu 8, as clip_weight."""
 
     @property
     def guidance(self) -> float:
