@@ -171,8 +171,8 @@ class BatchSource:
         images = np.stack([_pixels(file) for file in table["image"].to_pylist()])
         pooled = ids = label = None
         if self.shape.pooled_dim:
-            pooled = torch.from_numpy(_lists(table, "text_embedding").astype(np.float32))
-            ids = torch.from_numpy(_lists(table, "token_ids").astype(np.int64))
+            pooled = torch.from_numpy(self._lists(table, "text_embedding").astype(np.float32))
+            ids = torch.from_numpy(self._lists(table, "token_ids").astype(np.int64))
         if self.shape.num_labels:
             label = torch.from_numpy(table["label"].to_numpy().astype(np.int64))
         return Batch(
@@ -183,6 +183,14 @@ class BatchSource:
             keys=tuple(table["key"].to_pylist()),
         )
 
+    def _lists(self, table: pa.Table, column: str) -> np.ndarray:
+        """Return a column of lists of fixed length as [N, length]."""
+        if column not in table.column_names:
+            what = f"shards without {column}, as an earlier version wrote them"
+            raise DataError(what, str(self.folder), "filter again")
+        flat = table[column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        return flat.reshape(len(table), -1)
+
 
 def as_images(pixels_NHWC: Tensor, resolution: int) -> Tensor:
     """Turn uint8 pixels into images in [-1, 1], averaged down to `resolution`, NCHW."""
@@ -191,12 +199,6 @@ def as_images(pixels_NHWC: Tensor, resolution: int) -> Tensor:
     if image_NCHW.shape[-1] == resolution:
         return image_NCHW
     return F.interpolate(image_NCHW, size=(resolution, resolution), mode="area")
-
-
-def _lists(table: pa.Table, column: str) -> np.ndarray:
-    """Return a column of lists of fixed length as [N, length]."""
-    flat = table[column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(len(table), -1)
 
 
 def _pixels(file: bytes) -> np.ndarray:

@@ -138,3 +138,13 @@ def test_numbered_set_is_what_the_loader_tests_rely_on(tmp_path):
     for row in table.to_pylist():
         assert (np.asarray(Image.open(io.BytesIO(row["image"]))) == want[row["key"]]).all()
     assert json.loads((tmp_path / "manifest.json").read_text())["num_labels"] == 3
+
+
+def test_a_held_out_class_that_is_not_trained_on_is_counted(tmp_path):
+    members = [("a.png", encoded(picture())), ("a.cls", b"cat")]
+    members += [("b.png", encoded(picture(seed=1))), ("b.cls", b"emu")]
+    write_plain_tar(tmp_path / "a.tar", members)
+    source, counts = SourceConfig(path="", condition="label"), {}
+    found = list(heldout_samples(source, tmp_path, counts, Labels.of(["cat", "dog"])))
+    assert [sample.key for sample in found] == ["a"]
+    assert counts == {"": 1, "sample.unknown_label": 1}
