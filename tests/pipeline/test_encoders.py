@@ -29,6 +29,8 @@ def run(project, sections, *extra):
     values = valid()
     values["encoders"] = sections
     values["source"] = {"path": "data/raw/train"}
+    if sections.get("clip", {}).get("source") == "none":  # allowed where nothing is asked by text
+        values["source"]["condition"] = "none"
     (project / "params.yaml").write_text(yaml.safe_dump(values))
     paths = ["--raw", "data/raw", "--source", "data/raw/train", "--out", "artifacts/encoders"]
     return encoders.main([*paths, *extra])
