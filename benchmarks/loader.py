@@ -65,7 +65,10 @@ def _write_set(folder: Path, rows: int, times: int, side: int) -> None:
     from components.data.training_set import Labels, Sample, write_training_set
 
     class RandomText:
-        embedding_dim = 512
+        embedding_dim, context_length = 512, 77
+
+        def ids(self, captions: Any) -> np.ndarray:
+            return np.ones((len(captions), self.context_length), dtype=np.int32)
 
         def __call__(self, captions: Any) -> np.ndarray:
             return np.random.default_rng(0).normal(size=(len(captions), 512)).astype(np.float16)

@@ -1,6 +1,7 @@
 """The artifact: a folder that explains itself and can rebuild its generator.
 
     generator.safetensors (EMA)  discriminator.safetensors (when a next stage may warm-start)
+    text_encoder/ (the model's own, once StyleGAN-T's second phase has trained one, EMA)
     card.json  samples.png  metrics.json
 
 Weights are safetensors, facts are JSON: nothing here is executed on load.
@@ -9,11 +10,12 @@ Weights are safetensors, facts are JSON: nothing here is executed on load.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from components.durable_files import file_hash, publish_folder, sync
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 CARD, GENERATOR, DISCRIMINATOR = "card.json", "generator.safetensors", "discriminator.safetensors"
 SAMPLES, METRICS = "samples.png", "metrics.json"
+TEXT_ENCODER = "text_encoder"
+TEXT_WEIGHTS = f"{TEXT_ENCODER}/model.safetensors"
 NEEDED = ("format", "recipe", "resolution_px", "shape", "nimg", "seed", "files")
 
 
@@ -45,6 +49,8 @@ def write_artifact(
     encoders: Mapping[str, str] | None = None,
     fingerprint: str = "",
     discriminator_state: Mapping[str, Tensor] | None = None,
+    text_encoder: nn.Module | None = None,
+    label_names: Sequence[str] = (),
     samples: Any = None,
     metrics: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -61,20 +67,15 @@ def write_artifact(
         encoders: role -> sha256 of the frozen nets used.
         fingerprint: hash of configuration and inputs of the run.
         discriminator_state: kept when a next stage may warm-start.
+        text_encoder: the averaged model's own, if it has one.
+        label_names: of the data's classes, in their order; empty where they are numbers.
         samples: a PIL image of the fixed prompts.
         metrics: the last tick and other numbers.
     """
-    from safetensors.torch import save_file
-
     temporary = folder.with_name(f"{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    weights = {GENERATOR: generator_state, DISCRIMINATOR: discriminator_state}
-    for name, state in weights.items():
-        if state is not None:
-            save_file(
-                {k: v.detach().cpu().contiguous() for k, v in state.items()}, temporary / name
-            )
+    _write_weights(temporary, generator_state, discriminator_state, text_encoder)
     if samples is not None:
         samples.save(temporary / SAMPLES)
     (temporary / METRICS).write_text(json.dumps(dict(metrics or {}), indent=1))
@@ -84,6 +85,7 @@ def write_artifact(
         "recipe": {"name": fields.pop("name"), "fields": fields},
         "resolution_px": resolution,
         "shape": dataclasses.asdict(shape),
+        "label_names": list(label_names),
         "nimg": nimg,
         "seed": seed,
         "parent_sha256": parent_sha256,
@@ -91,13 +93,35 @@ def write_artifact(
         "encoders": dict(encoders or {}),
         "git_commit": git_commit(),
         "fingerprint": fingerprint,
-        "files": {p.name: file_hash(p) for p in sorted(temporary.iterdir())},
+        "files": {
+            p.relative_to(temporary).as_posix(): file_hash(p)
+            for p in sorted(temporary.rglob("*"))
+            if p.is_file()
+        },
     }
     (temporary / CARD).write_text(json.dumps(card, indent=1))
-    for path in (*temporary.iterdir(), temporary):
+    for path in (*temporary.rglob("*"), temporary):
         sync(path)
     publish_folder(temporary, folder)
     return card
+
+
+def _write_weights(
+    folder: Path,
+    generator_state: Mapping[str, Tensor],
+    discriminator_state: Mapping[str, Tensor] | None,
+    text_encoder: nn.Module | None,
+) -> None:
+    from safetensors.torch import save_file
+
+    for name, state in {GENERATOR: generator_state, DISCRIMINATOR: discriminator_state}.items():
+        if state is not None:
+            save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, folder / name)
+    if text_encoder is not None:
+        from models.features import save_feature_net
+
+        source = "trained by ganline"
+        save_feature_net(folder / TEXT_ENCODER, text_encoder, role=TEXT_ENCODER, source=source)
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -122,17 +146,28 @@ def read_card(folder: Path) -> dict[str, Any]:
         raise _broken(folder, f"{CARD} does not list {GENERATOR}")
     for name, wanted in card["files"].items():
         path = folder / name
-        if Path(name).name != name or not path.is_file():
+        inside = PurePosixPath(name)
+        if inside.is_absolute() or ".." in inside.parts or not path.is_file():
             raise _broken(folder, f"{name} is missing")
         if file_hash(path) != wanted:
             raise _broken(folder, f"{name} is not the file the card names (other sha256)")
     return card
 
 
+def weights_hash(card: Mapping[str, Any]) -> str:
+    """Return one hash of the weights that decide the images: generator and own text encoder."""
+    generator, text_encoder = card["files"][GENERATOR], card["files"].get(TEXT_WEIGHTS)
+    if text_encoder is None:
+        return str(generator)
+    return hashlib.sha256(f"{generator} {text_encoder}".encode()).hexdigest()
+
+
 def load_generator(
     folder: Path, *, family: str = "", resolution: int = 0
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Return the averaged generator in evaluation mode, gradients off, and the card.
+
+    One with a text encoder of its own comes with it, as an `AlignedGenerator`.
 
     Args:
         folder: the artifact.
@@ -152,6 +187,10 @@ def load_generator(
     recipe = recipe_from({"name": card["recipe"]["name"], **card["recipe"]["fields"]})
     module = recipe.generator(card["resolution_px"], ConditionShape(**card["shape"]))
     load_strictly(module, read_weights(folder / GENERATOR), folder / GENERATOR)
+    if TEXT_WEIGHTS in card["files"]:
+        from models.text_to_image import AlignedGenerator
+
+        module = AlignedGenerator(_load_text_encoder(folder / TEXT_ENCODER), module)
     return module.eval().requires_grad_(False), card
 
 
@@ -166,10 +205,16 @@ def load_start(folder: Path, *, family: str = "") -> Start:
     folder = Path(folder)
     card = read_card(folder)
     _expect(folder, "family", card["recipe"]["name"], family)
-    discriminator = None
-    if DISCRIMINATOR in card["files"]:
-        discriminator = read_weights(folder / DISCRIMINATOR)
-    return Start(card=card, generator=read_weights(folder / GENERATOR), discriminator=discriminator)
+
+    def kept(name: str) -> dict[str, Tensor] | None:
+        return read_weights(folder / name) if name in card["files"] else None
+
+    return Start(
+        card=card,
+        generator=read_weights(folder / GENERATOR),
+        discriminator=kept(DISCRIMINATOR),
+        text_encoder=kept(TEXT_WEIGHTS),
+    )
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -208,6 +253,16 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: Path)
     if found:
         raise _broken(where, f"weights do not fit the network; {'; '.join(found)}")
     module.load_state_dict(dict(tensors), strict=True)
+
+
+def _load_text_encoder(folder: Path) -> nn.Module:
+    from models.features import load_feature_net
+
+    try:
+        net: nn.Module = load_feature_net(folder)
+    except ValueError as error:
+        raise _broken(folder, str(error)) from error
+    return net
 
 
 def git_commit() -> str:

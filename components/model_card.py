@@ -7,6 +7,7 @@ from typing import Any
 
 from components.artifact import GENERATOR
 from components.publishing import PublishConfig, metric_at
+from components.subjects import NOTHING, kind_of, label_names
 
 SHOWN = (
     ("judge.all", "prompts with every attribute right"),
@@ -34,7 +35,7 @@ def model_card(card: Mapping[str, Any], metrics: Mapping[str, Any], config: Publ
     """
     sections = [
         _head(card, config),
-        _use(config),
+        _use(card, config),
         _quality(metrics),
         _training(card),
         _limits(card, config),
@@ -45,19 +46,38 @@ def model_card(card: Mapping[str, Any], metrics: Mapping[str, Any], config: Publ
 
 def _head(card: Mapping[str, Any], config: PublishConfig) -> str:
     size = card["resolution_px"]
-    text = config.description or "Draws what a text prompt says."
+    tag, does, what = _KINDS[kind_of(card)]
+    text = config.description or does
     return (
-        f"---\nlicense: {config.licence.lower()}\npipeline_tag: text-to-image\n---\n\n"
-        f"# {config.model_name}\n\n{text} A text-to-image GAN ({card['recipe']['name']}) "
+        f"---\nlicense: {config.licence.lower()}\npipeline_tag: {tag}\n---\n\n"
+        f"# {config.model_name}\n\n{text} {what} ({card['recipe']['name']}) "
         f"that makes {size} x {size} images in one forward pass.\n\n![samples](samples.png)"
     )
 
 
-def _use(config: PublishConfig) -> str:
-    name = config.model_name
+# kind -> the hub's tag, what the model does, what it is
+_KINDS = {
+    "text": ("text-to-image", "Draws what a text prompt says.", "A text-to-image GAN"),
+    "label": (
+        "unconditional-image-generation",
+        "Draws an image of a class.",
+        "A class-conditional GAN",
+    ),
+    "none": (
+        "unconditional-image-generation",
+        "Draws images like those it was trained on.",
+        "An unconditional GAN",
+    ),
+}
+
+
+def _use(card: Mapping[str, Any], config: PublishConfig) -> str:
+    kind, name = kind_of(card), config.model_name
+    subject = {"text": "a prompt", "none": NOTHING}.get(kind) or label_names(card)[0]
+    asked = {"text": f'"{subject}" ', "label": f"--label {subject} ", "none": ""}[kind]
     return f"""## How to use it
 
-    ganline generate "a prompt" --model PATH_OF_THIS_FOLDER --seed 3 -n 4 --out images.png
+    ganline generate {asked}--model PATH_OF_THIS_FOLDER --seed 3 -n 4 --out images.png
 
 In Python:
 
@@ -66,16 +86,16 @@ In Python:
     from components.sampling import generate
 
     model, card = load_release(Path("PATH_OF_THIS_FOLDER"))
-    images = generate(model, ["a prompt"], seeds=[3], truncation=1.0)  # uint8 [N, H, W, 3]
+    images = generate(model, ["{subject}"], seeds=[3], truncation=1.0)  # uint8 [N, H, W, 3]
 
 As a server (`n` images per prompt, base64 PNG in the answer):
 
     mlflow models serve -m "models:/{name}@champion" --env-manager local --port 5001
     curl 127.0.0.1:5001/invocations -H 'Content-Type: application/json' \\
-      -d '{{"dataframe_records": [{{"prompt": "a prompt"}}], "params": {{"seed": 3, "n": 2}}}}'
+      -d '{{"dataframe_records": [{{"prompt": "{subject}"}}], "params": {{"seed": 3, "n": 2}}}}'
 
-The same prompt, seed and truncation give the same image, alone or in a batch. Truncation 1 is full
-variety; lower values give more typical images, 0 the mean image of the prompt."""
+The same question, seed and truncation give the same image, alone or in a batch. Truncation 1 is
+full variety; lower values give more typical images, 0 the mean image."""
 
 
 def _quality(metrics: Mapping[str, Any]) -> str:
@@ -122,9 +142,14 @@ def _training(card: Mapping[str, Any]) -> str:
 
 
 def _limits(card: Mapping[str, Any], config: PublishConfig) -> str:
+    knows = {
+        "text": "what its training captions talk about; other words change images at random",
+        "label": f"{card['shape']['num_labels']} classes and no words",
+        "none": "one kind of image, that of its training data",
+    }[kind_of(card)]
     return f"""## Limits
 
-- It knows what its training captions talk about; other words change the image without meaning.
+- It knows {knows}.
 - Attributes of several objects get mixed up, and text inside images is not legible.
 - It repeats the biases of its data. Do not use it to show real people or events.
 - Images are {card["resolution_px"]} px; the served model takes prompts of at most

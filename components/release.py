@@ -1,9 +1,10 @@
 """The release: everything that turns a prompt into an image, in one folder that explains itself.
 
-    generator.safetensors  text_encoder/ (CLIP's text part)  card.json  MODEL_CARD.md  samples.png
+    generator.safetensors  text_encoder/  card.json  MODEL_CARD.md  samples.png
 
 It is an artifact (components/artifact.py) without what only training needs, plus the text encoder:
-plain files, no pickle, every one checked by hash when it is opened.
+the model's own, or else CLIP's text part; none for a model of classes or of nothing. Plain files,
+no pickle, every one checked by hash when it is opened.
 """
 
 from __future__ import annotations
@@ -15,18 +16,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.artifact import CARD, GENERATOR, SAMPLES, load_generator, read_card
+from components.artifact import (
+    CARD,
+    GENERATOR,
+    SAMPLES,
+    TEXT_ENCODER,
+    TEXT_WEIGHTS,
+    load_generator,
+    read_card,
+)
 from components.durable_files import publish_folder, sync
-from components.errors import ConfigError, DataError, StorageError
+from components.errors import DataError, StorageError
 from components.model_card import model_card
 from components.publishing import PublishConfig
+from components.subjects import kind_of
 
 if TYPE_CHECKING:
     import torch
 
+    from components.label_to_image import LabelToImage
     from models.text_to_image import TextToImage
 
-TEXT_ENCODER, MODEL_CARD = "text_encoder", "MODEL_CARD.md"
+MODEL_CARD = "MODEL_CARD.md"
 
 
 def write_release(
@@ -43,23 +54,22 @@ def write_release(
     Args:
         folder: where.
         artifact: the trained generator.
-        encoders: the frozen nets; the text part of `clip` is taken.
+        encoders: the frozen nets; the text part of `clip` is taken where the model has no own.
         metrics: what evaluation wrote, for the model card.
         samples: the sample sheet, a PNG.
         config: licence, limits, name.
 
     Raises:
-        ConfigError: the generator takes no text.
         DataError: `encoders` holds another CLIP than the one the generator was trained with.
         StorageError: the artifact or the CLIP is damaged.
     """
     card = read_card(artifact)
-    if not card["shape"]["pooled_dim"]:
-        raise ConfigError("the model takes no text", str(artifact), "publish a text-to-image model")
     temporary = folder.with_name(f"{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    text_sha256 = _write_text_encoder(temporary / TEXT_ENCODER, encoders / "clip", card)
+    text_sha256 = ""
+    if kind_of(card) == "text":
+        text_sha256 = _write_text_encoder(temporary / TEXT_ENCODER, artifact, encoders, card)
     shutil.copyfile(artifact / GENERATOR, temporary / GENERATOR)
     shutil.copyfile(samples, temporary / SAMPLES)
     card["files"] = {GENERATOR: card["files"][GENERATOR]}
@@ -92,12 +102,15 @@ def content_hash(card: Mapping[str, Any], text_encoder_sha256: str) -> str:
 
 def load_release(
     folder: Path, device: torch.device | str = "cpu"
-) -> tuple[TextToImage, dict[str, Any]]:
+) -> tuple[TextToImage | LabelToImage, dict[str, Any]]:
     """Return the model of a release, ready to sample, and its card.
+
+    A model of classes, or of nothing, is asked for their names (components/subjects.py).
 
     Raises:
         StorageError: the folder is missing, not a release, or a file is not the one its card names.
     """
+    from components.label_to_image import LabelToImage
     from models.features import load_feature_net
     from models.text_to_image import TextToImage
 
@@ -109,6 +122,8 @@ def load_release(
         raise StorageError(
             "this is an artifact, not a release", str(folder), "run ganline publish first"
         )
+    if kind_of(card) != "text":
+        return LabelToImage(generator, card).eval().to(device), card
     try:
         text_encoder = load_feature_net(folder / TEXT_ENCODER)
     except ValueError as error:
@@ -116,7 +131,17 @@ def load_release(
     return TextToImage(text_encoder, generator).eval().to(device), card
 
 
-def _write_text_encoder(folder: Path, clip: Path, card: Mapping[str, Any]) -> str:
+def _write_text_encoder(
+    folder: Path, artifact: Path, encoders: Path, card: Mapping[str, Any]
+) -> str:
+    """Save the artifact's own text encoder, or the text part of CLIP; return the sha256."""
+    if TEXT_WEIGHTS in card["files"]:
+        shutil.copytree(artifact / TEXT_ENCODER, folder)
+        return str(card["files"][TEXT_WEIGHTS])
+    return _write_clip_text(folder, encoders / "clip", card)
+
+
+def _write_clip_text(folder: Path, clip: Path, card: Mapping[str, Any]) -> str:
     """Save the text part of a CLIP; return the sha256 of its weights."""
     from models.features import load_feature_net, save_feature_net
     from models.features import read_card as read_net_card

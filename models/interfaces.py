@@ -19,11 +19,14 @@ from torch import Tensor, nn
 class Condition:
     """What the images are to show. Every field is optional; an unconditional family ignores all.
 
-    pooled_ND: L2-normalised text embedding. tokens_NTD, mask_NT: word features and their validity,
-    for families that attend to words. label_N: class index, int64.
+    pooled_ND: L2-normalised text embedding by the frozen CLIP, as it comes with the data. ids_NT:
+    the caption's token ids, int64, for a model that embeds captions itself (`AlignedGenerator`).
+    tokens_NTD, mask_NT: word features and their validity, for families that attend to words.
+    label_N: class index, int64.
     """
 
     pooled_ND: Tensor | None = None
+    ids_NT: Tensor | None = None
     tokens_NTD: Tensor | None = None
     mask_NT: Tensor | None = None
     label_N: Tensor | None = None
@@ -124,7 +127,7 @@ class Networks:
 
     trained: name -> module that is saved, broadcast and resumed. The one named `model`
     ("generator") is averaged (EMA) and becomes the artifact. frozen: name -> module that is only
-    moved to the device.
+    moved to the device. A network named "discriminator" in either is kept in the artifact.
     """
 
     trained: dict[str, nn.Module]
@@ -146,11 +149,13 @@ class Start:
     """The artifact a stage starts from.
 
     card: its card.json. generator: the EMA weights by name. discriminator: likewise, if kept.
+    text_encoder: likewise, if the model has a text encoder of its own.
     """
 
     card: Mapping[str, Any]
     generator: Mapping[str, Tensor]
     discriminator: Mapping[str, Tensor] | None = None
+    text_encoder: Mapping[str, Tensor] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

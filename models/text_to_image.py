@@ -6,6 +6,7 @@ Legend: N samples, Z width of z, D width of the text embedding.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -21,6 +22,39 @@ class TextEncoder(Protocol):
         """Return [N, D], rows of unit length."""
 
 
+class AlignedGenerator(nn.Module):
+    """A generator with a text encoder of its own; implements `models.interfaces.Generator`.
+
+    Where other generators take the frozen CLIP's embedding, which comes with the data, this one
+    embeds the caption's token ids itself. Discriminator and guidance keep the frozen embedding.
+
+    Args:
+        text_encoder: ids [N, T] -> embeddings [N, D] (`models.features.clip.ClipText`).
+        generator: a Generator of pooled text embeddings.
+    """
+
+    def __init__(self, text_encoder: nn.Module, generator: nn.Module) -> None:
+        super().__init__()
+        self.text_encoder: Any = text_encoder
+        self.generator: Any = generator
+        self.z_dim, self.resolution = self.generator.z_dim, self.generator.resolution
+
+    def map(self, z_NZ: Tensor, condition: Condition, truncation: float | Tensor = 1.0) -> Tensor:
+        """Return ws [N, L, D] for the captions that `condition.ids_NT` holds.
+
+        Raises:
+            ValueError: the condition has no token ids.
+        """
+        if condition.ids_NT is None:
+            raise ValueError("a model with its own text encoder wants token ids, got none")
+        own = replace(condition, pooled_ND=self.text_encoder(condition.ids_NT))
+        return self.generator.map(z_NZ, own, truncation)
+
+    def synthesize(self, ws_NLD: Tensor, condition: Condition, noise: Any = "const") -> Tensor:
+        """Return images [N, 3, resolution, resolution] in about [-1, 1]; the text is in the ws."""
+        return self.generator.synthesize(ws_NLD, condition, noise)
+
+
 class TextToImage(nn.Module):
     """Prompts to images.
 
@@ -33,6 +67,13 @@ class TextToImage(nn.Module):
         super().__init__()
         self.text_encoder: Any = text_encoder
         self.generator: Any = generator
+
+    @classmethod
+    def of(cls, generator: nn.Module, text_encoder: nn.Module) -> TextToImage:
+        """Join a generator with its own text encoder, if it has one, else with the given one."""
+        if isinstance(generator, AlignedGenerator):
+            return cls(generator.text_encoder, generator.generator)
+        return cls(text_encoder, generator)
 
     @torch.no_grad()
     def condition(self, prompts: Sequence[str]) -> Condition:

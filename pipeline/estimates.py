@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from components.training.job import TrainingJob
+    from models.interfaces import Networks, Recipe
 
 JOB = "job.json"
 # What speed and memory depend on, beside the recipe.
@@ -35,11 +37,12 @@ def estimate(job: TrainingJob, runs: Path) -> dict[str, Any]:
         job: what would be trained; nothing is written.
         runs: folder of run folders, where a like run may have been measured.
     """
-    sizes = network_sizes(job)
-    trained = sum(sizes["trained"].values())
-    frozen = sum(sizes["frozen"].values())
-    # Weight, gradient and Adam's two moments of what trains; one weight of what does not; the EMA.
-    state_gib = 4 * (4 * trained + frozen + sizes["trained"].get("generator", 0)) / 2**30
+    networks, recipe = _build(job)
+    sizes = {"trained": _sizes(networks.trained), "frozen": _sizes(networks.frozen)}
+    learning = {id(p): p.numel() for f in recipe.phases(networks) for p in f.parameters(0)}
+    # One weight of everything, the EMA, and gradient and Adam's two moments of what learns.
+    counts = sum(sum(part.values()) for part in sizes.values()) + 3 * sum(learning.values())
+    state_gib = 4 * (counts + sizes["trained"][networks.model]) / 2**30
     like = measured_like(job, runs)
     if like is None:
         unknown = "unknown: no run of this size in the runs folder yet"
@@ -59,8 +62,8 @@ def estimate(job: TrainingJob, runs: Path) -> dict[str, Any]:
     }
 
 
-def network_sizes(job: TrainingJob) -> dict[str, dict[str, int]]:
-    """Return the number of parameters of every network, built without memory for its weights."""
+def _build(job: TrainingJob) -> tuple[Networks, Recipe]:
+    """Return the job's networks, built without memory for their weights, and its recipe."""
     import torch
 
     from components.training.config import TrainConfig
@@ -73,10 +76,9 @@ def network_sizes(job: TrainingJob) -> dict[str, dict[str, int]]:
         with torch.device("cpu"):  # Loaded from disk, and asked for its sizes.
             return load(role)
 
-    # Without the start: its tensors could not be copied into networks that have no memory.
-    with torch.device("meta"):
-        networks = recipe.build(dataclasses.replace(site, encoder=encoder, start=None))
-    return {"trained": _sizes(networks.trained), "frozen": _sizes(networks.frozen)}
+    # Copies into networks that have no memory do nothing, of which torch warns.
+    with torch.device("meta"), warnings.catch_warnings(action="ignore", category=UserWarning):
+        return recipe.build(dataclasses.replace(site, encoder=encoder)), recipe
 
 
 def _sizes(modules: Mapping[str, nn.Module]) -> dict[str, int]:

@@ -40,7 +40,7 @@ def _plan(context: StageContext) -> dict[str, Any]:
 def _work(context: StageContext) -> None:
     import torch
 
-    from components.artifact import GENERATOR, load_generator
+    from components.artifact import load_generator, weights_hash
     from components.data.batches import BatchSource
     from components.evaluation.bench import Bench
     from components.evaluation.scores import score_generator, untrained_generator
@@ -65,7 +65,7 @@ def _work(context: StageContext) -> None:
     scores["seconds_per_image"] = seconds_per_image(bench, generator)
     scores["filter_truth"] = filter_truth(paths.truth / "truth.parquet", paths.decisions)
     scores["model"] = {
-        "generator_sha256": card["files"][GENERATOR],
+        "weights_sha256": weights_hash(card),
         "family": card["recipe"]["name"],
         "resolution_px": card["resolution_px"],
         "nimg": card["nimg"],
@@ -106,7 +106,7 @@ def seconds_per_image(bench: Any, generator: Any, repeats: int = 5) -> float:
     from models.text_to_image import TextToImage
 
     (rows,) = held_out(bench.source, 1, 1)
-    model = TextToImage(bench.clip.network, generator) if bench.clip and rows.captions else None
+    model = TextToImage.of(generator, bench.clip.network) if bench.clip else None
     times = []
     for seed in range(repeats + 1):
         started = time.perf_counter()

@@ -45,7 +45,8 @@ def _plan(context: StageContext) -> dict[str, Any]:
     if not folder.is_dir():
         return {"scores": f"{folder} is not there yet"}
     scores = in_stored_order(read_shards(folder, "scores"))
-    reasons = decide(scores, context.params.filter)
+    text = context.params.source.condition == "text"
+    reasons = decide(scores, context.params.filter, text=text)
     return make_report(reasons, _heldout(context, scores))
 
 
@@ -56,7 +57,7 @@ def _work(context: StageContext) -> None:
 
     arguments, config = context.arguments, context.params.filter
     scores = in_stored_order(read_shards(arguments.scores, "scores"))
-    reasons = decide(scores, config)
+    reasons = decide(scores, config, text=context.params.source.condition == "text")
     kept, heldout = reasons == "", _heldout(context, scores)
     report = make_report(reasons, heldout)
     _write_decisions(arguments.decisions, scores, reasons, heldout)
@@ -120,21 +121,23 @@ def _write_shards(
 
     arguments, source = context.arguments, context.params.source
     counts: dict[str, int] = {}
+    labels = Labels.of(scores.filter(kept)["label"].to_pylist())
     splits = {"train": kept_samples(scores, kept & ~heldout, source, arguments.source)}
     if arguments.heldout:
-        splits["heldout"] = heldout_samples(source, Path(arguments.heldout), counts)
+        splits["heldout"] = heldout_samples(source, Path(arguments.heldout), counts, labels)
     else:
         splits["heldout"] = kept_samples(scores, kept & heldout, source, arguments.source)
-    labels = Labels.of(scores.filter(kept)["label"].to_pylist())
-    clip = arguments.encoders / "clip"
-    facts = {"clip_sha256": json.loads((clip / "card.json").read_text())["sha256"]}
+    clip, text_encoder, facts = arguments.encoders / "clip", None, {}
+    if source.condition == "text":
+        text_encoder = ClipText(clip)
+        facts = {"clip_sha256": json.loads((clip / "card.json").read_text())["sha256"]}
     write_training_set(
         splits,
         arguments.out,
         context.params.filter,
         source.background_rgb,
         labels,
-        ClipText(clip),
+        text_encoder,
         facts,
     )
     if not arguments.heldout:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.errors import DataError, StorageError
+from components.errors import DataError
 
 # Fields of TrainConfig that change what is written on the way, not what is trained.
 _WATCHING = {"report_every_kimg", "sample_every_kimg", "save_every_kimg", "keep_states"}
@@ -65,20 +65,3 @@ def data_content_hash(folder: Path) -> str:
         return str(json.loads(path.read_text())["content_hash"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"no training set: {error!r}", str(path), "run the filter stage") from error
-
-
-def encoder_hashes(folder: Path, roles: Iterable[str]) -> dict[str, str]:
-    """Return role -> sha256 of frozen nets.
-
-    Raises:
-        StorageError: a net has no readable card.
-    """
-    found = {}
-    for role in roles:
-        path = folder / role / "card.json"
-        try:
-            found[role] = str(json.loads(path.read_text())["sha256"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            problem = f"no encoder for the role {role}: {error!r}"
-            raise StorageError(problem, str(path), "run the encoders stage") from error
-    return found

@@ -14,6 +14,7 @@ from typing import Any
 
 from components.errors import ConfigError
 from components.image_request import ImageRequest
+from components.subjects import subjects
 from pipeline.places import repository, set_quiet_environment
 from pipeline.stage import guarded
 
@@ -35,6 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--prompts", dest="file", type=Path, metavar="FILE", help="more prompts, one per line"
     )
+    parser.add_argument(
+        "--label", action="append", default=[], metavar="NAME", help="a class, for a model of them"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the first image of a row")
     parser.add_argument("-n", "--number", type=int, default=1, help="images per prompt")
     parser.add_argument(
@@ -55,8 +59,10 @@ def generate(options: argparse.Namespace) -> None:
         ConfigError: the request or the output's name is not allowed; nothing is written.
         StorageError: there is no model.
     """
+    folder = options.model or published()
+    asked = (*options.prompts, *_read_prompts(options.file))
     request = ImageRequest(
-        prompts=(*options.prompts, *_read_prompts(options.file)),
+        prompts=subjects(folder, asked, options.label),
         seed=options.seed,
         images_per_prompt=options.number,
         truncation=options.psi,
@@ -73,7 +79,7 @@ def generate(options: argparse.Namespace) -> None:
     from components.sampling import generate as sample
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model, _ = load_release(options.model or published(), device)
+    model, _ = load_release(folder, device)
     prompts, seeds = request.rows()
     started = time.monotonic()
     images = sample(model, prompts, seeds, request.truncation)

@@ -37,6 +37,7 @@ SECTIONS: dict[str, Any] = {
     "tune": TuneConfig,
     "train_base": StageConfig,
     "superres": StageConfig,  # one per entry
+    "text_encoder": StageConfig,
     "evaluate": EvaluateConfig,
     "publish": PublishConfig,
     "cluster": ClusterConfig,
@@ -57,6 +58,7 @@ class Params:
     tune: TuneConfig
     train_base: StageConfig
     superres: dict[str, StageConfig]
+    text_encoder: StageConfig
     evaluate: EvaluateConfig
     publish: PublishConfig
     cluster: ClusterConfig

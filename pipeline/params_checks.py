@@ -5,11 +5,13 @@ from typing import Any
 
 from pipeline.params_schema import Finding, check, check_overrides, given, unknown_key
 
+ALIGNED = "aligned"  # the artifact that stage text_encoder leaves
+
 
 def recipe_findings(values: dict[str, Any]) -> list[Finding]:
     """Check every `recipe` against the dataclass its name stands for.
 
-    train_base states a whole recipe; a superres entry states only what differs from the artifact it
+    train_base states a whole recipe; a later stage states only what differs from the artifact it
     starts from, so its keys are checked one by one against the family of its base.
     """
     findings: list[Finding] = []
@@ -18,13 +20,14 @@ def recipe_findings(values: dict[str, Any]) -> list[Finding]:
     if base is not None:
         wrong, family = _check_base(base)
         findings += [(("train_base", "recipe", *path), what) for path, what in wrong]
-    stages = values.get("superres")
-    for key, stage in stages.items() if isinstance(stages, dict) else ():
+    grown = values.get("superres")
+    later = {("superres", k): v for k, v in grown.items()} if isinstance(grown, dict) else {}
+    later[("text_encoder",)] = values.get("text_encoder")  # type: ignore[index]
+    for place, stage in later.items():
         overrides = _recipe_at(stage)
         if overrides and family is not None:
             findings += [
-                (("superres", key, "recipe", *path), what)
-                for path, what in _check_growth(overrides, family)
+                ((*place, "recipe", *path), what) for path, what in _check_growth(overrides, family)
             ]
     return findings
 
@@ -38,14 +41,17 @@ def cross_check(built: dict[str, Any]) -> list[Finding]:
     findings: list[Finding] = []
     stages = {"train_base": built.get("train_base")}
     stages |= {f"superres.{key}": stage for key, stage in (built.get("superres") or {}).items()}
+    stages["text_encoder"] = built.get("text_encoder")
     for name, stage in stages.items():
         if dataclasses.is_dataclass(stage):
             findings += [((*name.split("."), *path), what) for path, what in _check_batch(stage)]
     if dataclasses.is_dataclass(stages["train_base"]) and built.get("superres") is not None:
         findings += _check_chain(built["train_base"], built["superres"])
         findings += _check_filter(built)
-        findings += _check_model(built)
-    return findings
+        if dataclasses.is_dataclass(stages["text_encoder"]):
+            findings += _check_text_encoder(built)
+            findings += _check_model(built)
+    return findings + _check_clip(built)
 
 
 def _recipe_at(stage: Any) -> dict[str, Any] | None:
@@ -68,7 +74,7 @@ def _check_base(recipe: dict[str, Any]) -> tuple[list[Finding], type | None]:
 
 def _check_growth(overrides: dict[str, Any], family: type) -> list[Finding]:
     if "name" in overrides:
-        return [(("name",), "a superres stage keeps the family of its base: remove the key")]
+        return [(("name",), "a later stage keeps the family of its base: remove the key")]
     return check_overrides(family, overrides)
 
 
@@ -92,6 +98,8 @@ def _check_chain(base: Any, superres: dict[str, Any]) -> list[Finding]:
         if key != str(resolution):
             what = f"got {resolution}; allowed: {key}, the name of the entry"
             findings.append(((*here, "resolution_px"), what))
+        if stage.start == ALIGNED:  # its resolution is that of text_encoder.start
+            continue
         if stage.start not in px:
             what = f"got {stage.start!r}; allowed: one of {', '.join(sorted(px))}"
             findings.append(((*here, "start"), what))
@@ -113,11 +121,63 @@ def _check_filter(built: dict[str, Any]) -> list[Finding]:
     return [(("filter", "resolution_px"), what)]
 
 
+def _check_text_encoder(built: dict[str, Any]) -> list[Finding]:
+    """Check the stage that keeps the resolution, and whatever grows from what it leaves."""
+    stage, superres = built["text_encoder"], built["superres"]
+    here = "text_encoder"
+    findings: list[Finding] = []
+    px = {"base": built["train_base"].resolution_px}
+    px |= {f"px{key}": grown.resolution_px for key, grown in superres.items()}
+    after = _grown_from(ALIGNED, superres)
+    before = {name: side for name, side in px.items() if name not in after}
+    last = max(before, key=lambda name: before[name])
+    if stage.start != last:
+        what = f"got {given(stage.start)}; allowed: {last}, the last stage before it"
+        findings.append(((here, "start"), what))
+    elif stage.resolution_px != px[last]:
+        what = f"got {stage.resolution_px}; allowed: {px[last]}, as {last}"
+        findings.append(((here, "resolution_px"), what))
+    if stage.total_kimg > 0 and stage.recipe.get("trains") in (None, "generator"):
+        what = f"missing; allowed: {here} (or set {here}.total_kimg to 0)"
+        findings.append(((here, "recipe", "trains"), what))
+    for key, grown in superres.items():
+        if grown.start != ALIGNED:
+            continue
+        place = ("superres", key)
+        if grown.resolution_px <= stage.resolution_px:
+            what = f"{ALIGNED} has {stage.resolution_px} px; allowed: below {key} px"
+            findings.append(((*place, "start"), what))
+        if stage.total_kimg > 0 and grown.recipe.get("trains") != "generator":
+            what = "missing; allowed: generator, for the stage before trained the text encoder"
+            findings.append(((*place, "recipe", "trains"), what))
+    return findings
+
+
+def _grown_from(name: str, superres: dict[str, Any]) -> set[str]:
+    """Return the artifacts that descend from one by growing."""
+    found = {name}
+    for _ in superres:  # a chain is at most as long as there are entries
+        found |= {f"px{key}" for key, stage in superres.items() if stage.start in found}
+    return found - {name}
+
+
+def _check_clip(built: dict[str, Any]) -> list[Finding]:
+    source: Any = built.get("source")
+    encoders: Any = built.get("encoders")
+    if source is None or encoders is None:
+        return []
+    if source.condition != "text" or encoders.clip.source != "none":
+        return []
+    what = "got none; allowed: train or pretrained, for source.condition is text"
+    return [(("encoders", "clip", "source"), what)]
+
+
 def _check_model(built: dict[str, Any]) -> list[Finding]:
     if not dataclasses.is_dataclass(built.get("evaluate")):
         return []
-    sizes = [stage.resolution_px for stage in built["superres"].values()]
-    last = f"px{max(sizes)}" if sizes else "base"
+    after = _grown_from(ALIGNED, built["superres"])
+    sizes = [stage.resolution_px for key, stage in built["superres"].items() if f"px{key}" in after]
+    last = f"px{max(sizes)}" if sizes else ALIGNED
     model = built["evaluate"].model  # type: ignore[attr-defined]
     if model == last:
         return []

@@ -40,6 +40,14 @@ def markdown() -> str:
             parts.append("One entry per resolution; the same keys as `train_base`. Its `recipe`")
             parts.append("holds only what differs from the stage before.\n")
             continue
+        if name == "text_encoder":
+            parts.append("StyleGAN-T's secondary phase; the same keys as `train_base`. Its")
+            parts.append("`recipe` holds `trains: text_encoder` and what else differs from the")
+            parts.append(
+                "stage that `start` names, whose resolution it keeps. With `total_kimg: 0`,"
+            )
+            parts.append("or where the model takes no text, the stage passes the artifact on.\n")
+            continue
         parts += _section(config, "")
     for name, recipe in RECIPES.items():
         parts.append(f"## train_base.recipe with `name: {name}`\n")

@@ -88,17 +88,17 @@ def read_metrics(evaluation: Path, model: Path) -> dict[str, Any]:
     Raises:
         DataError: there is nothing, or it is about other weights.
     """
-    from components.artifact import GENERATOR, read_card
+    from components.artifact import read_card, weights_hash
 
     path = evaluation / "metrics.json"
     try:
         metrics: dict[str, Any] = json.loads(path.read_text())
-        measured = metrics["model"]["generator_sha256"]
+        measured = metrics["model"]["weights_sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"no metrics: {type(error).__name__}", str(path), "run the evaluate stage"
         ) from error
-    if measured != read_card(model)["files"][GENERATOR]:
+    if measured != weights_hash(read_card(model)):
         raise DataError("metrics of another model", str(path), "run the evaluate stage again")
     return metrics
 

@@ -18,6 +18,7 @@ from mlflow.pyfunc import PythonModel
 
 from components.errors import ConfigError
 from components.image_request import ImageRequest
+from components.subjects import check_subject
 
 EXAMPLE_PROMPT = "a large red ring on a blue background"
 DEFAULTS: dict[str, Any] = {"seed": 0, "truncation": 1.0, "n": 1}
@@ -34,7 +35,7 @@ class ServedModel(PythonModel):
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self._model, card = load_release(Path(context.artifacts["release"]), device)
-        self._limits = card["release"]["limits"]
+        self._card, self._limits = card, card["release"]["limits"]
 
     # No type hints: MLflow reads them as a schema of its own and warns.
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
@@ -42,7 +43,7 @@ class ServedModel(PythonModel):
 
         Args:
             context: unused.
-            model_input: table with a column `prompt`.
+            model_input: table with a column `prompt`; a model of classes reads their names there.
             params: seed in [0, 2^63), truncation in [0, 1], n images per prompt.
         """
         import pandas
@@ -59,6 +60,8 @@ class ServedModel(PythonModel):
                 prompt_chars_limit=self._limits["prompt_chars"],
                 images_limit=self._limits["images"],
             )
+            for prompt in request.prompts:
+                check_subject(self._card, prompt)
         except ConfigError as error:
             raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from None
         prompts, seeds = request.rows()

@@ -1,7 +1,8 @@
-"""Stages train_base and superres <px>: the same act from another start, on Ray Train.
+"""Stages train_base, superres <px> and text_encoder: the same act from another start, on Ray Train.
 
     python -m pipeline.train train_base --data data/train --encoders artifacts/encoders ...
     python -m pipeline.train superres 64 --start artifacts/base ...
+    python -m pipeline.train text_encoder --start artifacts/px64 ...
 
 The run lives in $GANLINE_RUNS_DIR/<stage>-<fingerprint>, outside DVC's outputs: the same command
 continues it, a changed parameter or input starts another, and a finished one is only copied out.
@@ -18,13 +19,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.artifact import GENERATOR, read_card
+from components.artifact import read_card, weights_hash
 from components.durable_files import publish_folder, replace_file
 from components.errors import ConfigError, DataError, StorageError
 from components.family import recipe_fields, recipe_from
+from components.frozen_nets import encoder_hashes
 from components.training.job import TrainingJob
 from pipeline.estimates import JOB, estimate
-from pipeline.fingerprint import data_content_hash, digest, encoder_hashes, training_fingerprint
+from pipeline.fingerprint import data_content_hash, digest, training_fingerprint
 from pipeline.places import git_commit, runs_folder
 from pipeline.progress import METRICS, Progress, metrics_of, read_ticks
 from pipeline.stage import StageContext, run_stage
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("stage", choices=("train_base", "superres"))
+    parser.add_argument("stage", choices=("train_base", "superres", "text_encoder"))
     parser.add_argument("px", nargs="?", default="", help="superres: key of its entry in params")
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--encoders", type=Path, required=True, metavar="FOLDER")
@@ -54,8 +56,9 @@ def stage_name(argv: list[str]) -> str:
 def stage_config(context: StageContext) -> StageConfig:
     """Return the section of params that the command names; ConfigError when there is none."""
     options = context.arguments
-    if options.stage == "train_base":
-        return context.params.train_base
+    if options.stage != "superres":
+        section: StageConfig = getattr(context.params, options.stage)
+        return section
     known = context.params.superres
     if options.px not in known:
         entries = ", ".join(known) or "none"
@@ -98,7 +101,7 @@ def make_job(context: StageContext) -> TrainingJob:
         recipe=recipe,
         data_hash=data_content_hash(options.data) if has_data else "",
         encoder_hashes=hashes,
-        start_hash=start["files"][GENERATOR] if start else "",
+        start_hash=weights_hash(start) if start else "",
     )
     stage = options.stage + (f"_{options.px}" if options.px else "")
     return TrainingJob(
@@ -144,7 +147,41 @@ def is_finished(job: TrainingJob) -> bool:
     return card.get("fingerprint") == job.fingerprint
 
 
+def nothing_to_do(context: StageContext) -> str:
+    """Return why the stage has nothing to train, '' when it has.
+
+    Only text_encoder may: the graph has one shape, whether the model takes text or not.
+    """
+    options, config = context.arguments, stage_config(context)
+    if options.stage != "text_encoder":
+        return ""
+    if config.total_kimg == 0:
+        return "total_kimg is 0"
+    return "" if read_card(options.start)["shape"]["pooled_dim"] else "the model takes no text"
+
+
+def _pass_on(context: StageContext, reason: str) -> None:
+    """Hand the start artifact on as it is; report and curve say so."""
+    options = context.arguments
+    out = options.out.absolute()
+    temporary = out.with_name(f"{out.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(options.start, temporary)
+    publish_folder(temporary, out)
+    report = {"stage": options.stage, "passed_on": reason, "kimg": 0.0, "nimg": 0, "seconds": 0.0}
+    for path in filter(None, (options.report, options.curve)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    if options.report:
+        replace_file(options.report, json.dumps(report, indent=2) + "\n")
+    if options.curve:
+        replace_file(options.curve, "kimg\n")
+    context.say(f"{options.stage}: {reason}, {options.out} is {options.start}")
+
+
 def _work(context: StageContext) -> None:
+    if reason := nothing_to_do(context):
+        _pass_on(context, reason)
+        return
     job = make_job(context)
     _check_ranks(context, job)
     context.tracker.set_tags({"run.folder": Path(job.run_dir).name})
@@ -220,6 +257,8 @@ def write_curve(path: Path, ticks: list[dict[str, Any]]) -> None:
 
 def _plan(context: StageContext) -> dict[str, Any]:
     try:
+        if reason := nothing_to_do(context):
+            return {"training": f"none: {reason}, the artifact is passed on"}
         job = make_job(context)
     except (DataError, StorageError) as error:
         return {"sizes, time, memory": f"unknown until the stages before have run: {error}"}

@@ -22,6 +22,7 @@ STAGES = (
     "tune",
     "train_base",
     "superres@64",
+    "text_encoder",
     "evaluate",
     "publish",
 )

@@ -4,7 +4,7 @@ The stream is cut into epochs, each a permutation of all rows: row groups from a
 random order, a window of consecutive ones is read and shuffled. Sample number `position` is
 therefore a function of (data, seed, position) alone; any rank may compute any piece, and seeking
 costs nothing. Memory holds a few windows, however large the data. Legend: N samples, D width of the
-text embedding.
+text embedding, T token ids of a caption.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ class BatchSource:
         self.shape = ConditionShape(
             pooled_dim=manifest["embedding_dim"], num_labels=manifest["num_labels"]
         )
+        self.label_names: list[str] = manifest.get("label_names", [])
         self._files = [folder / s["file"] for s in manifest["splits"][split]["shards"]]
         self._open_files: OrderedDict[int, pq.ParquetFile] = OrderedDict()
         self._groups = self._list_groups()
@@ -168,18 +169,27 @@ class BatchSource:
 
     def _batch(self, table: pa.Table) -> Batch:
         images = np.stack([_pixels(file) for file in table["image"].to_pylist()])
-        flat = table["text_embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        embedding = flat.reshape(len(table), -1).astype(np.float32)
-        label = None
+        pooled = ids = label = None
+        if self.shape.pooled_dim:
+            pooled = torch.from_numpy(self._lists(table, "text_embedding").astype(np.float32))
+            ids = torch.from_numpy(self._lists(table, "token_ids").astype(np.int64))
         if self.shape.num_labels:
             label = torch.from_numpy(table["label"].to_numpy().astype(np.int64))
         return Batch(
             size=len(table),
             image_NCHW=as_images(torch.from_numpy(images), self.resolution),
-            condition=Condition(pooled_ND=torch.from_numpy(embedding), label_N=label),
+            condition=Condition(pooled_ND=pooled, ids_NT=ids, label_N=label),
             captions=tuple(table["caption"].to_pylist()),
             keys=tuple(table["key"].to_pylist()),
         )
+
+    def _lists(self, table: pa.Table, column: str) -> np.ndarray:
+        """Return a column of lists of fixed length as [N, length]."""
+        if column not in table.column_names:
+            what = f"shards without {column}, as an earlier version wrote them"
+            raise DataError(what, str(self.folder), "filter again")
+        flat = table[column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        return flat.reshape(len(table), -1)
 
 
 def as_images(pixels_NHWC: Tensor, resolution: int) -> Tensor:

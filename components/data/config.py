@@ -21,6 +21,8 @@ class SourceConfig:
     Attributes:
         kind: "webdataset" (a folder of .tar shards, members KEY.png|jpg|jpeg|webp, KEY.txt,
             KEY.json) or "image_folder" (a file tree and one table of captions).
+        condition: what a model learns to draw from: "text" (the caption), "label" (the class) or
+            "none". Without text no caption is needed and CLIP is not asked.
         path: the folder.
         heldout_path: a folder of the same kind whose readable samples become the held-out split; ""
             splits `path` by group instead.
@@ -32,11 +34,14 @@ class SourceConfig:
             the caption.
         group_column: column or .json key; rows of one group never stand on both sides of the split.
             "" = each row is its own group.
-        label_column: column or .json key with the class; "" = no classes.
+        label_column: column or .json key with the class; "" = no classes or, where condition is
+            "label", the name of the image's folder (image_folder) or the member KEY.cls
+            (webdataset).
         background_rgb: what transparent pixels are laid on, "#rrggbb".
     """
 
     kind: Literal["webdataset", "image_folder"] = "webdataset"
+    condition: Literal["text", "label", "none"] = "text"
     path: str
     heldout_path: str = ""
     heldout_fraction: Fraction = 0.05

@@ -45,16 +45,19 @@ def in_stored_order(scores: pa.Table) -> pa.Table:
     return scores.sort_by([("shard", "ascending"), ("offset", "ascending"), ("key", "ascending")])
 
 
-def decide(scores: pa.Table, config: FilterConfig) -> np.ndarray:
+def decide(scores: pa.Table, config: FilterConfig, *, text: bool = True) -> np.ndarray:
     """Return the reason of each row, "" for the kept ones, [N] of str.
 
     Args:
         scores: as `in_stored_order` returns it; of two copies the first is kept.
         config: the thresholds.
+        text: whether the rules of captions count.
     """
     reasons = np.array([r or "" for r in scores["reason"].to_pylist()], dtype=object)
     columns = _columns(scores)
     for reason, rule in RULES.items():
+        if reason in TEXT_RULES and not text:
+            continue
         alive = np.flatnonzero(reasons == "")
         if len(alive):
             reasons[alive[~rule(columns, config, alive)]] = reason.value
@@ -196,3 +199,11 @@ RULES: dict[Reason, Rule] = {
     Reason.FILTER_EXACT_DUPLICATE: _not_seen,
     Reason.FILTER_NEAR_DUPLICATE: _not_near,
 }
+TEXT_RULES = frozenset(
+    [
+        Reason.FILTER_CAPTION_SHORT,
+        Reason.FILTER_CAPTION_LONG,
+        Reason.FILTER_SCORE_NAN,
+        Reason.FILTER_CLIP_SIMILARITY,
+    ]
+)

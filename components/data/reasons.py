@@ -12,6 +12,8 @@ class Reason(StrEnum):
 
     SAMPLE_MISSING_IMAGE = "sample.missing_image"
     SAMPLE_MISSING_CAPTION = "sample.missing_caption"
+    SAMPLE_MISSING_LABEL = "sample.missing_label"
+    SAMPLE_UNKNOWN_LABEL = "sample.unknown_label"  # held out, of a class that is not trained on
     SAMPLE_BAD_JSON = "sample.bad_json"
     SAMPLE_DUPLICATE_KEY = "sample.duplicate_key"  # the key was met before, in any shard
 

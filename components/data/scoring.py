@@ -88,7 +88,7 @@ class Scorer:
     Args:
         source: fields of a SourceConfig.
         folder: the source's folder.
-        encoders: folder that holds `clip`.
+        encoders: folder that holds `clip`, asked only where the source has text.
         batch: images per call of CLIP.
         net: stands in for CLIP, in tests.
     """
@@ -105,7 +105,9 @@ class Scorer:
         self.source = SourceConfig(**source)
         self.folder, self.batch = Path(folder), batch
         self.background = parse_colour(self.source.background_rgb)
-        self.net: SimilarityNet = net or ClipSimilarity(Path(encoders) / "clip")
+        self.net: SimilarityNet | None = net
+        if net is None and self.source.condition == "text":
+            self.net = ClipSimilarity(Path(encoders) / "clip")
 
     def __call__(self, items: Sequence[Row]) -> list[Row]:
         """Return the rows of all samples of the parts, in stored order."""
@@ -120,7 +122,7 @@ class Scorer:
         decoded = [decode(r.image, self.background) if r.image else None for r in records]
         rows = [_row(r, d) for r, d in zip(records, decoded, strict=True)]
         good = [i for i, row in enumerate(rows) if row["reason"] is None]
-        if good:
+        if good and self.net is not None:
             images = [d.pixels_HWC for i in good if isinstance(d := decoded[i], Decoded)]
             values = self.net.similarity(images, [rows[i]["caption"] for i in good])
             for i, value in zip(good, values.tolist(), strict=True):

@@ -17,7 +17,7 @@ from typing import IO
 
 from components.data.config import SourceConfig
 from components.data.reasons import Reason
-from components.data.tar_samples import Record, caption_of, read_tar
+from components.data.tar_samples import Record, read_tar, subject_of
 from components.errors import DataError
 
 __all__ = ["ImageReader", "Part", "Record", "parts", "read_part"]
@@ -106,6 +106,15 @@ class _FolderRow:
 @lru_cache(maxsize=4)
 def _folder_rows(folder: Path, config: SourceConfig) -> list[_FolderRow]:
     """Return the table's rows, then the images that it does not name, sorted."""
+    needs_table = config.condition == "text" or config.label_column or config.group_column
+    rows = _table_rows(folder, config) if needs_table else []
+    named = {row.file for row in rows}
+    found = (p.relative_to(folder).as_posix() for p in folder.rglob("*"))
+    images = sorted(f for f in found if f.lower().endswith(IMAGE_SUFFIXES) and f not in named)
+    return rows + [_FolderRow(file, None) for file in images]
+
+
+def _table_rows(folder: Path, config: SourceConfig) -> list[_FolderRow]:
     table = folder / config.captions_file
     tabs = table.suffix != ".csv"
     try:
@@ -115,22 +124,18 @@ def _folder_rows(folder: Path, config: SourceConfig) -> list[_FolderRow]:
             tsv = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
             reader = tsv if tabs else csv.DictReader(file)
             _check_columns(table, config, list(reader.fieldnames or []))
-            rows = [_row(line, config) for line in reader]
+            return [_row(line, config) for line in reader]
     except (OSError, csv.Error) as error:
         raise DataError(
             f"no readable table: {error}", str(table), "set source.captions_file"
         ) from None
-    named = {row.file for row in rows}
-    found = (p.relative_to(folder).as_posix() for p in folder.rglob("*"))
-    images = sorted(f for f in found if f.lower().endswith(IMAGE_SUFFIXES) and f not in named)
-    return rows + [_FolderRow(file, None) for file in images]
 
 
 def _row(line: dict[str, str | None], config: SourceConfig) -> _FolderRow:
     def cell(column: str) -> str:
         return (line.get(column) or "") if column else ""
 
-    caption = cell(config.caption_column)
+    caption = cell(config.caption_column) if config.condition == "text" else None
     return _FolderRow(
         cell(config.file_column), caption, cell(config.group_column), cell(config.label_column)
     )
@@ -138,7 +143,8 @@ def _row(line: dict[str, str | None], config: SourceConfig) -> _FolderRow:
 
 def _check_columns(table: Path, config: SourceConfig, columns: list[str]) -> None:
     for field in ("file_column", "caption_column", "group_column", "label_column"):
-        name = getattr(config, field)
+        unread = field == "caption_column" and config.condition != "text"
+        name = "" if unread else getattr(config, field)
         if name and name not in columns:
             known = ", ".join(columns) or "none"
             raise DataError(
@@ -155,5 +161,8 @@ def _folder_record(folder: Path, row: _FolderRow, config: SourceConfig) -> Recor
         image = (folder / row.file).read_bytes()
     except (OSError, ValueError):
         return Record(key, row.file, 0, b"", "", reason=Reason.SAMPLE_MISSING_IMAGE)
-    caption, reason = caption_of(row.caption)
-    return Record(key, row.file, 0, image, caption, row.group, row.label, reason)
+    label = row.label if config.condition != "none" else ""
+    if config.condition == "label" and not config.label_column:
+        label = path.parent.name
+    caption, reason = subject_of(row.caption, label, config)
+    return Record(key, row.file, 0, image, caption, row.group, label, reason)

@@ -77,6 +77,18 @@ def caption_of(text: str | bytes | None) -> tuple[str, str]:
     return plain, "" if plain else Reason.CAPTION_EMPTY
 
 
+def subject_of(text: str | bytes | None, label: str, config: SourceConfig) -> tuple[str, str]:
+    """Return what the image shows, in words, and a reason ("" = usable).
+
+    That is the caption, the class' name, or nothing, by what the source is conditioned on.
+    """
+    if config.condition == "text":
+        return caption_of(text)
+    if config.condition == "label":
+        return label, "" if label else Reason.SAMPLE_MISSING_LABEL
+    return "", ""
+
+
 def _records(
     tar: tarfile.TarFile, file: IO[bytes], shard: str, config: SourceConfig
 ) -> Iterator[Record]:
@@ -136,16 +148,19 @@ def _close(group: _Group, shard: str, config: SourceConfig) -> Record:
     text = group.members.get("txt", facts.get(config.caption_column))
     if text is not None and not isinstance(text, bytes):
         text = str(text)
-    caption, reason = caption_of(text)
-    if group.image is None:
-        reason = Reason.SAMPLE_MISSING_IMAGE
-    elif broken:
-        reason = Reason.SAMPLE_BAD_JSON
 
     def fact(column: str) -> str:
         value = facts.get(column) if column else None
         return "" if value is None else caption_of(str(value))[0]
 
+    label = fact(config.label_column)
+    if config.condition == "label" and not config.label_column:
+        label = caption_of(group.members.get("cls"))[0]
+    caption, reason = subject_of(text, label, config)
+    if group.image is None:
+        reason = Reason.SAMPLE_MISSING_IMAGE
+    elif broken:
+        reason = Reason.SAMPLE_BAD_JSON
     return Record(
         key=group.key,
         shard=shard,
@@ -153,7 +168,7 @@ def _close(group: _Group, shard: str, config: SourceConfig) -> Record:
         image=group.image or b"",
         caption=caption,
         group=fact(config.group_column),
-        label=fact(config.label_column),
+        label=label if config.condition != "none" else "",
         reason=reason,
     )
 

@@ -40,12 +40,16 @@ class Sample:
 
 
 class TextEncoder(Protocol):
-    """Captions -> L2-normalised embeddings, float16 [N, D]."""
+    """Captions -> L2-normalised embeddings, float16 [N, D], and token ids, int32 [N, T]."""
 
     embedding_dim: int
+    context_length: int
 
     def __call__(self, captions: Sequence[str]) -> np.ndarray:
         """Embed captions."""
+
+    def ids(self, captions: Sequence[str]) -> np.ndarray:
+        """Tokenise captions, once for every later training."""
 
 
 class ClipText:
@@ -60,6 +64,7 @@ class ClipText:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.net = load_feature_net(folder).to(device)
         self.embedding_dim = int(self.net.embedding_dim)
+        self.context_length = int(self.net.tokenize([""]).shape[1])
         self._known: dict[str, np.ndarray] = {}
 
     def __call__(self, captions: Sequence[str]) -> np.ndarray:
@@ -73,6 +78,10 @@ class ClipText:
                 values = self.net.encode_text(some).half().cpu().numpy()
             self._known.update(zip(some, values, strict=True))
         return np.stack([self._known[caption] for caption in captions])
+
+    def ids(self, captions: Sequence[str]) -> np.ndarray:
+        """Tokenise captions; returns int32 [N, T]."""
+        return self.net.tokenize(list(captions)).numpy().astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -108,7 +117,9 @@ def kept_samples(
             yield Sample(row["key"], image, row["caption"], row["group"], row["label"])
 
 
-def heldout_samples(source: SourceConfig, folder: Path, counts: dict[str, int]) -> Iterator[Sample]:
+def heldout_samples(
+    source: SourceConfig, folder: Path, counts: dict[str, int], labels: Labels
+) -> Iterator[Sample]:
     """Yield every readable sample of the held-out source; count all by reason ("" = good)."""
     for part in parts(source, folder):
         for record in read_part(source, folder, part):
@@ -116,6 +127,8 @@ def heldout_samples(source: SourceConfig, folder: Path, counts: dict[str, int]) 
             if not reason:
                 found = decode(record.image, parse_colour(source.background_rgb))
                 reason = found if isinstance(found, Reason) else ""
+            if not reason and source.condition == "label" and labels.number(record.label) < 0:
+                reason = Reason.SAMPLE_UNKNOWN_LABEL
             counts[str(reason)] = counts.get(str(reason), 0) + 1
             if not reason:
                 yield Sample(record.key, record.image, record.caption, record.group, record.label)
@@ -127,7 +140,7 @@ def write_training_set(
     config: FilterConfig,
     background: str,
     labels: Labels,
-    text_encoder: TextEncoder,
+    text_encoder: TextEncoder | None,
     facts: dict[str, Any],
 ) -> str:
     """Write out/<split>-*.parquet and out/manifest.json; return the content hash.
@@ -138,11 +151,11 @@ def write_training_set(
         config: resolution_px, shard_rows.
         background: what transparent pixels are laid on, "#rrggbb".
         labels: numbers of the classes.
-        text_encoder: embeds the captions.
+        text_encoder: embeds the captions; None: a source without text.
         facts: added to the manifest.
     """
     (out / "manifest.json").unlink(missing_ok=True)
-    schema = _schema(text_encoder.embedding_dim)
+    schema = _schema(text_encoder)
     written = {}
     for split, samples in splits.items():
         rows = rows_per_group(config.resolution_px)
@@ -154,7 +167,7 @@ def write_training_set(
         written[split] = writer.close()
     manifest = {
         "resolution_px": config.resolution_px,
-        "embedding_dim": text_encoder.embedding_dim,
+        "embedding_dim": text_encoder.embedding_dim if text_encoder else 0,
         "num_labels": labels.count,
         "label_names": labels.names,
         "splits": written,
@@ -167,17 +180,14 @@ def rows_per_group(resolution: int) -> int:
     return max(16, min(128, 2**21 // resolution**2))
 
 
-def _schema(embedding_dim: int) -> pa.Schema:
-    return pa.schema(
-        [
-            ("key", pa.string()),
-            ("image", pa.binary()),
-            ("caption", pa.string()),
-            ("text_embedding", pa.list_(pa.float16(), embedding_dim)),
-            ("label", pa.int32()),
-            ("group", pa.string()),
+def _schema(text_encoder: TextEncoder | None) -> pa.Schema:
+    fields = [("key", pa.string()), ("image", pa.binary()), ("caption", pa.string())]
+    if text_encoder is not None:
+        fields += [
+            ("text_embedding", pa.list_(pa.float16(), text_encoder.embedding_dim)),
+            ("token_ids", pa.list_(pa.int32(), text_encoder.context_length)),
         ]
-    )
+    return pa.schema([*fields, ("label", pa.int32()), ("group", pa.string())])
 
 
 def _square_files(samples: Sequence[Sample], side: int, background: str) -> list[bytes]:
@@ -199,17 +209,24 @@ def _table(
     samples: Sequence[Sample],
     images: list[bytes],
     labels: Labels,
-    text_encoder: TextEncoder,
+    text_encoder: TextEncoder | None,
     schema: pa.Schema,
 ) -> pa.Table:
-    embedding_ND = text_encoder([sample.caption for sample in samples])
-    flat = pa.array(np.ascontiguousarray(embedding_ND, dtype=np.float16).ravel())
-    columns = {
+    captions = [sample.caption for sample in samples]
+    columns: dict[str, Any] = {
         "key": [sample.key for sample in samples],
         "image": images,
-        "caption": [sample.caption for sample in samples],
-        "text_embedding": pa.FixedSizeListArray.from_arrays(flat, text_encoder.embedding_dim),
+        "caption": captions,
         "label": [labels.number(sample.label) for sample in samples],
         "group": [sample.group for sample in samples],
     }
+    if text_encoder is not None:
+        columns["text_embedding"] = _rows_of(text_encoder(captions).astype(np.float16))
+        columns["token_ids"] = _rows_of(text_encoder.ids(captions))
     return pa.table(columns, schema=schema)
+
+
+def _rows_of(values_ND: np.ndarray) -> pa.Array:
+    """Return one list of fixed length per row."""
+    flat = pa.array(np.ascontiguousarray(values_ND).ravel())
+    return pa.FixedSizeListArray.from_arrays(flat, values_ND.shape[1])

@@ -120,11 +120,13 @@ class Bench:
             role: open_net(encoders, role, device)
             for role in {config.feature_role, "clip", "judge"} & set(present)
         }
+        # A model that takes no text is not asked how well it follows one.
+        text = bool(source.shape.pooled_dim)
         return cls(
             source=source,
             config=config,
             net=nets[config.feature_role],
-            clip=nets.get("clip"),
+            clip=nets.get("clip") if text else None,
             judge=nets.get("judge"),
             cache=cache,
         )

@@ -43,7 +43,8 @@ def quick_scores(
         raise ValueError("the judge takes no part in a search: use dino, classifier or clip")
     device = device_of(generator)
     net = open_net(encoders_dir, role, device)
-    clip = open_net(encoders_dir, "clip", device) if (encoders_dir / "clip").is_dir() else None
+    with_text = batches.shape.pooled_dim and (encoders_dir / "clip").is_dir()
+    clip = open_net(encoders_dir, "clip", device) if with_text else None
     real = stack(
         features_of(net.network, pixels) for pixels in held_out_images(batches, num, BATCH)
     )

@@ -16,6 +16,7 @@ import torch
 
 from components.data.config import SourceConfig
 from components.errors import DataError
+from components.frozen_nets import ABSENT
 from components.pretraining.attributes import attribute_accuracy, train_judge
 from components.pretraining.classifier import label_accuracy, train_classifier
 from components.pretraining.clip import retrieval, train_clip
@@ -98,6 +99,9 @@ def make_encoders(data: TrainingData, out: Path, say: Say) -> dict[str, FeatureC
     for role in ROLES:
         if getattr(data.config, role).source != "none":
             cards[role] = _make(role, data, building / role, say)
+        else:  # a folder all the same: the graph has one shape
+            (building / role).mkdir()
+            (building / role / ABSENT).write_text('{"source": "none"}\n')
     index = {
         role: _index_entry(getattr(data.config, role).source, cards.get(role)) for role in ROLES
     }

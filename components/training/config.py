@@ -61,12 +61,12 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class StageConfig(TrainConfig):
-    """One training stage (train_base, superres.<px>): where it starts, the family and its fields,
-    the run.
+    """One training stage (train_base, superres.<px>, text_encoder): where it starts, the family and
+    its fields, the run.
     """
 
     recipe: dict[str, Any] = field(default_factory=dict)
-    """`name` and fields of the family; in superres only what differs from the stage before."""
+    """`name` and fields of the family; after the base only what differs from the stage before."""
     start: str = ""
     """Artifact to start from (base, px64, ...); '' = from nothing."""
     revision: Annotated[int, Between(1, None)] = 1

@@ -220,22 +220,28 @@ def _write(
     samples: Any,
 ) -> None:
     from components.artifact import GENERATOR, write_artifact
-    from components.training.site import encoder_hashes
+    from components.frozen_nets import encoder_hashes
+    from models.text_to_image import AlignedGenerator
 
-    discriminator = result.networks.trained.get("discriminator")
+    networks = {**result.networks.frozen, **result.networks.trained}
+    discriminator, model = networks.get("discriminator"), result.ema
+    text_encoder = model.text_encoder if isinstance(model, AlignedGenerator) else None
+    generator = model.generator if isinstance(model, AlignedGenerator) else model
     write_artifact(
         Path(job.run_dir) / "artifact",
         recipe=recipe,
         resolution=config.resolution_px,
         shape=site.shape,
-        generator_state=result.ema.state_dict(),
+        generator_state=generator.state_dict(),
         nimg=result.nimg,
         seed=job.seed,
         parent_sha256=site.start.card["files"][GENERATOR] if site.start else "",
         data_content_hash=getattr(batches, "content_hash", ""),
-        encoders=encoder_hashes(job, recipe),
+        encoders=encoder_hashes(Path(job.encoders_dir), recipe.encoder_roles),
         fingerprint=job.fingerprint,
-        discriminator_state=discriminator.state_dict() if discriminator else None,
+        discriminator_state=discriminator.state_dict() if discriminator is not None else None,
+        text_encoder=text_encoder,
+        label_names=getattr(batches, "label_names", ()),
         samples=samples,
         metrics={**log.last_tick(), "seconds": round(result.seconds, 1)},
     )

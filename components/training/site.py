@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -14,6 +13,7 @@ from torch import nn
 from components.artifact import load_start
 from components.errors import ConfigError, StorageError
 from components.family import recipe_from
+from components.frozen_nets import CARD
 from components.sampling import generate_from
 from components.sheets import image_grid
 from components.training.config import TrainConfig
@@ -59,12 +59,6 @@ def build_site(job: TrainingJob, config: TrainConfig) -> tuple[Recipe, Site, Any
         shape = ConditionShape(**start.card["shape"])
     site = Site(resolution=config.resolution_px, shape=shape, encoder=_encoders(job), start=start)
     return recipe, site, source if recipe.needs_data else NoData(source)
-
-
-def encoder_hashes(job: TrainingJob, recipe: Recipe) -> dict[str, str]:
-    """Return role -> sha256 of the frozen nets that the recipe asks for."""
-    cards = {role: Path(job.encoders_dir) / role / "card.json" for role in recipe.encoder_roles}
-    return {role: json.loads(path.read_text())["sha256"] for role, path in cards.items()}
 
 
 def sampler(
@@ -118,8 +112,9 @@ def _encoders(job: TrainingJob) -> Callable[[str], nn.Module]:
         from models.features import load_feature_net
 
         folder = Path(job.encoders_dir) / role
-        if not job.encoders_dir or not folder.is_dir():
-            raise ConfigError(f"no encoder for role {role}", str(folder), "run the encoders stage")
+        if not job.encoders_dir or not (folder / CARD).is_file():
+            todo = f"run the encoders stage, with another encoders.{role}.source than none"
+            raise ConfigError(f"no encoder for role {role}", str(folder), todo)
         try:
             return load_feature_net(folder)
         except ValueError as error:

@@ -2,16 +2,23 @@
 Synthesis" (Sauer et al. 2023).
 
 Implemented: generator and discriminator as published, hinge loss on the taps of a frozen DINO
-transformer, CLIP guidance, DiffAugment, fading blur, progressive growth. Left to a later stage: the
-phase that trains the text encoder.
+transformer, CLIP guidance, DiffAugment, fading blur, progressive growth, and the secondary phase
+(section 3.4), in which generator and discriminator are frozen and the text encoder trains.
 
 Deviations, all so that a step is a function of its samples and not of how they are cut:
 - Loss: the mean over logits, then over samples. The published code divides the adversarial term,
-  but not the guidance, once more by its micro-batch (`batch_gpu`). Our clip_weight is therefore
-  theirs times their batch_gpu.
+  but not the guidance, once more by its micro-batch (`batch_gpu`):
+      theirs(w) = adversarial / batch_gpu + w * guidance
+      ours(w * batch_gpu) = adversarial + w * batch_gpu * guidance = batch_gpu * theirs(w)
+  Our clip_weight is therefore theirs times their batch_gpu; Adam does not see the common factor.
 - Power iterations advance once per phase (models/layers/spectral_norm.py); running means once per
   phase and over all ranks (models/layers/running_mean.py).
 - Random crops are drawn per sample (models/layers/crops.py).
+- The discriminator is frozen in the secondary phase, as in the paper; the code goes on training it.
+
+A model whose text encoder was trained (`AlignedGenerator`) is grown with that encoder, frozen
+again: the generator sees what it will see when it is used. Discriminator and guidance always see
+the original encoder's embedding, so that what they ask for does not drift with the model.
 """
 
 from __future__ import annotations
@@ -23,7 +30,7 @@ from models.fields import Between
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import nn
 
     from models.discriminators.stylegan_t import StyleGANTDiscriminator
     from models.generators.stylegan_t import StyleGANTGenerator
@@ -69,7 +76,9 @@ class StyleGANT:
     beta2: Annotated[float, Between(0.0, 0.99999)] = 0.99
     """Adam, both networks. Code: 0.99."""
     clip_weight: Annotated[float, Between(0.0, None)] = 1.6
-    """Weight of the guidance against a mean-reduced hinge loss. Paper: 0.2, times batch_gpu 8."""
+    """Weight of the guidance against a hinge loss that is a mean over logits and samples. Paper:
+    0.2, times batch_gpu 8: the code trains on adversarial / batch_gpu + w * guidance, so its w is
+    our w / batch_gpu."""
     guidance_crop_px: Annotated[int, Between(8, None)] = 64
     """CLIP sees random crops of this side of larger images. Paper: 64."""
     blur_init_sigma_px: Annotated[float, Between(0.0, None)] = 32.0
@@ -80,6 +89,18 @@ class StyleGANT:
     """Augmentations of D's inputs, real and fake. Code: all three."""
     growth: Literal["new_blocks", "all"] = "new_blocks"
     """What trains after a start of lower resolution. Paper: only the new blocks and every ToRGB."""
+    trains: Literal["generator", "text_encoder"] = "generator"
+    """text_encoder is the secondary phase: generator and discriminator are frozen. Paper: section
+    3.4."""
+    text_learning_rate: Annotated[float, Between(0.0, 1.0)] = 3.0e-6
+    """Adam, text encoder. Code: 3e-6."""
+    text_clip_weight: Annotated[float, Between(0.0, None)] = 400.0
+    """clip_weight while the text encoder trains. Paper: 50, times batch_gpu 8, as clip_weight."""
+
+    @property
+    def guidance(self) -> float:
+        """Weight of the CLIP guidance in the phase that this recipe stands for."""
+        return self.text_clip_weight if self.trains == "text_encoder" else self.clip_weight
 
     # --- Networks.
 
@@ -106,35 +127,75 @@ class StyleGANT:
         """Return generator, heads and frozen nets, warm-started from `site.start`.
 
         A start of lower resolution grows: its tensors are copied by name, new blocks are fresh, and
-        `growth` says what trains. A start of the same resolution continues everything.
+        `growth` says what trains. A start of the same resolution continues everything, or trains
+        the text encoder alone.
 
         Raises:
-            ValueError: the start does not fit, or guidance is asked for without text.
+            ValueError: the start does not fit, or text is asked for where the data has none.
         """
-        from models.discriminators.stylegan_t import StyleGANTDiscriminator
         from models.interfaces import Networks
+        from models.text_to_image import AlignedGenerator
 
-        if self.clip_weight > 0 and not site.shape.pooled_dim:
-            raise ValueError(
-                f"clip_weight is {self.clip_weight}, but the data has no text: set clip_weight to 0"
-            )
+        self._check(site)
         dino: Any = site.encoder("dino")
         frozen: dict[str, nn.Module] = {"dino": dino}
-        if self.clip_weight > 0:
+        if self.guidance > 0:
             frozen["clip"] = site.encoder("clip")
         generator = self.generator(site.resolution, site.shape)
-        discriminator = StyleGANTDiscriminator(
+        discriminator = self._discriminator(dino, site.shape)
+        if site.start is not None:
+            self._warm_start(generator, discriminator, site.start, site.resolution)
+        model: nn.Module = generator
+        text_encoder = self._text_encoder(site)
+        if text_encoder is not None:
+            model = AlignedGenerator(text_encoder, generator)
+        if self.trains == "text_encoder":
+            generator.freeze_up_to(site.resolution)
+            return Networks(
+                trained={"generator": model}, frozen={**frozen, "discriminator": discriminator}
+            )
+        return Networks(trained={"generator": model, "discriminator": discriminator}, frozen=frozen)
+
+    def _check(self, site: Site) -> None:
+        """Raise ValueError where the recipe asks for what data or start do not have."""
+        if self.guidance > 0 and not site.shape.pooled_dim:
+            raise ValueError(
+                f"clip_weight is {self.guidance}, but the data has no text: set clip_weight to 0"
+            )
+        if self.trains != "text_encoder":
+            return
+        if not site.shape.pooled_dim:
+            raise ValueError("trains is text_encoder, but the data has no text")
+        if site.start is None or site.start.card["resolution_px"] != site.resolution:
+            raise ValueError(
+                "trains is text_encoder, which wants a start of the stage's own resolution: to "
+                "grow, set trains to generator"
+            )
+
+    def _discriminator(self, dino: Any, shape: ConditionShape) -> StyleGANTDiscriminator:
+        from models.discriminators.stylegan_t import StyleGANTDiscriminator
+
+        return StyleGANTDiscriminator(
             num_taps=dino.num_taps,
             tap_dim=dino.tap_dim,
-            shape=site.shape,
+            shape=shape,
             cmap_dim=self.cmap_dim,
             kernel_size=self.head_kernel_size,
             label_dim=self.label_dim,
         )
-        if site.start is not None:
-            self._warm_start(generator, discriminator, site.start, site.resolution)
-        trained = {"generator": generator, "discriminator": discriminator}
-        return Networks(trained=trained, frozen=frozen)
+
+    def _text_encoder(self, site: Site) -> nn.Module | None:
+        """Return the model's own text encoder; None where the data's embedding will do."""
+        from models.warm_start import copy_by_name
+
+        own = site.start.text_encoder if site.start is not None else None
+        if own is None and self.trains != "text_encoder":
+            return None
+        clip: Any = site.encoder("clip")
+        text_encoder: nn.Module = clip.text_part()
+        if own is not None:
+            copy_by_name(text_encoder.network, own, what="the text encoder")  # type: ignore[arg-type]
+        return text_encoder
 
     def _warm_start(
         self,
@@ -166,12 +227,33 @@ class StyleGANT:
     # --- Training.
 
     def phases(self, networks: Networks) -> list[Phase]:
-        """Return the discriminator's phase, then the generator's (the published order)."""
+        """Return the discriminator's phase, then the generator's (the published order), or the one
+        of the text encoder.
+        """
         from models.interfaces import OptimizerSettings, Phase
+        from models.recipes.stylegan_t_losses import (
+            discriminator_loss,
+            generator_loss,
+            plain_generator,
+        )
 
-        generator = cast("StyleGANTGenerator", networks.trained["generator"])
-        discriminator = cast("StyleGANTDiscriminator", networks.trained["discriminator"])
+        model: Any = networks.trained["generator"]
+        generator = plain_generator(networks)
         betas = {"beta1": self.beta1, "beta2": self.beta2}
+
+        def loss(batch: Batch, nimg: int, rng: torch.Generator) -> Losses:
+            return generator_loss(self, networks, batch, nimg, rng)
+
+        if self.trains == "text_encoder":
+            return [
+                Phase(
+                    name="text_encoder",
+                    parameters=lambda nimg: list(model.text_encoder.parameters()),
+                    loss=loss,
+                    optimizer=OptimizerSettings(learning_rate=self.text_learning_rate, **betas),
+                )
+            ]
+        discriminator = cast("StyleGANTDiscriminator", networks.trained["discriminator"])
 
         # Both phases judge with the heads, whose weights moved since the last one.
         def begin(nimg: int) -> None:
@@ -181,7 +263,7 @@ class StyleGANT:
             Phase(
                 name="discriminator",
                 parameters=lambda nimg: list(discriminator.parameters()),
-                loss=lambda batch, nimg, rng: self._discriminator_loss(networks, batch, nimg, rng),
+                loss=lambda batch, nimg, rng: discriminator_loss(self, networks, batch, nimg, rng),
                 optimizer=OptimizerSettings(
                     learning_rate=self.discriminator_learning_rate, **betas
                 ),
@@ -190,78 +272,8 @@ class StyleGANT:
             Phase(
                 name="generator",
                 parameters=lambda nimg: generator.trainable(),
-                loss=lambda batch, nimg, rng: self._generator_loss(networks, batch, nimg, rng),
+                loss=loss,
                 optimizer=OptimizerSettings(learning_rate=self.generator_learning_rate, **betas),
                 begin=begin,
             ),
         ]
-
-    def _discriminator_loss(
-        self, networks: Networks, batch: Batch, nimg: int, rng: torch.Generator
-    ) -> Losses:
-        """Hinge loss on real images and fresh fakes of the same captions."""
-        import torch
-
-        from models.interfaces import Losses
-        from models.losses.adversarial import hinge_discriminator
-
-        assert batch.image_NCHW is not None
-        with torch.no_grad():
-            fake = self._generate(networks, batch, rng)
-            # One pass for both; the heads keep their statistics apart (parts=2).
-            taps = self._taps(networks, torch.cat([batch.image_NCHW.to(fake), fake]), nimg, rng)
-        logits = networks.trained["discriminator"](taps, batch.condition, parts=2)
-        real, fake = logits.chunk(2)
-        stats = {
-            "real_sign": real.detach().sign().mean(dim=1),
-            "fake_sign": fake.detach().sign().mean(dim=1),
-            "real_logit": real.detach().mean(dim=1),
-            "fake_logit": fake.detach().mean(dim=1),
-        }
-        return Losses(terms={"adversarial": hinge_discriminator(real, fake)}, stats=stats)
-
-    def _generator_loss(
-        self, networks: Networks, batch: Batch, nimg: int, rng: torch.Generator
-    ) -> Losses:
-        """Hinge loss, plus the squared angle between image and caption in CLIP's space."""
-        from models.interfaces import Losses
-        from models.layers.crops import random_crop
-        from models.losses.adversarial import hinge_generator
-        from models.losses.alignment import spherical_distance_squared
-
-        text_ND = batch.condition.pooled_ND
-        image = self._generate(networks, batch, rng)
-        taps = self._taps(networks, image, nimg, rng)
-        logits = networks.trained["discriminator"](taps, batch.condition)
-        terms = {"adversarial": hinge_generator(logits)}
-        stats = {"fake_sign": logits.detach().sign().mean(dim=1)}
-        if self.clip_weight > 0 and text_ND is not None:
-            crop = random_crop(image, self.guidance_crop_px, rng)
-            embedding = networks.frozen["clip"](crop)["pooled"]
-            distance = spherical_distance_squared(embedding, text_ND)
-            terms["clip"] = self.clip_weight * distance
-            stats["clip_distance"] = distance.detach()
-        return Losses(terms=terms, stats=stats)
-
-    def _generate(self, networks: Networks, batch: Batch, rng: torch.Generator) -> Tensor:
-        """Return fakes for the batch's captions, of fresh z and fresh noise."""
-        import torch
-
-        generator = cast("StyleGANTGenerator", networks.trained["generator"])
-        z = torch.randn(batch.size, self.z_dim, generator=rng, device=rng.device)
-        ws = generator.map(z, batch.condition)
-        return generator.synthesize(ws, batch.condition, generator.draw_noise(batch.size, rng))
-
-    def _taps(
-        self, networks: Networks, image: Tensor, nimg: int, rng: torch.Generator
-    ) -> dict[str, Tensor]:
-        """Blur, augment, crop or shrink to the transformer's size, and read its taps."""
-        from models.layers.augment import diff_augment
-        from models.layers.blur import blur
-        from models.layers.crops import crop_or_shrink
-        from models.schedules import blur_sigma_px
-
-        dino: Any = networks.frozen["dino"]
-        image = blur(image, blur_sigma_px(nimg, self.blur_init_sigma_px, self.blur_fade_kimg))
-        image = diff_augment(image, self.diff_augment, rng)
-        return dino(crop_or_shrink(image, dino.image_size, rng))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.features import ClipNet
 from models.interfaces import Losses, Networks, OptimizerSettings, Phase
 
 TEXT_DIM, SIZE, CLASSES = 12, 16, 4
@@ -47,6 +48,20 @@ class FakeClip(nn.Module):
     def encode_text(self, prompts: list[str]) -> Tensor:
         rows = [torch.tensor([len(p) + i for i in range(TEXT_DIM)]) for p in prompts]
         return F.normalize(torch.stack(rows).float().sin(), dim=1)
+
+
+def small_clip() -> ClipNet:
+    """A real CLIP into the same space, whose text tower can be taken out and trained."""
+    vision = {"image_size": 8, "patch_size": 4, "width": 8, "head_width": 8, "layers": 1}
+    text = {"context_length": 6, "vocab_size": 8, "width": 8, "heads": 1, "layers": 1}
+    architecture = {
+        "embed_dim": TEXT_DIM,
+        "quick_gelu": False,
+        "vision_cfg": vision,
+        "text_cfg": text,
+        "tokenizer": {"kind": "words", "words": ["a", "b", "c", "d"], "context_length": 6},
+    }
+    return ClipNet.build(architecture, image_size_px=8, mean=[0.5] * 3, std=[0.5] * 3)
 
 
 class PlainGenerator(nn.Module):
@@ -173,6 +188,14 @@ def encoder():
     """Role -> fake frozen net, each built once."""
     torch.manual_seed(7)
     nets = {"dino": FakeVit(), "clip": FakeClip()}
+    return nets.__getitem__
+
+
+@pytest.fixture
+def reading_encoder():
+    """The same with a CLIP that has a text tower."""
+    torch.manual_seed(7)
+    nets = {"dino": FakeVit(), "clip": small_clip()}
     return nets.__getitem__
 
 

@@ -38,6 +38,10 @@ stages:
       desc: Grow to ${key} px
       cmd: python -m pipeline.train superres ${key} --start artifacts/${item.start}
       outs: ["artifacts/px${key}"]
+  text_encoder:
+    desc: Train the text encoder
+    cmd: python -m pipeline.train text_encoder --start artifacts/${text_encoder.start}
+    outs: [artifacts/aligned]
   evaluate:
     cmd: python -m pipeline.evaluate --model artifacts/${evaluate.model}
     outs: [artifacts/evaluation]

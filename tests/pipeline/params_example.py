@@ -60,8 +60,14 @@ def valid() -> dict[str, Any]:
             "resolution_px": 64,
         }
     }
+    values["text_encoder"] = {
+        **train,
+        "start": "px64",
+        "recipe": {"trains": "text_encoder", "text_clip_weight": 2},
+        "resolution_px": 64,
+    }
     values["filter"]["resolution_px"] = 64
-    values["evaluate"]["model"] = "px64"
+    values["evaluate"]["model"] = "aligned"
     return plain(values)
 
 

@@ -22,6 +22,7 @@ STAGES = [
     "tune",
     "train_base",
     "superres",
+    "text_encoder",
     "evaluate",
     "publish",
 ]

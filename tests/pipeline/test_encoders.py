@@ -5,6 +5,7 @@ import json
 import pytest
 import yaml
 
+from components.frozen_nets import ABSENT
 from models.features import load_feature_net
 from pipeline import encoders
 from tests.pipeline.params_example import valid
@@ -28,6 +29,8 @@ def run(project, sections, *extra):
     values = valid()
     values["encoders"] = sections
     values["source"] = {"path": "data/raw/train"}
+    if sections.get("clip", {}).get("source") == "none":  # allowed where nothing is asked by text
+        values["source"]["condition"] = "none"
     (project / "params.yaml").write_text(yaml.safe_dump(values))
     paths = ["--raw", "data/raw", "--source", "data/raw/train", "--out", "artifacts/encoders"]
     return encoders.main([*paths, *extra])
@@ -45,7 +48,10 @@ def test_command_trains_and_reports(raw, capsys):
     }
     assert run(raw, sections) == 0
     out = raw / "artifacts/encoders"
-    assert sorted(path.name for path in out.iterdir()) == ["index.json", "judge"]
+    absent = ["classifier", "clip", "dino"]
+    assert sorted(path.name for path in out.iterdir()) == [*absent, "index.json", "judge"]
+    for role in absent:  # a folder all the same: dvc.yaml names some of them
+        assert [path.name for path in (out / role).iterdir()] == [ABSENT]
     card = json.loads((out / "judge/card.json").read_text())
     assert set(card["metrics"]) >= {"accuracy_shape", "accuracy_size", "accuracy_all", "loss"}
     assert load_feature_net(out / "judge").preprocess.image_size_px == 32

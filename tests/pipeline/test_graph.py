@@ -16,11 +16,17 @@ ROOT = Path(__file__).parents[2]
 
 def test_templates_and_foreach_are_filled(project):
     nodes = read_graph(Path("params.yaml"))
-    assert [node.name for node in nodes] == ["filter", "train_base", "superres@64", "evaluate"]
+    assert [node.name for node in nodes] == [
+        "filter",
+        "train_base",
+        "superres@64",
+        "text_encoder",
+        "evaluate",
+    ]
     grown = find_node(nodes, "superres", "64")
     assert grown.command == "python -m pipeline.train superres 64 --start artifacts/base"
     assert grown.outs == (Path("artifacts/px64"),)
-    assert find_node(nodes, "evaluate", "").command.endswith("--model artifacts/px64")
+    assert find_node(nodes, "evaluate", "").command.endswith("--model artifacts/aligned")
     assert find_node(nodes, "filter", "").metrics == (Path("reports/filter.json"),)
     assert stage_titles()["superres"] == "Grow to ${key} px"
 
@@ -69,7 +75,6 @@ def test_every_preset_fills_in_the_whole_graph(preset):
     nodes = read_graph(preset, ROOT / "dvc.yaml")
     params = yaml.safe_load(preset.read_text())
     grown = {f"superres@{key}" for key in params["superres"]}
-    assert {"score", "filter", "train_base", "evaluate", "publish"} | grown <= {
-        n.name for n in nodes
-    }
+    always = {"score", "filter", "train_base", "text_encoder", "evaluate", "publish"}
+    assert always | grown <= {n.name for n in nodes}
     assert not [n.command for n in nodes if "${" in n.command]

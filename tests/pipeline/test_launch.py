@@ -17,11 +17,12 @@ import pytest
 
 from components import errors
 from components.errors import ConfigError, GanlineError, StorageError
+from components.frozen_nets import encoder_hashes
 from components.training.config import StageConfig
 from pipeline import launch
 from pipeline.cluster_config import ClusterConfig, ray_environment
 from pipeline.failures import failure_from_dict, failure_to_dict
-from pipeline.fingerprint import data_content_hash, encoder_hashes, training_fingerprint
+from pipeline.fingerprint import data_content_hash, training_fingerprint
 from pipeline.guardian import Guardian
 from pipeline.progress import Progress, line_of, metrics_of, read_ticks
 from pipeline.row_batches import BatchActor, pack, unpack

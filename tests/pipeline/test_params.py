@@ -180,7 +180,7 @@ def test_numeric_keys_and_anchors_are_read(tmp_path):
         (("superres", "64", "start"), "px64", "superres.64.start", "below 64 px"),
         (("train_base", "start"), "px64", "train_base.start", "from nothing"),
         (("filter", "resolution_px"), 32, "filter.resolution_px", "at least 64"),
-        (("evaluate", "model"), "base", "evaluate.model", "px64, the end of the chain"),
+        (("evaluate", "model"), "base", "evaluate.model", "aligned, the end of the chain"),
         (
             ("train_base", "recipe", "name"),
             "stylegan_x",
@@ -206,6 +206,11 @@ def test_numeric_keys_and_anchors_are_read(tmp_path):
             "at least",
         ),
         (("superres",), [], "superres", "one entry per resolution"),
+        (("text_encoder", "start"), "base", "text_encoder.start", "px64, the last stage"),
+        (("text_encoder", "resolution_px"), 32, "text_encoder.resolution_px", "64, as px64"),
+        (("text_encoder", "recipe"), {}, "text_encoder.recipe.trains", "set text_encoder.total_"),
+        (("text_encoder", "recipe", "trains"), "x", "text_encoder.recipe.trains", "one of"),
+        (("encoders", "clip", "source"), "none", "encoders.clip.source", "condition is text"),
         (("seed",), -1, "seed", "from 0 to"),
     ],
 )
@@ -219,7 +224,8 @@ def test_a_setting_of_the_command_line_wins_and_is_checked(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(valid()))
     assert load_params(path, ["tune.trials=20"]).tune.trials == 20
-    assert load_params(path, ["superres={}", "evaluate.model=base"]).superres == {}
+    low = ["superres={}", "text_encoder.start=base", "text_encoder.resolution_px=32"]
+    assert load_params(path, low).superres == {}
     with pytest.raises(ParamsError) as caught:
         load_params(path, ["tune.trails=20"])
     assert "did you mean trials?" in caught.value.lines[0]
@@ -276,3 +282,17 @@ def test_a_whole_number_may_fill_a_float_and_a_list_a_tuple():
 )
 def test_every_preset_is_valid(path):
     load_params(path)
+
+
+def test_a_chain_may_grow_from_the_trained_text_encoder(tmp_path):
+    values = valid()
+    values["text_encoder"] |= {"start": "base", "resolution_px": 32}
+    values["superres"]["64"] |= {"start": "aligned", "recipe": {}}
+    found = problems(tmp_path, values)
+    assert "generator, for the stage before" in found["superres.64.recipe.trains"]
+    values["superres"]["64"]["recipe"] = {"trains": "generator"}
+    assert "px64, the end of the chain" in problems(tmp_path, values)["evaluate.model"]
+    values["evaluate"]["model"] = "px64"
+    assert problems(tmp_path, values) == {}
+    values["text_encoder"]["start"] = "px64"
+    assert "base, the last stage" in problems(tmp_path, values)["text_encoder.start"]

@@ -1,10 +1,12 @@
 """The configuration reference is complete and up to date."""
 
+import ast
 import dataclasses
 from pathlib import Path
 
 import pytest
 
+from components.training.config import TrainConfig
 from models.recipes import RECIPES
 from pipeline.params import SECTIONS
 from pipeline.params_docs import field_docs, markdown
@@ -41,3 +43,14 @@ def test_both_ways_to_document_a_field_are_read():
     assert below["use_gpu"].startswith("Train on GPUs")
     assert listed["max_aspect"] == "longer side divided by shorter side."
     assert listed["min_caption_chars"] == listed["max_caption_chars"]
+
+
+def test_no_key_of_a_training_is_without_effect():
+    """The published code parses options that nothing reads (pitfall 3): here every key is read."""
+    trainings = [TrainConfig, SECTIONS["cluster"], *RECIPES.values()]
+    folders = [ROOT / name for name in ("pipeline", "components", "models")]
+    trees = [ast.parse(path.read_text()) for folder in folders for path in folder.rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    read = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    keys = {field.name for config in trainings for field in dataclasses.fields(config)}
+    assert sorted(keys - read) == []

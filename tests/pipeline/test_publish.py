@@ -62,7 +62,7 @@ def test_metrics_of_another_model_do_not_count(world: Path, tmp_path: Path) -> N
     path = world / "artifacts" / "evaluation" / "metrics.json"
     original = path.read_text()
     metrics = json.loads(original)
-    metrics["model"]["generator_sha256"] = "0" * 64
+    metrics["model"]["weights_sha256"] = "0" * 64
     try:
         path.write_text(json.dumps(metrics))
         with pytest.raises(DataError, match="metrics of another model"):

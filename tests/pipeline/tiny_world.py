@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-SIDE, ROWS, WIDTH = 16, 64, 16
+SIDE, ROWS, WIDTH, CONTEXT = 16, 64, 16, 8
 WORDS = ["a", "red", "blue", "green", "circle", "square"]
 
 RECIPE = {
@@ -53,6 +53,7 @@ def write_data(folder: Path, seed: int = 0, rows: int = ROWS) -> None:
     from PIL import Image
 
     from components.data.shards import ShardWriter, write_manifest
+    from models.features.words import WordTokenizer
 
     schema = pa.schema(
         [
@@ -60,11 +61,13 @@ def write_data(folder: Path, seed: int = 0, rows: int = ROWS) -> None:
             ("image", pa.binary()),
             ("caption", pa.string()),
             ("text_embedding", pa.list_(pa.float16(), WIDTH)),
+            ("token_ids", pa.list_(pa.int32(), CONTEXT)),
             ("label", pa.int32()),
             ("group", pa.string()),
         ]
     )
     rng = np.random.default_rng(seed)
+    tokenize = WordTokenizer(WORDS, CONTEXT)
     splits = {}
     for split, count in {"train": rows, "heldout": 16}.items():
         writer = ShardWriter(folder, split, schema, shard_rows=32, group_rows=16)
@@ -74,12 +77,13 @@ def write_data(folder: Path, seed: int = 0, rows: int = ROWS) -> None:
             pixels[4:12, 4:12, WORDS.index(colour) - 1] = 255
             file = io.BytesIO()
             Image.fromarray(pixels).save(file, "PNG")
-            embedding = rng.normal(size=WIDTH)
+            embedding, caption = rng.normal(size=WIDTH), f"a {colour} {shape}"
             writer.write(
                 {
                     "key": f"{split}{i:04d}",
                     "image": file.getvalue(),
-                    "caption": f"a {colour} {shape}",
+                    "caption": caption,
+                    "token_ids": tokenize([caption])[0].tolist(),
                     "text_embedding": (embedding / np.linalg.norm(embedding)).astype(np.float16),
                     "label": -1,
                     "group": "",
@@ -98,13 +102,13 @@ def write_encoders(folder: Path) -> None:
     from models.features.folder import FeatureCard
 
     vision = {"layers": 1, "width": 16, "head_width": 8, "patch_size": 8, "image_size": SIDE}
-    text = {"context_length": 8, "vocab_size": 16, "width": 16, "heads": 2, "layers": 1}
+    text = {"context_length": CONTEXT, "vocab_size": 16, "width": 16, "heads": 2, "layers": 1}
     clip = {
         "embed_dim": WIDTH,
         "vision_cfg": vision,
         "text_cfg": text,
         "quick_gelu": False,
-        "tokenizer": {"kind": "words", "words": WORDS, "context_length": 8},
+        "tokenizer": {"kind": "words", "words": WORDS, "context_length": CONTEXT},
     }
     vit = {
         "name": None,
@@ -140,7 +144,7 @@ def write_params(folder: Path, **sections: dict[str, Any]) -> Path:
     values = valid()
     values["train_base"] = {**TRAIN, "recipe": dict(RECIPE), "start": "", "revision": 1}
     values["superres"] = {}
-    values["evaluate"]["model"] = "base"
+    values["text_encoder"] = {**TRAIN, "recipe": {}, "start": "base", "total_kimg": 0.0}
     values["filter"]["resolution_px"] = SIDE
     values["cluster"] |= {"num_workers": 1, "cpus_per_worker": 1.0, "threads_per_worker": 1}
     values["tracking"]["enabled"] = False

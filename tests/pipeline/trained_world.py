@@ -84,7 +84,7 @@ def context(params: dict[str, Any], **arguments: Path) -> tuple[StageContext, li
     return StageContext(sections, paths, Tracker.silent(), said.append), said  # type: ignore[arg-type]
 
 
-def run_evaluate(world: Path, config: EvaluateConfig = EVALUATE) -> list[str]:
+def run_evaluate(world: Path, config: EvaluateConfig = EVALUATE, model: str = "base") -> list[str]:
     """Run the evaluate stage's work; return what it said."""
     stage, said = context(
         {"evaluate": config},
@@ -92,7 +92,7 @@ def run_evaluate(world: Path, config: EvaluateConfig = EVALUATE) -> list[str]:
         encoders=world / "artifacts" / "encoders",
         truth=world / "data" / "truth",
         decisions=world / "data" / "decisions.parquet",
-        model=world / "artifacts" / "base",
+        model=world / "artifacts" / model,
         out=world / "artifacts" / "evaluation",
         report=world / "reports" / "evaluation.json",
         curve=world / "reports" / "truncation.csv",

@@ -2,6 +2,7 @@ import json
 from collections import Counter
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 import torch.nn.functional as F
@@ -36,6 +37,7 @@ def same(a, b):
     assert a.keys == b.keys and a.captions == b.captions and a.size == b.size
     assert torch.equal(a.image_NCHW, b.image_NCHW)
     assert torch.equal(a.condition.pooled_ND, b.condition.pooled_ND)
+    assert torch.equal(a.condition.ids_NT, b.condition.ids_NT)
     assert torch.equal(a.condition.label_N, b.condition.label_N)
 
 
@@ -136,3 +138,17 @@ def test_errors_say_what_to_do(tmp_path, folder):
     (tmp_path / "train-00000.parquet").write_bytes(b"x")
     with pytest.raises(DataError, match="unreadable shard"):
         BatchSource(tmp_path, "train", 16, 0)
+
+
+def test_token_ids_come_with_the_rows_and_are_asked_for(folder, tmp_path):
+    batch = BatchSource(folder, "heldout", 16, 0).first(3)
+    assert batch.condition.ids_NT.dtype == torch.int64
+    assert torch.equal(batch.condition.ids_NT, torch.tensor(HashedText().ids(batch.captions)))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for name in ("train", "heldout"):
+        for shard in manifest["splits"][name]["shards"]:
+            table = pq.read_table(folder / shard["file"]).drop_columns("token_ids")
+            pq.write_table(table, tmp_path / shard["file"])
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match=r"without token_ids.*filter again"):
+        BatchSource(tmp_path, "heldout", 16, 0).first(3)

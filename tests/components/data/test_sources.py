@@ -179,3 +179,40 @@ def test_errors_name_what_to_set(tmp_path):
     write_folder(tmp_path, b"file\tname\n")
     with pytest.raises(DataError, match=r"no column 'caption'; it has file, name.*caption_column"):
         records_of(tmp_path, kind="image_folder")
+
+
+def test_classes_stand_for_captions_where_a_source_is_of_labels(tmp_path):
+    members = [("a.png", b"i"), ("a.cls", b" cat\n"), ("b.png", b"i"), ("b.txt", b"words")]
+    members += [("c.png", b"i"), ("c.json", b'{"class": "dog"}')]
+    write_plain_tar(tmp_path / "a.tar", members)
+    found = records_of(tmp_path, condition="label")
+    assert [(r.caption, r.label) for r in found] == [("cat", "cat"), ("", ""), ("", "")]
+    assert [str(r.reason) for r in found] == ["", *2 * ["sample.missing_label"]]
+    named = records_of(tmp_path, condition="label", label_column="class")
+    assert [r.label for r in named] == ["", "", "dog"]
+
+
+def test_a_folder_of_classes_needs_no_table(tmp_path):
+    fields = {"kind": "image_folder", "condition": "label"}
+    for name in ("cat/1.png", "deep/dog/2.png", "3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"i")
+    found = {r.key: (r.label, str(r.reason)) for r in records_of(tmp_path, **fields)}
+    assert found == {
+        "cat/1.png": ("cat", ""),
+        "deep/dog/2.png": ("dog", ""),
+        "3.png": ("", "sample.missing_label"),
+    }
+    (tmp_path / "captions.tsv").write_text("file\tkind\n3.png\tbird\n")
+    listed = {r.key: r.label for r in records_of(tmp_path, label_column="kind", **fields)}
+    assert listed == {"3.png": "bird", "cat/1.png": "", "deep/dog/2.png": ""}
+
+
+def test_a_source_of_nothing_takes_every_picture(tmp_path):
+    (tmp_path / "1.png").write_bytes(b"i")
+    fields = {"kind": "image_folder", "condition": "none", "caption_column": "absent"}
+    (found,) = records_of(tmp_path, **fields)
+    assert (found.caption, found.label, found.reason) == ("", "", "")
+    write_plain_tar(tmp_path / "tars/a.tar", [("a.png", b"i"), ("a.cls", b"cat")])
+    (bare,) = records_of(tmp_path / "tars", condition="none")
+    assert (bare.label, bare.reason) == ("", "")

@@ -69,6 +69,7 @@ def test_rows_are_the_kept_samples_resized_once(scored, tmp_path):
         "image": "binary",
         "caption": "string",
         "text_embedding": "fixed_size_list<element: halffloat>[8]",
+        "token_ids": "fixed_size_list<element: int32>[4]",
         "label": "int32",
         "group": "string",
     }
@@ -109,7 +110,7 @@ def test_heldout_source_is_counted(scored, tmp_path):
     write_plain_tar(folder / "a.tar", [*sample_members("h", 1), *bad])
     counts = {}
     keep = np.ones(6, bool)
-    write(scored, tmp_path / "out", keep, heldout_samples(SOURCE, folder, counts))
+    write(scored, tmp_path / "out", keep, heldout_samples(SOURCE, folder, counts, Labels([], 0)))
     assert counts == {"": 1, "image.truncated": 1, "sample.missing_caption": 1}
     assert read_shards(tmp_path / "out", "heldout")["key"].to_pylist() == ["h"]
 
@@ -137,3 +138,13 @@ def test_numbered_set_is_what_the_loader_tests_rely_on(tmp_path):
     for row in table.to_pylist():
         assert (np.asarray(Image.open(io.BytesIO(row["image"]))) == want[row["key"]]).all()
     assert json.loads((tmp_path / "manifest.json").read_text())["num_labels"] == 3
+
+
+def test_a_held_out_class_that_is_not_trained_on_is_counted(tmp_path):
+    members = [("a.png", encoded(picture())), ("a.cls", b"cat")]
+    members += [("b.png", encoded(picture(seed=1))), ("b.cls", b"emu")]
+    write_plain_tar(tmp_path / "a.tar", members)
+    source, counts = SourceConfig(path="", condition="label"), {}
+    found = list(heldout_samples(source, tmp_path, counts, Labels.of(["cat", "dog"])))
+    assert [sample.key for sample in found] == ["a"]
+    assert counts == {"": 1, "sample.unknown_label": 1}

@@ -1,0 +1,159 @@
+"""Class labels, and no condition at all: from a folder of pictures to drawn images."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from components.artifact import read_card
+from components.data.batches import BatchSource
+from components.frozen_nets import ABSENT
+from components.publishing import PublishConfig
+from components.training.distributed import World
+from components.training.job import run_job
+from pipeline import filter as filter_stage
+from pipeline import score, train
+from pipeline.generate import main as generate
+from pipeline.params import load_params
+from tests.components.data.makers import encoded, picture
+from tests.pipeline.tiny_world import SIDE, write_encoders, write_params
+from tests.pipeline.trained_world import context, run_evaluate, run_publish
+
+CLASSES = ("blue", "green", "red")
+PARTS = {
+    "filter": {
+        "min_side_px": 8,
+        "near_duplicate_bits": -1,
+        "clip_similarity_min": 0.9,  # a rule of captions: not asked
+        "max_reject_fraction": 0.5,
+    },
+    "train_base": {
+        "recipe": {"clip_weight": 0.0, "label_dim": 4},
+        "total_kimg": 0.032,
+        "sample_every_kimg": 0.016,
+    },
+    "encoders": {role: {"source": "none"} for role in ("clip", "classifier", "judge")},
+}
+
+
+def write_pictures(folder: Path) -> None:
+    """Write 16 pictures per class in a folder of that name, and one that belongs to no class."""
+    for number, name in enumerate(CLASSES):
+        (folder / name).mkdir(parents=True)
+        for i in range(16):
+            pixels = picture(SIDE, seed=100 * number + i)
+            pixels[..., number] = 255
+            (folder / name / f"{i:02d}.png").write_bytes(encoded(pixels))
+    (folder / "lone.png").write_bytes(encoded(picture(SIDE, seed=999)))
+
+
+def command(stage, folder: Path, params: Path, *paths: str) -> None:
+    arguments = ["--source", str(folder / "pictures"), "--params", str(params)]
+    arguments += [f for p in paths for f in (f"--{p.split('=')[0]}", str(folder / p.split("=")[1]))]
+    assert stage.main(arguments) == 0
+
+
+@pytest.fixture(scope="module", params=["label", "none"])
+def world(request, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """(condition, folder) after source -> score -> filter -> train -> evaluate -> publish."""
+    kind, folder = request.param, tmp_path_factory.mktemp(request.param)
+    write_pictures(folder / "pictures")
+    encoders = folder / "artifacts" / "encoders"
+    write_encoders(encoders)
+    shutil.rmtree(encoders / "clip")  # as the encoders stage leaves a role whose source is none
+    (encoders / "clip").mkdir()
+    (encoders / "clip" / ABSENT).write_text("{}")
+    source = {"kind": "image_folder", "condition": kind, "heldout_fraction": 0.2}
+    params = write_params(folder, source={**source, "path": str(folder / "pictures")}, **PARTS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GANLINE_RUNS_DIR", str(folder / "runs"))
+        command(score, folder, params, "encoders=artifacts/encoders", "out=data/scores")
+        places = ("encoders=artifacts/encoders", "scores=data/scores", "out=data/train")
+        reports = ("decisions=decisions.parquet", "report=reports/filter.json", "plots=plots")
+        command(filter_stage, folder, params, *places, *reports)
+        _train(folder, params)
+        run_evaluate(folder)
+        run_publish(folder, PublishConfig(register=False))
+    return kind, folder
+
+
+def _train(folder: Path, params: Path) -> None:
+    loaded = load_params(params)
+    stage, _ = context(
+        {"train_base": loaded.train_base, "seed": 1, "cluster": loaded.cluster},
+        stage="train_base", px="", start=None, guidance=None, report=None, curve=None,
+        data=folder / "data" / "train",
+        encoders=folder / "artifacts" / "encoders",
+        out=folder / "artifacts" / "base",
+    )  # fmt: skip
+    job = train.make_job(stage)
+    Path(job.run_dir).mkdir(parents=True)
+    run_job(job, World(), lambda record: None, "cpu")
+    train._publish(job, stage)
+
+
+def test_every_picture_is_counted_and_captions_are_not_asked(world) -> None:
+    kind, folder = world
+    report = json.loads((folder / "reports/filter.json").read_text())
+    assert report["in"] == 49
+    assert report["rejected"] == ({"sample.missing_label": 1} if kind == "label" else {})
+    data = BatchSource(folder / "data/train", "train", SIDE, 0)
+    assert data.shape.pooled_dim == 0
+    assert data.shape.num_labels == (3 if kind == "label" else 0)
+    batch = data.atom(0, 4)
+    assert batch.condition.pooled_ND is None and batch.condition.ids_NT is None
+    if kind == "label":
+        assert data.label_names == list(CLASSES)
+        assert [CLASSES[i] for i in batch.condition.label_N] == list(batch.captions)
+
+
+def test_artifact_metrics_and_card_tell_the_kind(world) -> None:
+    kind, folder = world
+    card = read_card(folder / "artifacts/base")
+    assert card["label_names"] == (list(CLASSES) if kind == "label" else [])
+    assert set(card["encoders"]) == {"dino"}
+    metrics = json.loads((folder / "artifacts/evaluation/metrics.json").read_text())
+    assert metrics["clip_score"] is None and metrics["judge"] is None
+    assert metrics["seconds_per_image"] > 0
+    text = (folder / "artifacts/release/MODEL_CARD.md").read_text()
+    assert ("--label" in text) == (kind == "label")
+    assert "text-to-image" not in text and '"a prompt"' not in text
+    assert not (folder / "artifacts/release/text_encoder").exists()
+
+
+def test_it_draws_what_is_asked(world, tmp_path: Path, capsys) -> None:
+    kind, folder = world
+    model = ["--model", str(folder / "artifacts/release"), "--out", str(tmp_path / "a.png")]
+    asked = ["--label", "red", "--label", "blue"] if kind == "label" else []
+    assert generate([*asked, "-n", "2", *model]) == 0
+    assert ("4 images" if kind == "label" else "2 images") in capsys.readouterr().out
+    with Image.open(tmp_path / "a.png") as image:
+        assert np.asarray(image).std() > 0
+
+
+MISTAKES = {
+    "label": [
+        ([], "no label", "one of blue, green, red"),
+        (["--label", "pink"], "label 'pink' is not known", "one of blue, green, red"),
+        (["a red ring"], "class labels, not prompts", "--label"),
+    ],
+    "none": [
+        (["a red ring"], "neither prompt nor label", "leave it out"),
+        (["--label", "red"], "neither prompt nor label", "leave it out"),
+    ],
+}
+
+
+def test_a_wrong_question_is_one_line_and_writes_nothing(world, tmp_path: Path, capsys) -> None:
+    kind, folder = world
+    for arguments, says, todo in MISTAKES[kind]:
+        out = ["--out", str(tmp_path / "b.png"), "--model", str(folder / "artifacts/release")]
+        assert generate([*arguments, *out]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ") and says in line and todo in line
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,74 @@
+"""Presets for real work: every value is stated, and it is the published one."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components.data.config import FilterConfig, SourceConfig
+from components.training.config import StageConfig
+from models.recipes.stylegan_t import StyleGANT
+from pipeline.params import load_params
+
+ROOT = Path(__file__).parents[2]
+PAPER = ("stylegan_t_lite_64_256", "stylegan_t_full_64_512")
+
+
+def names(config: type) -> set[str]:
+    return {field.name for field in dataclasses.fields(config)}
+
+
+def stages_of(values: dict) -> dict[str, dict]:
+    grown = {f"superres.{key}": stage for key, stage in values["superres"].items()}
+    return {"train_base": values["train_base"], **grown, "text_encoder": values["text_encoder"]}
+
+
+def read(name: str) -> dict:
+    return yaml.safe_load((ROOT / "presets" / f"{name}.yaml").read_text())
+
+
+@pytest.mark.parametrize("name", [*PAPER, "class_labels"])
+def test_every_value_of_data_recipe_and_training_is_stated(name: str) -> None:
+    values = read(name)
+    assert set(values["source"]) == names(SourceConfig)
+    assert set(values["filter"]) == names(FilterConfig)
+    assert set(values["train_base"]["recipe"]) == names(StyleGANT) | {"name"}
+    for stage in stages_of(values).values():
+        assert set(stage) == names(StageConfig)
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_papers_presets_hold_the_published_values(name: str) -> None:
+    values = read(name)
+    given = {k: v for k, v in values["train_base"]["recipe"].items() if k != "name"}
+    published = dataclasses.asdict(StyleGANT())
+    published["diff_augment"] = list(published["diff_augment"])
+    if "full" in name:
+        published |= {"channel_base": 65536, "channel_max": 2048, "num_res_blocks": 3}
+    assert given == published
+    for stage in stages_of(values).values():
+        assert stage["ema_half_life_kimg"] == stage["batch"] * 10 / 32
+        assert stage["ema_ramp"] == 0.05
+    params = load_params(ROOT / "presets" / f"{name}.yaml")
+    assert params.superres["128"].start == "aligned", "the text encoder trains at 64 px"
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "params.yaml", *sorted((ROOT / "presets").glob("*.yaml"))], ids=lambda p: p.stem
+)
+def test_no_stage_after_the_base_blurs_again(path: Path) -> None:
+    """The published code fades a blur of 32 px in again at every start (pitfall 5)."""
+    values = yaml.safe_load(path.read_text())
+    stages, sigma = stages_of(values), {}
+    sigma["base"] = stages["train_base"]["recipe"]["blur_init_sigma_px"]
+    left = {"text_encoder": "aligned"} | {f"superres.{k}": f"px{k}" for k in values["superres"]}
+    for _ in left:  # in any order: each round knows at least one more start
+        for stage, artifact in left.items():
+            if stages[stage]["start"] in sigma:
+                own = stages[stage].get("recipe", {}).get("blur_init_sigma_px")
+                sigma[artifact] = sigma[stages[stage]["start"]] if own is None else own
+    assert set(sigma) == {"base", *left.values()}
+    assert {name: s for name, s in sigma.items() if name != "base" and s} == {}
