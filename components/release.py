@@ -20,10 +20,12 @@ from components.durable_files import publish_folder, sync
 from components.errors import ConfigError, DataError, StorageError
 from components.model_card import model_card
 from components.publishing import PublishConfig
+from components.subjects import kind_of
 
 if TYPE_CHECKING:
     import torch
 
+    from components.label_to_image import LabelToImage
     from models.text_to_image import TextToImage
 
 TEXT_ENCODER, MODEL_CARD = "text_encoder", "MODEL_CARD.md"
@@ -92,12 +94,15 @@ def content_hash(card: Mapping[str, Any], text_encoder_sha256: str) -> str:
 
 def load_release(
     folder: Path, device: torch.device | str = "cpu"
-) -> tuple[TextToImage, dict[str, Any]]:
+) -> tuple[TextToImage | LabelToImage, dict[str, Any]]:
     """Return the model of a release, ready to sample, and its card.
+
+    A model of classes, or of nothing, is asked for their names (components/subjects.py).
 
     Raises:
         StorageError: the folder is missing, not a release, or a file is not the one its card names.
     """
+    from components.label_to_image import LabelToImage
     from models.features import load_feature_net
     from models.text_to_image import TextToImage
 
@@ -109,6 +114,8 @@ def load_release(
         raise StorageError(
             "this is an artifact, not a release", str(folder), "run ganline publish first"
         )
+    if kind_of(card) != "text":
+        return LabelToImage(generator, card).eval().to(device), card
     try:
         text_encoder = load_feature_net(folder / TEXT_ENCODER)
     except ValueError as error:
