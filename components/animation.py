@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from PIL import Image
+if TYPE_CHECKING:
+    import numpy as np
 
 SUFFIXES = (".gif", ".mp4")
 FPS_RANGE = (1, 60)
@@ -35,6 +35,9 @@ def enlarge(frame_HWC: np.ndarray) -> np.ndarray:
 
 
 def _write_gif(frames: list[np.ndarray], path: Path, fps: int) -> int:
+    import numpy as np
+    from PIL import Image
+
     # One palette for all frames and no dithering: what stands still must not shimmer.
     spread = frames[:: -(-len(frames) // _PALETTE_FRAMES)]
     palette = Image.fromarray(np.concatenate(spread)).quantize(256, Image.Quantize.MEDIANCUT)

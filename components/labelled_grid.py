@@ -39,8 +39,9 @@ def labelled_grid(
     flat = [cell for row in cells for cell in row if cell is not None]
     tiles = tiles_of(np.stack(flat))
     width, height = tiles[0].size
-    font = ImageFont.load_default(size=max(13, width // 9))
-    line_px = int(font.size * 1.35)
+    font_px = max(13, width // 9)
+    font: Any = ImageFont.load_default(size=font_px)
+    line_px = int(font_px * 1.35)
     left, upper = MARGIN_PX + LABEL_PX + GAP_PX, MARGIN_PX + line_px + GAP_PX // 2
     sheet = Image.new(
         "RGB",

@@ -13,14 +13,15 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-from PIL import Image
+from typing import TYPE_CHECKING, Any, Literal
 
 from components.animation import SUFFIXES as ANIMATIONS
 from components.durable_files import publish_folder
 from components.errors import ConfigError, StorageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
 
 Kind = Literal["picture", "animation", "folder"]
 PICTURES = (".png", ".webp", ".jpg", ".jpeg")
@@ -41,7 +42,7 @@ def check_target(path: Path, kinds: Collection[Kind], *, replace: bool = False) 
         ConfigError: another kind or an unknown suffix; something is there that may not be replaced.
     """
     kind = _kind(path)
-    if kind not in kinds or path.name in ("", ".."):
+    if kind is None or kind not in kinds or path.name in ("", ".."):
         raise ConfigError(f"cannot save this as {str(path)[:80]}", "--out", _choices(kinds))
     if kind == "folder":
         _check_folder(path, replace)
@@ -78,6 +79,8 @@ def save_folder(
         images: uint8 [H, W, 3] each, read one by one.
         records: facts about each image; `prompt` or `label`, and `seed`, name its file.
     """
+    from PIL import Image
+
     with written_beside(path, folder=True) as temporary:
         temporary.mkdir()
         lines = []

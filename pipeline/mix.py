@@ -73,7 +73,7 @@ def mix(options: argparse.Namespace) -> None:
     of_rows, of_columns = asked[0], asked[-1]
     if not layers:
         layers = tuple(range((1 + sampling.num_layers(model, of_rows)) // 2))
-    # The columns' own images, then row by row the row's own image (its style is itself) and its mixes.
+    # The columns' own images; then, row by row, the row's own, styled by itself, and its mixes.
     pairs = [(of_columns, seed, of_columns, seed) for seed in columns]
     for row in rows:
         pairs.append((of_rows, row, of_rows, row))
@@ -81,7 +81,10 @@ def mix(options: argparse.Namespace) -> None:
     timer = Timer()
     images = sampling.mix(
         model,
-        *zip(*pairs, strict=True),
+        prompts=[pair[0] for pair in pairs],
+        seeds=[pair[1] for pair in pairs],
+        style_prompts=[pair[2] for pair in pairs],
+        style_seeds=[pair[3] for pair in pairs],
         layers=layers,
         truncation=options.psi,
         batch=options.batch,

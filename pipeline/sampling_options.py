@@ -112,8 +112,11 @@ def open_model(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     from models.inference import fast_form
 
     model, card = load_release(options.model, "cuda" if torch.cuda.is_available() else "cpu")
-    precision = "bfloat16" if options.bf16 else "float32"
-    fast_form(model.generator, precision=precision, compiled=options.compile)
+    fast_form(
+        model.generator,
+        precision="bfloat16" if options.bf16 else "float32",
+        compiled=options.compile,
+    )
     return model, card
 
 
@@ -131,8 +134,10 @@ def image_facts(
     card: dict[str, Any], options: argparse.Namespace, subject: str, seed: int
 ) -> dict[str, Any]:
     """Return what an index says about one image: enough to draw it again."""
-    names = {"text": {"prompt": subject}, "label": {"prompt": None, "label": subject}}
-    asked = names.get(kind_of(card), {"prompt": None})
+    kind = kind_of(card)
+    asked = {"prompt": subject if kind == "text" else None}
+    if kind == "label":
+        asked["label"] = subject
     return {**asked, "seed": seed, **facts(card, options)}
 
 

@@ -43,7 +43,7 @@ class ServedModel(PythonModel):
         Args:
             context: unused.
             model_input: table with a column `prompt`.
-            params: seed in [0, 2^63), truncation in [0, 1], n images per prompt.
+            params: seed in [0, 2^63), truncation in [-2, 2], n images per prompt.
         """
         import pandas
 

@@ -202,7 +202,7 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
 
 
 def _one_each(truncation: float | Sequence[float], count: int) -> list[float]:
-    psis = list(truncation) if isinstance(truncation, (list, tuple)) else [truncation] * count
+    psis = list(truncation) if isinstance(truncation, Sequence) else [truncation] * count
     if len(psis) != count:
         raise ConfigError(
             f"{len(psis)} psis for {count} images", "truncation", "give one per image"

@@ -1,4 +1,4 @@
-"""Animations: the frames come back, in order and at the right pace; the same frames, the same bytes."""
+"""Animations: frames come back in order and at their pace; the same frames give the same bytes."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def test_what_cannot_be_saved_is_refused(tmp_path: Path, monkeypatch, name: str)
 def test_existing_things_are_replaced_only_when_asked(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"mine")
     (tmp_path / "b.png").mkdir()
-    with pytest.raises(ConfigError, match="exists.*--force"):
+    with pytest.raises(ConfigError, match=r"exists.*--force"):
         check_target(tmp_path / "a.png", ALL)
     assert check_target(tmp_path / "a.png", ALL, replace=True) == "picture"
     with pytest.raises(ConfigError, match="is a folder"):
@@ -50,7 +50,7 @@ def test_a_folder_is_replaced_only_when_it_is_ours(tmp_path: Path) -> None:
     for seed in (1, 2):
         assert save_folder(out, [IMAGE], [{"prompt": "A red ring!", "seed": seed}]) == 1
     assert {p.name for p in out.iterdir()} == {"0000_a-red-ring_seed2.png", "index.jsonl"}
-    with pytest.raises(ConfigError, match="holds pictures.*--force"):
+    with pytest.raises(ConfigError, match=r"holds pictures.*--force"):
         check_target(out, ALL)
     assert check_target(out, ALL, replace=True) == "folder"
     (out / "thesis.tex").write_text("years of work")

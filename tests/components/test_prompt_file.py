@@ -1,4 +1,4 @@
-"""A file of prompts: every line is a prompt or is reported with its number; bad files are one line."""
+"""A file of prompts: each line is a prompt or is reported with its number; bad files: one line."""
 
 from __future__ import annotations
 

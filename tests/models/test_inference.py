@@ -25,7 +25,7 @@ def generator() -> StyleGANTGenerator:
         num_groups=8,
     )
     for name, parameter in made.named_parameters():
-        if name.endswith("gamma") or name.endswith("noise_strength"):
+        if name.endswith(("gamma", "noise_strength")):
             nn.init.constant_(parameter, 0.2)  # as after training: every layer counts
     return made.eval()
 

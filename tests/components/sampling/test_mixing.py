@@ -1,4 +1,4 @@
-"""Style mixing: no layer changes nothing, all layers give the style, some give something between."""
+"""Style mixing: all layers give the style's image, some give something between."""
 
 from __future__ import annotations
 

@@ -21,7 +21,6 @@ from models.generators.stylegan_t import StyleGANTGenerator
 from models.interfaces import Condition, ConditionShape
 from models.text_to_image import TextToImage
 
-
 PROMPTS = ["a", "bb", "ccc", "dddd", "eeeee"]
 
 
