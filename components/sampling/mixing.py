@@ -1,5 +1,6 @@
-"""Style mixing (Karras et al. 2019, section 3.1): some layers of one image's codes, the rest of
-another's.
+"""Style mixing: some layers of one image's codes, the rest of another's.
+
+Karras et al. 2019, section 3.1.
 """
 
 from __future__ import annotations

@@ -146,10 +146,6 @@ class StyleGANT:
         """Copy the start's tensors; freeze what growth does not train."""
         from models.warm_start import copy_by_name
 
-        if start.card["recipe"]["name"] != self.name:
-            raise ValueError(
-                f"the start is of family {start.card['recipe']['name']}, this stage of {self.name}"
-            )
         before = start.card["resolution_px"]
         if before > resolution:
             raise ValueError(

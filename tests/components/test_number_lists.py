@@ -28,7 +28,7 @@ def test_lists_are_read_in_the_order_given() -> None:
         ("0-4,3", "seed 3 is listed twice"),
         ("0-9999999999999", "10000000000000 numbers"),
         (str(2**63), "seed is 9223372036854775808"),
-        ("²", "is not in a list"),
+        ("\u00b2", "is not in a list"),
     ],
 )
 def test_a_bad_list_of_seeds_is_one_line(text: str, says: str) -> None:

@@ -181,7 +181,7 @@ def test_a_model_of_nothing_needs_no_prompt(tmp_path: Path, capsys) -> None:
         ("mix", ["a", "--rows", "1,1"], "seed 1 is listed twice"),
         ("mix", ["a", "--mix-layers", "x"], "'x' is not in a list"),
         ("mix", ["a", "--mix-layers", "3-1"], "the range 3-1 is empty"),
-        ("mix", ["a", "--rows", "0-99"], "505 images in one picture"),
+        ("mix", ["a", "--rows", "0-199"], "1005 images in one picture"),
         ("mix", ["a", "--out", "x.mp4"], "cannot save this as x.mp4"),
         ("sweep", [], "no prompt"),
         ("sweep", ["a", "--psis", "0,5"], "truncation is 5.0"),
