@@ -150,12 +150,12 @@ def wrap(text: str, font: Any, width_px: int, most_lines: int = 3) -> list[str]:
     cut = len(lines) > most_lines
     lines = lines[:most_lines]
     return [
-        fit(line, font, width_px, shortened=cut and index == most_lines - 1)
+        _fit(line, font, width_px, shortened=cut and index == most_lines - 1)
         for index, line in enumerate(lines)
     ]
 
 
-def fit(line: str, font: Any, width_px: int, *, shortened: bool) -> str:
+def _fit(line: str, font: Any, width_px: int, *, shortened: bool) -> str:
     """Cut letters off the end until the line is narrow enough."""
     line = line[:400]
     while line and font.getlength(line + "..." * shortened) > width_px:
