@@ -84,7 +84,7 @@ def sweep(options: argparse.Namespace) -> None:
     else:
         found, width = list(images), len(psis)
         cells = [found[i : i + width] for i in range(0, len(found), width)]
-        labels = [" ".join(filter(None, (shown(p), f"seed {seed}"))) for p, seed in rows]
+        labels = [", ".join(filter(None, (shown(p), f"seed {seed}"))) for p, seed in rows]
         save_picture(labelled_grid(cells, labels, [f"psi {psi:g}" for psi in psis]), options.out)
     timer.report(options.out, len(drawn))
 
