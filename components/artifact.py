@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from components.durable_files import file_hash, publish_folder, sync
-from components.errors import StorageError
+from components.errors import ConfigError, StorageError
 from components.family import recipe_fields, recipe_from
 
 if TYPE_CHECKING:
@@ -178,14 +178,11 @@ def load_generator(
         StorageError: as `read_card`; another family or resolution; names, shapes or values do not
             fit.
     """
-    from models.interfaces import ConditionShape
-
     folder = Path(folder)
     card = read_card(folder)
     _expect(folder, "family", card["recipe"]["name"], family)
     _expect(folder, "resolution", card["resolution_px"], resolution)
-    recipe = recipe_from({"name": card["recipe"]["name"], **card["recipe"]["fields"]})
-    module = recipe.generator(card["resolution_px"], ConditionShape(**card["shape"]))
+    module = _fresh_generator(folder, card)
     load_strictly(module, read_weights(folder / GENERATOR), folder / GENERATOR)
     if TEXT_WEIGHTS in card["files"]:
         from models.text_to_image import AlignedGenerator
@@ -198,20 +195,26 @@ def load_start(folder: Path, *, family: str = "") -> Start:
     """Return what a next stage starts from: the card and the tensors by name.
 
     Raises:
-        StorageError: as `read_card`; another family than wanted; NaN or infinite weights.
+        StorageError: as `read_card`; an unknown family, or another than wanted; NaN or infinite
+            weights; weights that are not those of the card's network.
     """
+    import torch
+
     from models.interfaces import Start
 
     folder = Path(folder)
     card = read_card(folder)
     _expect(folder, "family", card["recipe"]["name"], family)
+    weights = read_weights(folder / GENERATOR)
+    with torch.device("meta"):
+        check_fit(_fresh_generator(folder, card), weights, folder / GENERATOR)
 
     def kept(name: str) -> dict[str, Tensor] | None:
         return read_weights(folder / name) if name in card["files"] else None
 
     return Start(
         card=card,
-        generator=read_weights(folder / GENERATOR),
+        generator=weights,
         discriminator=kept(DISCRIMINATOR),
         text_encoder=kept(TEXT_WEIGHTS),
     )
@@ -237,7 +240,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
-    """Load weights, all of them or none.
+    """Load weights, all of them or none; StorageError as `check_fit`."""
+    check_fit(module, tensors, where)
+    module.load_state_dict(dict(tensors), strict=True)
+
+
+def check_fit(module: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
+    """Compare names and shapes.
 
     Raises:
         StorageError: lists up to ten unknown, missing or misshapen names each.
@@ -252,7 +261,19 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: Path)
     found = [f"{kind}: {', '.join(names[:10])}" for kind, names in problems.items() if names]
     if found:
         raise _broken(where, f"weights do not fit the network; {'; '.join(found)}")
-    module.load_state_dict(dict(tensors), strict=True)
+
+
+def _fresh_generator(folder: Path, card: Mapping[str, Any]) -> nn.Module:
+    """Build the network that a card describes."""
+    from models.interfaces import ConditionShape
+
+    try:
+        recipe = recipe_from({"name": card["recipe"]["name"], **card["recipe"]["fields"]})
+        return recipe.generator(card["resolution_px"], ConditionShape(**card["shape"]))
+    except ConfigError as error:
+        raise _broken(folder, f"{CARD}: {error.what}; {error.todo}") from error
+    except (ValueError, TypeError) as error:
+        raise _broken(folder, f"{CARD} describes no network: {error}") from error
 
 
 def _load_text_encoder(folder: Path) -> nn.Module:

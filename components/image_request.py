@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +19,13 @@ PROMPT_CHARS_LIMIT = (
 )
 SEED_LIMIT = 2**63  # seeds are int64 in the served model's schema
 IMAGES_LIMIT = 10_000
+FRAMES_LIMIT = 3_600  # a GIF's frames are held in memory
+TRUNCATION_RANGE = (-2.0, 2.0)  # beyond it, a number is taken for a mistake
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRequest:
-    """Images wanted: every prompt with the seeds `seed`, `seed` + 1, ...
+    """Images wanted: every prompt with the seeds `seed`, `seed` + 1, ..., or with listed ones.
 
     Raises ConfigError when a field is not allowed.
 
@@ -30,7 +33,8 @@ class ImageRequest:
         prompts: at least one text.
         seed: first seed, in [0, 2^63).
         images_per_prompt: how many images of each prompt.
-        truncation: 1 is the model's full variety, 0 the mean image of the prompt.
+        seeds: the seeds themselves, each once, instead of the two above; empty: not given.
+        truncation: 1 is the model's full variety, 0 the mean image of the prompt, in [-2, 2].
         prompt_chars_limit: longest prompt allowed.
         images_limit: most images allowed, all prompts together.
     """
@@ -38,6 +42,7 @@ class ImageRequest:
     prompts: tuple[str, ...]
     seed: int = 0
     images_per_prompt: int = 1
+    seeds: tuple[int, ...] = ()
     truncation: float = 1.0
     prompt_chars_limit: int = PROMPT_CHARS_LIMIT
     images_limit: int = IMAGES_LIMIT
@@ -47,7 +52,7 @@ class ImageRequest:
             raise ConfigError("no prompt", "prompt", "give at least one text")
         for prompt in self.prompts:
             check_prompt(prompt, self.prompt_chars_limit)
-        count = _integer(self.images_per_prompt, "n")
+        count = len(self.seeds) or _integer(self.images_per_prompt, "n")
         if not 1 <= count <= self.images_limit:
             raise ConfigError(
                 f"n is {_short(count)}", "n", f"use an integer from 1 to {self.images_limit}"
@@ -60,11 +65,16 @@ class ImageRequest:
             )
         check_seed(self.seed)
         check_seed(self.seed + count - 1)
+        check_seeds(self.seeds)
         check_truncation(self.truncation)
+
+    def seeds_of_each(self) -> tuple[int, ...]:
+        """Return the seeds that every prompt is drawn with."""
+        return self.seeds or tuple(range(self.seed, self.seed + self.images_per_prompt))
 
     def rows(self) -> tuple[list[str], list[int]]:
         """Return one prompt and one seed per image, all images of a prompt together."""
-        seeds = range(self.seed, self.seed + self.images_per_prompt)
+        seeds = self.seeds_of_each()
         return (
             [prompt for prompt in self.prompts for _ in seeds],
             [seed for _ in self.prompts for seed in seeds],
@@ -93,12 +103,39 @@ def check_seed(seed: Any) -> None:
         raise ConfigError(f"seed is {_short(seed)}", "seed", "use an integer from 0 to 2^63 - 1")
 
 
+def check_seeds(seeds: Sequence[Any], name: str = "seeds") -> None:
+    """Raise ConfigError unless every seed is allowed and none is listed twice."""
+    known = set()
+    for seed in seeds:
+        check_seed(seed)
+        if seed in known:
+            raise ConfigError(f"seed {seed} is listed twice", name, "list each seed once")
+        known.add(seed)
+
+
 def check_truncation(truncation: Any) -> None:
-    """Raise ConfigError unless `truncation` is a number in [0, 1]."""
+    """Raise ConfigError unless `truncation` is a number in `TRUNCATION_RANGE`."""
+    low, high = TRUNCATION_RANGE
     number = isinstance(truncation, (int, float)) and not isinstance(truncation, bool)
-    if not number or not math.isfinite(truncation) or not 0.0 <= truncation <= 1.0:
+    if not number or not math.isfinite(truncation) or not low <= truncation <= high:
         raise ConfigError(
-            f"truncation is {_short(truncation)}", "truncation", "use a number from 0 to 1"
+            f"truncation is {_short(truncation)}",
+            "truncation",
+            f"use a number from {low:g} to {high:g}: 1 full variety, 0 the mean image",
+        )
+
+
+def check_walk(keyframes: int, frames: Any) -> None:
+    """Raise ConfigError unless a walk of so many keyframes can have so many frames."""
+    if keyframes < 2:
+        raise ConfigError(
+            "nothing to walk between", "keyframes", "give two prompts, or two seeds, or more"
+        )
+    if not keyframes <= _integer(frames, "frames") <= FRAMES_LIMIT:
+        raise ConfigError(
+            f"{_short(frames)} frames for {keyframes} keyframes",
+            "frames",
+            f"use {keyframes} to {FRAMES_LIMIT} frames",
         )
 
 

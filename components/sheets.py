@@ -33,7 +33,7 @@ def image_grid(
     Raises:
         ValueError: the shape, the dtype or the number of captions does not fit.
     """
-    tiles = _tiles(images)
+    tiles = tiles_of(images)
     num_rows = -(-len(tiles) // columns)
     if captions is not None and len(captions) not in (len(tiles), num_rows):
         raise ValueError(
@@ -44,7 +44,8 @@ def image_grid(
     sheet = Image.new("RGB", layout.size, PAPER)
     draw = ImageDraw.Draw(sheet)
     if title:
-        layout.write(draw, (MARGIN_PX, MARGIN_PX), [title])
+        room_px = sheet.width - 2 * MARGIN_PX
+        layout.write(draw, (MARGIN_PX, MARGIN_PX), wrap(title, layout.font, room_px, most_lines=1))
     for index, tile in enumerate(tiles):
         left, upper = layout.corner(index)
         sheet.paste(tile, (left, upper))
@@ -79,7 +80,7 @@ class _Layout:
         font = ImageFont.load_default(size=font_px)
         per_image = captions is not None and len(captions) == num_tiles
         span_px = cell[0] if per_image else cell[0] * columns + GAP_PX * (columns - 1)
-        texts = [_wrap(caption, font, span_px) for caption in captions or ()]
+        texts = [wrap(caption, font, span_px) for caption in captions or ()]
         line_px = int(font_px * 1.35)
         return cls(
             cell=cell,
@@ -122,7 +123,8 @@ class _Layout:
         draw.multiline_text(corner, "\n".join(lines), fill=INK, font=self.font, spacing=spacing)
 
 
-def _tiles(images: Any) -> list[Image.Image]:
+def tiles_of(images: Any) -> list[Image.Image]:
+    """Return pictures of uint8 [N, H, W, 3], small ones enlarged by a whole factor."""
     pixels_NHWC = np.asarray(images)
     if pixels_NHWC.ndim != 4 or pixels_NHWC.shape[-1] != 3 or pixels_NHWC.dtype != np.uint8:
         raise ValueError(
@@ -135,7 +137,7 @@ def _tiles(images: Any) -> list[Image.Image]:
     return [Image.fromarray(pixels) for pixels in big]
 
 
-def _wrap(text: str, font: Any, width_px: int, most_lines: int = 3) -> list[str]:
+def wrap(text: str, font: Any, width_px: int, most_lines: int = 3) -> list[str]:
     """Break at words; what does not fit on `most_lines` lines ends in an ellipsis."""
     words = text.split()[:200] or [""]
     lines = [words[0]]

@@ -22,6 +22,7 @@ Main = Callable[[list[str] | None], int]
 TUNE_OPTIONS = ("trials", "concurrent", "kimg", "search")
 EXAMPLES = """examples:
   ganline generate "a large red ring on a blue background" --seed 3 -n 4 --out ring.png
+  ganline interpolate "a red ring" "a blue star" --seed 3 --loop --out walk.mp4
   ganline train_base --dry-run
   ganline superres 64 --dry-run
   ganline tune --trials 20
@@ -87,11 +88,6 @@ def _become(stage: str, options: argparse.Namespace, extra: list[str]) -> None:
 def _tools() -> dict[str, tuple[str, Callable[[], Main]]]:
     """Return sub-command -> what it does, and a function that imports its `main`."""
 
-    def generate() -> Main:
-        from pipeline.generate import main
-
-        return main
-
     def report() -> Main:
         from pipeline.report import main
 
@@ -118,12 +114,41 @@ def _tools() -> dict[str, tuple[str, Callable[[], Main]]]:
         return main
 
     return {
-        "generate": ("draw what a prompt says with the published model", generate),
+        **_sampling_tools(),
         "report": ("write one HTML page about the last run", report),
         "summary": ("say in short what the last run did, and write it as JSON", summary),
         "doctor": ("check versions, GPU, disk, memory, encoders, DVC, git, ports", doctor),
         "ui": ("show the runs in MLflow on 127.0.0.1", ui),
         "sync": ("send to MLflow what could not be sent during a run", sync),
+    }
+
+
+def _sampling_tools() -> dict[str, tuple[str, Callable[[], Main]]]:
+    def generate() -> Main:
+        from pipeline.generate import main
+
+        return main
+
+    def interpolate() -> Main:
+        from pipeline.interpolate import main
+
+        return main
+
+    def mix() -> Main:
+        from pipeline.mix import main
+
+        return main
+
+    def sweep() -> Main:
+        from pipeline.sweep import main
+
+        return main
+
+    return {
+        "generate": ("draw what a prompt says with the published model", generate),
+        "interpolate": ("animate a walk between prompts or seeds", interpolate),
+        "mix": ("mix the styles of two sets of seeds", mix),
+        "sweep": ("draw the same seeds at several truncations", sweep),
     }
 
 

@@ -6,49 +6,65 @@ ganline generate "a large red ring on a blue background" --seed 3 -n 4 --out rin
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.errors import ConfigError
 from components.image_request import ImageRequest
-from components.subjects import subjects
-from pipeline.places import repository, set_quiet_environment
-from pipeline.stage import guarded
+from components.number_lists import parse_seeds
+from components.picture_files import check_target, save_folder, save_picture
+from components.prompt_file import read_prompts
+from pipeline.sampling_options import (
+    Timer,
+    asked_for,
+    check_sheet,
+    command,
+    image_facts,
+    one_by_one,
+    open_model,
+    sampling_parser,
+    shown,
+)
 
-FORMATS = (".png", ".webp", ".jpg", ".jpeg")
+if TYPE_CHECKING:
+    from PIL import Image
+
+EXAMPLES = """\
+  ganline generate "a large red ring on a blue background" --seed 3 -n 4 --out ring.png
+  ganline generate "a red ring" "a blue star" --seeds 0-7,42 --psi 0.7 --out sheet.png
+  ganline generate --prompts-file prompts.txt --seeds 0-3 --out pictures/
+  ganline generate --label 3 -n 8 --out class3.png"""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Draw what the prompts say and save one grid."""
-    options = _parser().parse_args(argv)
-    set_quiet_environment()
-    return guarded(lambda: generate(options), options.debug)
+    """Draw what the prompts say; save one picture or a folder of them."""
+    return command(_parser(), generate, argv)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ganline generate", description="Draw what a prompt says with the published model."
+    parser = sampling_parser(
+        "generate",
+        "Draw what a prompt says with the published model: one image, a labelled sheet (a row per "
+        "prompt, a column per seed), or a folder with one file per image and an index.",
+        EXAMPLES,
+        out="images.png",
+        saves="a .png, .webp or .jpg, or a folder",
     )
-    parser.add_argument("prompts", nargs="*", metavar="PROMPT", help="one row of images each")
     parser.add_argument(
-        "--prompts", dest="file", type=Path, metavar="FILE", help="more prompts, one per line"
+        "--prompts-file", type=Path, metavar="FILE", help="more prompts, UTF-8, one per line"
     )
     parser.add_argument(
-        "--label", action="append", default=[], metavar="NAME", help="a class, for a model of them"
+        "--seed",
+        "--seeds",
+        dest="seeds",
+        default="0",
+        metavar="LIST",
+        help="seeds of every prompt, as 3 or 0-7,42; default 0",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first image of a row")
-    parser.add_argument("-n", "--number", type=int, default=1, help="images per prompt")
     parser.add_argument(
-        "--psi", type=float, default=1.0, help="truncation: 1 full variety, 0 the mean image"
+        "-n", "--number", type=int, help="images per prompt, from one seed upwards; default 1"
     )
-    parser.add_argument("--out", type=Path, default=Path("images.png"), help="where to save")
-    parser.add_argument(
-        "--model", type=Path, metavar="DIR", help="a release; default: what publish made"
-    )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 
@@ -59,79 +75,59 @@ def generate(options: argparse.Namespace) -> None:
         ConfigError: the request or the output's name is not allowed; nothing is written.
         StorageError: there is no model.
     """
-    folder = options.model or published()
-    asked = (*options.prompts, *_read_prompts(options.file))
+    listed = read_prompts(options.prompts_file) if options.prompts_file else None
     request = ImageRequest(
-        prompts=subjects(folder, asked, options.label),
-        seed=options.seed,
-        images_per_prompt=options.number,
+        prompts=asked_for(options, listed.prompts if listed else ()),
         truncation=options.psi,
+        **_seeds(options),
     )
-    if options.out.suffix.lower() not in FORMATS or options.out.is_dir():
-        raise ConfigError(
-            f"cannot save an image as {options.out.name}",
-            "--out",
-            f"end it in {', '.join(FORMATS)}",
-        )
-    import torch
-
-    from components.release import load_release
-    from components.sampling import generate as sample
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model, _ = load_release(folder, device)
+    kind = check_target(options.out, ("picture", "folder"), replace=options.force)
     prompts, seeds = request.rows()
-    started = time.monotonic()
-    images = sample(model, prompts, seeds, request.truncation)
-    seconds = (time.monotonic() - started) / len(images)
-    _save(images, request, options.out)
-    plural = "s" if len(images) > 1 else ""
-    print(f"{options.out}: {len(images)} image{plural}, {seconds:.3f} s per image")
+    if kind == "picture":
+        check_sheet(len(seeds))
+    model, card = open_model(options)
+    for remark in listed.remarks() if listed else ():
+        print(remark, file=sys.stderr)
+
+    from components.sampling import generate_batches
+
+    timer = Timer()
+    images = one_by_one(
+        generate_batches(model, prompts, seeds, options.psi, options.batch, options.noise)
+    )
+    if kind == "folder":
+        rows = zip(prompts, seeds, strict=True)
+        save_folder(options.out, images, (image_facts(card, options, *row) for row in rows))
+    else:
+        save_picture(_sheet(list(images), request), options.out)
+    timer.report(options.out, len(seeds))
 
 
-def published() -> Path:
-    """Return the folder that the publish stage writes, as dvc.yaml has it."""
-    import yaml
-
-    graph = repository() / "dvc.yaml"
-    try:
-        (out, *_) = yaml.safe_load(graph.read_text())["stages"]["publish"]["outs"]
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-        raise ConfigError(
-            "no model named", "--model", "name one, or run this in the repository"
-        ) from None
-    return graph.parent / (out if isinstance(out, str) else next(iter(out)))
+def _seeds(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the request's fields for --seeds and -n."""
+    seeds = parse_seeds(options.seeds)
+    if options.number is None:
+        return {"seeds": seeds}
+    if len(seeds) > 1:
+        raise ConfigError(f"{len(seeds)} seeds and -n", "-n", "give a list of seeds, or -n")
+    return {"seed": seeds[0], "images_per_prompt": options.number}
 
 
-def _read_prompts(file: Path | None) -> list[str]:
-    if file is None:
-        return []
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"cannot be read: {type(error).__name__}", str(file), "give a UTF-8 text file"
-        ) from error
-    return [line for line in lines if line.strip()]
-
-
-def _save(images: Any, request: ImageRequest, out: Path) -> None:
-    """Save one image as it is, several as a grid: a captioned row per prompt when they differ."""
+def _sheet(images: list[Any], request: ImageRequest) -> Image.Image:
+    """Return one image as it is, several as a sheet that names prompts and seeds."""
     from PIL import Image
 
+    from components.labelled_grid import labelled_grid
     from components.sheets import image_grid
 
     if len(images) == 1:
-        picture = Image.fromarray(images[0])
-    elif len(request.prompts) == 1:
+        return Image.fromarray(images[0])
+    seeds = [f"seed {seed}" for seed in request.seeds_of_each()]
+    if len(request.prompts) == 1:
         columns = min(len(images), max(4, round(len(images) ** 0.5)))
-        picture = image_grid(images, columns)
-    else:
-        picture = image_grid(images, request.images_per_prompt, request.prompts)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.stem}.tmp{out.suffix}")
-    picture.save(temporary)
-    os.replace(temporary, out)
+        return image_grid(images, columns, seeds, title=shown(request.prompts[0]))
+    rows = [images[i : i + len(seeds)] for i in range(0, len(images), len(seeds))]
+    return labelled_grid(rows, request.prompts, seeds)
 
 
 if __name__ == "__main__":

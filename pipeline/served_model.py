@@ -44,7 +44,7 @@ class ServedModel(PythonModel):
         Args:
             context: unused.
             model_input: table with a column `prompt`; a model of classes reads their names there.
-            params: seed in [0, 2^63), truncation in [0, 1], n images per prompt.
+            params: seed in [0, 2^63), truncation in [-2, 2], n images per prompt.
         """
         import pandas
 

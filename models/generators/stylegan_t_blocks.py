@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from models.layers.equalized import LEAK
 from models.layers.fourier import FourierInput
-from models.layers.modulated_conv import demodulation, modulated_convolution
+from models.layers.modulated_conv import demodulation, modulated_convolution, weight_energy
 from models.layers.precision import full_precision
 from models.layers.resampling import upsample_rgb
 from models.layers.styles import SecondOrderStyle
@@ -34,6 +34,7 @@ class ModulatedLayer(nn.Module):
     """
 
     noise_const: Tensor
+    energy_OI: Tensor | None
 
     def __init__(
         self,
@@ -52,6 +53,16 @@ class ModulatedLayer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.register_buffer("noise_const", torch.randn(resolution, resolution))
+        self.register_buffer("energy_OI", None, persistent=False)
+
+    @torch.no_grad()
+    def cache_weights(self, dtype: torch.dtype) -> None:
+        """Fix the demodulation's sums (float32), then hold the weights in `dtype`, for sampling."""
+        self.energy_OI = weight_energy(self.weight)
+        weight = self.weight.to(dtype)
+        if self.up:  # the transposed convolution reads the weights transposed
+            weight = weight.transpose(0, 1).contiguous().transpose(0, 1)
+        self.weight.data = weight
 
     def forward(self, x_NCHW: Tensor, w_ND: Tensor, noise: Tensor | None) -> Tensor:
         """Map features; `noise` broadcasts to [N, 1, H, W]; None adds none."""
@@ -68,7 +79,7 @@ class ModulatedLayer(nn.Module):
         published.
         """
         gain = self.gain * math.sqrt(2)
-        scale_NC = demodulation(style_NC, self.weight) * gain
+        scale_NC = demodulation(style_NC, self.weight, energy_OI=self.energy_OI) * gain
         y = modulated_convolution(x_NCHW, self.weight, style_NC / input_gain, up=self.up)
         shift = self.bias[:, None, None] * gain
         if noise is not None:

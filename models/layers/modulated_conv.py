@@ -16,10 +16,21 @@ from models.layers.precision import full_precision
 from models.layers.resampling import smooth_after_transposed
 
 
-def demodulation(style_NI: Tensor, weight_OIkk: Tensor, eps: float = 1e-8) -> Tensor:
-    """Return d [N, O] = rsqrt(sum_ikk (w s)^2 + eps) (Equation 3) as one matrix product."""
+def weight_energy(weight_OIkk: Tensor) -> Tensor:
+    """Return sum_kk w^2 [O, I], float32: all that demodulation needs of the weights."""
+    return weight_OIkk.float().square().sum(dim=(2, 3))
+
+
+def demodulation(
+    style_NI: Tensor, weight_OIkk: Tensor, eps: float = 1e-8, energy_OI: Tensor | None = None
+) -> Tensor:
+    """Return d [N, O] = rsqrt(sum_ikk (w s)^2 + eps) (Equation 3) as one matrix product.
+
+    `energy_OI` is `weight_energy` of the same weights, where it was taken before.
+    """
     with full_precision(style_NI):
-        energy_OI = weight_OIkk.float().square().sum(dim=(2, 3))
+        if energy_OI is None:
+            energy_OI = weight_energy(weight_OIkk)
         return (style_NI.float().square() @ energy_OI.t() + eps).rsqrt()
 
 

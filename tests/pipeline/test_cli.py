@@ -13,7 +13,8 @@ from pipeline import cli
 from pipeline.graph import stage_titles
 
 ROOT = Path(__file__).parents[2]
-TOOLS = ["generate", "report", "summary", "doctor", "ui", "sync"]
+SAMPLING = ["generate", "interpolate", "mix", "sweep"]
+TOOLS = [*SAMPLING, "report", "summary", "doctor", "ui", "sync"]
 STAGES = [
     "synthesize",
     "encoders",

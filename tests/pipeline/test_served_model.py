@@ -198,7 +198,7 @@ def test_the_champion_answers_and_survives_bad_requests(world: Path, server: int
         (_body([PROMPT], seed=-1), "seed is -1"),
         (_body([PROMPT], seed=2**70), "seed"),
         (_body([PROMPT], seed="x"), "seed"),
-        (_body([PROMPT], truncation=2), "truncation is 2.0"),
+        (_body([PROMPT], truncation=3), "truncation is 3.0"),
         (_body([PROMPT], truncation=float("nan")), "truncation"),
         (_body([3]), ""),
         (_body([None]), ""),

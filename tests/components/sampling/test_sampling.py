@@ -5,35 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from components.errors import ConfigError, NonFiniteError
 from components.image_request import ImageRequest
-from components.sampling import from_uint8, generate, generate_from, seed_noise, to_uint8
+from components.sampling import (
+    from_uint8,
+    generate,
+    generate_batches,
+    generate_from,
+    seed_noise,
+    to_uint8,
+)
+from components.sampling.draw import layer_noise
 from models.generators.stylegan_t import StyleGANTGenerator
 from models.interfaces import Condition, ConditionShape
 from models.text_to_image import TextToImage
-
-
-class Words(nn.Module):
-    def encode_text(self, prompts: list[str]) -> torch.Tensor:
-        rows = [torch.randn(6, generator=torch.Generator().manual_seed(len(p))) for p in prompts]
-        return nn.functional.normalize(torch.stack(rows), dim=1)
-
-
-@pytest.fixture(scope="module")
-def model() -> TextToImage:
-    torch.manual_seed(0)
-    generator = StyleGANTGenerator(
-        resolution=16,
-        shape=ConditionShape(pooled_dim=6),
-        z_dim=8,
-        channel_base=512,
-        channel_max=32,
-        num_groups=4,
-    )
-    return TextToImage(Words(), generator).train()
-
 
 PROMPTS = ["a", "bb", "ccc", "dddd", "eeeee"]
 
@@ -47,6 +33,36 @@ def test_an_image_is_the_same_alone_and_in_a_batch(model: TextToImage) -> None:
     for row, (prompt, seed) in enumerate(zip(PROMPTS, seeds, strict=True)):
         alone = generate(model, [prompt], [seed], 0.8)[0]
         assert np.abs(alone.astype(int) - together[row]).max() <= 1
+
+
+@pytest.mark.parametrize("noise", ["random", "none"])
+def test_every_kind_of_noise_is_the_same_alone_and_in_a_batch(model: TextToImage, noise) -> None:
+    together = generate(model, PROMPTS, [3, 3, 4, 0, 9], batch=4, noise=noise)
+    alone = generate(model, PROMPTS[1:2], [3], noise=noise)[0]
+    assert np.abs(alone.astype(int) - together[1]).max() <= 1
+    assert np.abs(alone.astype(int) - generate(model, PROMPTS[1:2], [3])[0]).max() > 5
+
+
+def test_random_noise_is_a_function_of_the_seed(model: TextToImage) -> None:
+    first, again, other = (layer_noise(model.generator, [s], "random") for s in (5, 5, 6))
+    assert [x.shape[-1] for x in first] == model.generator.synthesis.noise_sizes()
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0], other[0])
+    with pytest.raises(ConfigError, match="noise is 'pink'"):
+        layer_noise(model.generator, [5], "pink")  # type: ignore[arg-type]
+
+
+def test_each_image_may_have_its_own_psi(model: TextToImage) -> None:
+    swept = generate(model, ["a"] * 3, [1] * 3, [0.0, 1.0, -1.0])
+    for image, psi in zip(swept, (0.0, 1.0, -1.0), strict=True):
+        assert np.abs(image.astype(int) - generate(model, ["a"], [1], psi)[0]).max() <= 1
+    assert not np.array_equal(swept[1], swept[2])
+
+
+def test_batches_come_one_after_the_other(model: TextToImage) -> None:
+    batches = list(generate_batches(model, PROMPTS, range(5), batch=2))
+    assert [len(images) for images in batches] == [2, 2, 1]
+    assert np.array_equal(np.concatenate(batches), generate(model, PROMPTS, range(5), batch=2))
 
 
 def test_seed_prompt_and_truncation_each_change_the_image(model: TextToImage) -> None:
@@ -103,8 +119,9 @@ def test_nonfinite_images_are_refused() -> None:
         (["a"], [2**70], 1.0, "seed is 1180591620717411303424"),
         (["a"], [1.5], 1.0, "seed is a float"),
         (["a"], [True], 1.0, "seed is a bool"),
-        (["a"], [1], 1.01, "truncation is 1.01"),
-        (["a"], [1], -0.1, "truncation is -0.1"),
+        (["a"], [1], 2.01, "truncation is 2.01"),
+        (["a"], [1], -2.1, "truncation is -2.1"),
+        (["a"], [1], [0.5, 1.0], "2 psis for 1 images"),
         (["a"], [1], float("nan"), "truncation is nan"),
         (["a"], [1], "1", "truncation is '1'"),
     ],
@@ -125,6 +142,10 @@ def test_the_number_of_images_is_checked(count) -> None:
 def test_a_request_lists_one_row_per_image() -> None:
     request = ImageRequest(prompts=("a", "b"), seed=5, images_per_prompt=2)
     assert request.rows() == (["a", "a", "b", "b"], [5, 6, 5, 6])
+    listed = ImageRequest(prompts=("a",), seeds=(9, 2))
+    assert listed.rows() == (["a", "a"], [9, 2])
+    with pytest.raises(ConfigError, match="seed 9 is listed twice"):
+        ImageRequest(prompts=("a",), seeds=(9, 2, 9))
 
 
 def test_conditions_without_text_are_sampled_too() -> None:
