@@ -92,6 +92,11 @@ def _tools() -> dict[str, tuple[str, Callable[[], Main]]]:
 
         return main
 
+    def benchmark_coco() -> Main:
+        from pipeline.benchmark_coco import main
+
+        return main
+
     def report() -> Main:
         from pipeline.report import main
 
@@ -119,6 +124,7 @@ def _tools() -> dict[str, tuple[str, Callable[[], Main]]]:
 
     return {
         "generate": ("draw what a prompt says with the published model", generate),
+        "benchmark_coco": ("measure FID and CLIP score on COCO, zero-shot", benchmark_coco),
         "report": ("write one HTML page about the last run", report),
         "summary": ("say in short what the last run did, and write it as JSON", summary),
         "doctor": ("check versions, GPU, disk, memory, encoders, DVC, git, ports", doctor),

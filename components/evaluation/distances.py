@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-BLOCK_ROWS = 2048  # rows of one block of a distance matrix: at most 2048 x M float64 in memory
+BLOCK_VALUES = 2**25  # numbers of a matrix that are in memory at once, however many images: 256 MiB
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,15 @@ class Moments:
     @classmethod
     def of(cls, features_ND: Tensor) -> Moments:
         """Return the moments of at least two feature vectors."""
-        features_ND = features_ND.double()
-        count = len(features_ND)
+        count, width = features_ND.shape
         if count < 2:
             raise ValueError(f"{count} feature vectors: a covariance needs at least 2")
-        mean_D = features_ND.mean(0)
-        centred_ND = features_ND - mean_D
-        return cls(mean_D, centred_ND.T @ centred_ND / (count - 1), count)
+        mean_D = features_ND.sum(0, dtype=torch.float64) / count
+        scatter_DD = torch.zeros(width, width, dtype=torch.float64)
+        for rows in features_ND.split(block_rows(width)):
+            centred = rows.double() - mean_D
+            scatter_DD += centred.T @ centred
+        return cls(mean_D, scatter_DD / (count - 1), count)
 
 
 def frechet_distance(first: Moments, second: Moments) -> float:
@@ -138,6 +140,12 @@ def _radii(features_ND: Tensor, neighbours: int) -> Tensor:
 
 def _blocks(first_ND: Tensor, second_MD: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Yield rows of the Euclidean distance matrix, block by block."""
-    for start in range(0, len(first_ND), BLOCK_ROWS):
-        rows = slice(start, start + BLOCK_ROWS)
+    size = block_rows(len(second_MD))
+    for start in range(0, len(first_ND), size):
+        rows = slice(start, start + size)
         yield rows, torch.cdist(first_ND[rows], second_MD)
+
+
+def block_rows(columns: int) -> int:
+    """Return how many rows of a matrix are computed at once."""
+    return max(1, BLOCK_VALUES // columns)

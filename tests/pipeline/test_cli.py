@@ -13,7 +13,7 @@ from pipeline import cli
 from pipeline.graph import stage_titles
 
 ROOT = Path(__file__).parents[2]
-TOOLS = ["generate", "report", "summary", "doctor", "ui", "sync"]
+TOOLS = ["generate", "benchmark_coco", "report", "summary", "doctor", "ui", "sync"]
 STAGES = [
     "synthesize",
     "encoders",
