@@ -91,17 +91,20 @@ class CocoPictures:
         if not isinstance(found, Decoded):
             what = f"{picture.file} became unreadable: {found}"
             raise DataError(what, str(self.folder), "run it again when nothing writes there")
-        return shrink(found.pixels_HWC, self.resolution)
+        return protocol_square(found.pixels_HWC, self.resolution)
+
+
+def protocol_square(pixels_HWC: np.ndarray, side: int) -> np.ndarray:
+    """Return the centre square by Lanczos at 256 px, then from there at `side`; uint8."""
+    square = centre_square(pixels_HWC, BASE_PX)
+    return square if side == BASE_PX else centre_square(square, side)
 
 
 def shrink(pixels_HWC: np.ndarray, side: int) -> np.ndarray:
-    """Return the centre square, uint8 [side, side, 3]: by Lanczos to 256 px, then to `side`.
-
-    A square of at most 256 px goes to `side` at once: generated images pass here as well.
-    """
-    if pixels_HWC.shape[0] == pixels_HWC.shape[1] <= BASE_PX:
-        return centre_square(pixels_HWC, side)
-    return centre_square(centre_square(pixels_HWC, BASE_PX), side)
+    """Bring a generated square to `side` as real ones get there: by way of 256 px from above it."""
+    if len(pixels_HWC) > BASE_PX:
+        return protocol_square(pixels_HWC, side)
+    return centre_square(pixels_HWC, side)
 
 
 def open_coco(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from components.evaluation.bench import Bench, Sampled
-from components.evaluation.cards import LOW_RANK, SAME_CLIP, sensitivity_note
+from components.evaluation.cards import IGNORES_TEXT, LOW_RANK, SAME_CLIP, sensitivity_note
 from components.evaluation.distances import kernel_distance, manifold_scores
 from components.evaluation.nets import INCEPTION
 from components.family import recipe_from
@@ -44,6 +44,8 @@ def score_generator(
     distances = _distances(bench, sampled.first(config.num_fake), untrained)
     real = bench.real_reference(sampled.first(config.num_prompts))
     alignment = _alignment(bench, sampled.first(config.num_prompts), real, clip_sha256_in_training)
+    if IGNORES_TEXT in alignment["cards"].get("prompt_sensitivity", {}).get("note", ""):
+        say(f"evaluate: {IGNORES_TEXT}")
     say(f"evaluate: truncation curve over psi {', '.join(map(str, config.truncations))}")
     curve = truncation_curve(bench, after, sampled)
     return {

@@ -1,4 +1,4 @@
-"""Distances against closed forms, scipy, torchmetrics and brute force."""
+"""Distances against closed forms, scipy, torchmetrics, torch-fidelity and brute force."""
 
 from __future__ import annotations
 
