@@ -100,15 +100,11 @@ def open_distance_net(
     """Load the net of the distances: an encoder, or Inception from its file.
 
     Raises:
-        ConfigError: there is no encoder of that role, or a file that would not be used.
+        ConfigError: there is no encoder of that role.
         StorageError: the net is damaged.
     """
     if role == INCEPTION and inception_file:
         return open_inception(Path(inception_file), "evaluate.inception_file", device)
-    if inception_file:
-        what = f"feature_role is {role}, so {inception_file} is not used"
-        todo = f"set evaluate.feature_role: {INCEPTION}, or leave inception_file out"
-        raise ConfigError(what, "evaluate.inception_file", todo)
     present = sorted(path.parent.name for path in encoders.glob("*/card.json"))
     if role not in present:
         raise ConfigError(

@@ -276,3 +276,18 @@ def test_a_whole_number_may_fill_a_float_and_a_list_a_tuple():
 )
 def test_every_preset_is_valid(path):
     load_params(path)
+
+
+@pytest.mark.parametrize(
+    ("role", "file", "said"),
+    [
+        ("judge", "weights.pth", "allowed: '' unless feature_role is inception"),
+        ("inception", "", "allowed: a file, for feature_role inception"),
+    ],
+)
+def test_inception_and_its_file_come_together(role, file, said):
+    values = valid()
+    values["evaluate"] |= {"feature_role": role, "inception_file": file}
+    assert said in wrong_keys(values)["evaluate.inception_file"]
+    values["evaluate"] |= {"feature_role": "inception", "inception_file": "weights.pth"}
+    assert wrong_keys(values) == {}

@@ -93,8 +93,6 @@ def test_the_net_of_the_distances_is_named_or_refused(encoders: Path, tmp_path: 
     assert open_distance_net("judge", "", encoders).name == "judge"
     with pytest.raises(ConfigError, match=r"encoders here: clip, judge .*set inception_file"):
         open_distance_net("inception", "", encoders)
-    with pytest.raises(ConfigError, match=r"feature_role is judge, so x\.pth is not used"):
-        open_distance_net("judge", "x.pth", encoders)
     with pytest.raises(StorageError, match=r"x\.pth: no such file \(evaluate\.inception_file\)"):
         open_distance_net("inception", str(tmp_path / "x.pth"), encoders)
 

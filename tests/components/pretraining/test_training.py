@@ -119,6 +119,19 @@ def test_all_roles_twice_give_equal_bytes(tmp_path):
     assert not {card.sha256 for card in other.values()} & set(hashes[0])
 
 
+def test_the_scorer_takes_the_judges_drawings_or_the_source(tmp_path):
+    data = drawn_data(small_config(), 8)
+    del data.__dict__["scorer"]
+    data.__dict__["_from_source"] = (drawings("encoders", 8), drawings("test", 8))
+    assert data.scorer is data._from_source[0], "no drawings: real data"
+    drawn = drawn_data(small_config(), 8)
+    del drawn.__dict__["scorer"]
+    drawn.raw = tmp_path
+    (tmp_path / "judge").mkdir()
+    (tmp_path / "judge" / "00000.tar").touch()
+    assert drawn.scorer is drawn.judge
+
+
 def test_folder_is_replaced_and_lists_every_role(tmp_path):
     out = tmp_path / "encoders"
     (out / "old").mkdir(parents=True)
