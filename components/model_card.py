@@ -106,7 +106,7 @@ def _quality(metrics: Mapping[str, Any]) -> str:
                 f"| {name} | {_number(score['after'])} | Frechet distance to held-out images, "
                 f"lower is better; {_number(score['before'])} before training |"
             )
-        if name.startswith("kernel_"):
+        if name.startswith("kernel_") or name == "kid":
             lines.append(f"| {name} | {_number(score)} | kernel distance, lower is better |")
     for name, meaning in SHOWN:
         value = metric_at(metrics, name)
@@ -125,6 +125,8 @@ def _quality(metrics: Mapping[str, Any]) -> str:
             f"{facts['num_fake']} generated images, data {facts['data_content_hash'][:12]}, "
             f"seed {facts['seed']}.{note}"
         )
+    left_out = sorted(metrics.get("not_measured", {}).items())
+    lines += [f"- {name} was not measured: {why}." for name, why in left_out]
     return "\n".join(lines)
 
 

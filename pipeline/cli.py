@@ -88,6 +88,11 @@ def _become(stage: str, options: argparse.Namespace, extra: list[str]) -> None:
 def _tools() -> dict[str, tuple[str, Callable[[], Main]]]:
     """Return sub-command -> what it does, and a function that imports its `main`."""
 
+    def benchmark_coco() -> Main:
+        from pipeline.benchmark_coco import main
+
+        return main
+
     def report() -> Main:
         from pipeline.report import main
 
@@ -115,6 +120,7 @@ def _tools() -> dict[str, tuple[str, Callable[[], Main]]]:
 
     return {
         **_sampling_tools(),
+        "benchmark_coco": ("measure FID and CLIP score on COCO, zero-shot", benchmark_coco),
         "report": ("write one HTML page about the last run", report),
         "summary": ("say in short what the last run did, and write it as JSON", summary),
         "doctor": ("check versions, GPU, disk, memory, encoders, DVC, git, ports", doctor),

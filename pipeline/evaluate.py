@@ -17,10 +17,16 @@ from typing import Any
 
 from pipeline.stage import StageContext, run_stage
 
+# What metrics.json says in words, about the numbers.
+IN_WORDS = ("cards", "model", "not_measured")
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the stage."""
-    return run_stage("evaluate", arguments=_arguments, work=_work, plan=_plan, argv=argv)
+    # Only a published evaluate.clip_scorer without a local file is ever fetched.
+    return run_stage(
+        "evaluate", arguments=_arguments, work=_work, plan=_plan, argv=argv, may_download=True
+    )
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +59,14 @@ def _work(context: StageContext) -> None:
     generator = generator.to(device)
     source = BatchSource(paths.data, "heldout", card["resolution_px"], config.seed)
     cache = runs_folder() / "evaluation" / "real_features"
-    bench = Bench.open(source, paths.encoders, config, cache=cache, device=device)
+    bench = Bench.open(
+        source,
+        paths.encoders,
+        config,
+        cache=cache,
+        device=device,
+        takes_text=bool(card["shape"]["pooled_dim"]),
+    )
     scores = score_generator(
         bench,
         generator,
@@ -62,6 +75,8 @@ def _work(context: StageContext) -> None:
         say=context.say,
     )
     curve = scores.pop("curve")
+    for metric, why in scores["not_measured"].items():
+        context.say(f"evaluate: {metric} not measured: {why}")
     scores["seconds_per_image"] = seconds_per_image(bench, generator)
     scores["filter_truth"] = filter_truth(paths.truth / "truth.parquet", paths.decisions)
     scores["model"] = {
@@ -78,8 +93,8 @@ def _work(context: StageContext) -> None:
 def _write(context: StageContext, scores: dict[str, Any], curve: list[dict[str, Any]]) -> None:
     """Write the report and the curve, to their places and into the output folder; track both.
 
-    The cards (how each metric was measured) stand in the folder alone: the report is for
-    `dvc metrics show`, whose table has a column for every value.
+    The cards (how each metric was measured, or why not) stand in the folder alone: the report is
+    for `dvc metrics show`, whose table has a column for every value.
     """
     from components.evaluation.charts import draw_curve, write_curve
 
@@ -87,7 +102,7 @@ def _write(context: StageContext, scores: dict[str, Any], curve: list[dict[str, 
     draw_curve(paths.out / "truncation.png", curve)
     for table in (paths.curve, paths.out / "truncation.csv"):
         write_curve(table, curve)
-    short = {name: value for name, value in scores.items() if name not in ("cards", "model")}
+    short = {name: value for name, value in scores.items() if name not in IN_WORDS}
     for file, content in ((paths.report, short), (paths.out / "metrics.json", scores)):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
@@ -106,11 +121,11 @@ def seconds_per_image(bench: Any, generator: Any, repeats: int = 5) -> float:
     from models.text_to_image import TextToImage
 
     (rows,) = held_out(bench.source, 1, 1)
-    model = TextToImage.of(generator, bench.clip.network) if bench.clip else None
+    model = TextToImage.of(generator, bench.text_encoder) if bench.text_encoder else None
     times = []
     for seed in range(repeats + 1):
         started = time.perf_counter()
-        if model is not None and rows.condition.pooled_ND is not None:
+        if model is not None:
             generate(model, rows.captions, [seed])
         else:
             generate_from(generator, rows.condition, [seed])
@@ -144,7 +159,7 @@ def flat_numbers(values: dict[str, Any], prefix: str = "") -> dict[str, float]:
     """Return the numbers of nested scores under names joined by slashes, the cards left out."""
     flat: dict[str, float] = {}
     for name, value in values.items():
-        if isinstance(value, dict) and name not in ("cards", "model"):
+        if isinstance(value, dict) and name not in IN_WORDS:
             flat |= flat_numbers(value, f"{prefix}{name}/")
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             flat[f"{prefix}{name}"] = float(value)

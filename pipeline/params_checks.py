@@ -51,7 +51,7 @@ def cross_check(built: dict[str, Any]) -> list[Finding]:
         if dataclasses.is_dataclass(stages["text_encoder"]):
             findings += _check_text_encoder(built)
             findings += _check_model(built)
-    return findings + _check_clip(built)
+    return findings + _check_clip(built) + _check_inception(built.get("evaluate"))
 
 
 def _recipe_at(stage: Any) -> dict[str, Any] | None:
@@ -182,3 +182,16 @@ def _check_model(built: dict[str, Any]) -> list[Finding]:
     if model == last:
         return []
     return [(("evaluate", "model"), f"got {given(model)}; allowed: {last}, the end of the chain")]
+
+
+def _check_inception(evaluate: Any) -> list[Finding]:
+    """Inception is a role without an encoder: it needs its file, and nothing else does."""
+    if not dataclasses.is_dataclass(evaluate):
+        return []
+    role, file = evaluate.feature_role, evaluate.inception_file  # type: ignore[attr-defined]
+    if (role == "inception") == bool(file):
+        return []
+    allowed = (
+        "'' unless feature_role is inception" if file else "a file, for feature_role inception"
+    )
+    return [(("evaluate", "inception_file"), f"got {given(file)}; allowed: {allowed}")]

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
+from components.evaluation.config import CocoConfig
 from models.recipes import RECIPES
 from pipeline.params import SECTIONS, SEED
 from pipeline.params_schema import describe, field_types
@@ -49,6 +50,8 @@ def markdown() -> str:
             parts.append("or where the model takes no text, the stage passes the artifact on.\n")
             continue
         parts += _section(config, "")
+    parts.append("## coco\n\nThe only section of `presets/benchmarks/coco_zero_shot.yaml`.\n")
+    parts += _section(CocoConfig, "")
     for name, recipe in RECIPES.items():
         parts.append(f"## train_base.recipe with `name: {name}`\n")
         parts += _section(recipe, "")

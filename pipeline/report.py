@@ -67,15 +67,17 @@ def _stage(node: Node, sources: Sources) -> list[str]:
         started, seconds = record["started_utc"], record["seconds"]
         sections.append(html.paragraph(f"Started {started}, took {seconds:.1f} s."))
     if metrics:
-        found = [read_json(out / CARDS).get("cards", {}) for out in node.outs if out.is_dir()]
-        cards: dict[str, Any] = next(filter(None, found), {})
+        found = [read_json(out / CARDS) for out in node.outs if out.is_dir()]
+        told: dict[str, Any] = next((content for content in found if content.get("cards")), {})
         shown = dict(metrics)
         if isinstance(rejected := shown.pop("rejected", None), dict):
             sections.append(html.bars(rejected, "samples rejected, by reason"))
         sections.append(html.table(shown))
-        if cards:
-            text = yaml.safe_dump(cards, sort_keys=False)
+        if told:
+            text = yaml.safe_dump(told["cards"], sort_keys=False)
             sections.append(html.preformatted(text, "how each metric was measured"))
+        for name, why in told.get("not_measured", {}).items():
+            sections.append(html.paragraph(f"{name} was not measured: {why}."))
     sections += _curves(node) + _pictures(node)
     if record.get("config"):
         text = yaml.safe_dump(record["config"], sort_keys=False)

@@ -20,6 +20,7 @@ from pipeline.stage import guarded
 
 SUMMARY = "summary.json"
 PEAK = "peak_memory.json"
+ALIGNED = ("clip_score", "prompt_sensitivity")
 JUDGED = ("background", "size", "colour", "shape", "all")
 
 
@@ -71,6 +72,7 @@ def summarize(sources: Sources) -> dict[str, Any]:
         "seconds": {**seconds, "total": round(sum(seconds.values()), 3)},
         "judge": {name: judge.get(name) for name in JUDGED},
         "frechet_judge": {side: frechet.get(side) for side in ("before", "after")},
+        **{name: evaluation.get(name) for name in ALIGNED},
         "base_images_per_s": sources.metrics.get("train_base", {}).get("images_per_s"),
         "filter": {
             "in": filtered.get("in"),
@@ -134,6 +136,10 @@ def _metric_lines(summary: dict[str, Any]) -> list[str]:
     if before is not None and after is not None:
         times = f"  ({before / after:.1f} times lower)" if after > 0 else ""
         lines.append(f"  Frechet (judge's features)  {before:.4g} -> {after:.4g}{times}")
+    score, sensitivity = (summary[name] for name in ALIGNED)
+    if score is not None and sensitivity is not None:
+        shuffled = f"with shuffled prompts {score - sensitivity:.3f}"
+        lines.append(f"  CLIP score     {score:.3f}, {shuffled}")
     if summary["base_images_per_s"] is not None:
         lines.append(f"  base stage     {summary['base_images_per_s']:.0f} images/s")
     filtered = summary["filter"]

@@ -7,6 +7,7 @@ no filter ever used, cannot. Legend: N images, D width of the joint space.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -20,19 +21,38 @@ def clip_score(image_ND: Tensor, text_ND: Tensor) -> float:
     return float((image_ND.double() * text_ND.double()).sum(1).mean())
 
 
-def prompt_sensitivity(image_ND: Tensor, text_ND: Tensor) -> float:
-    """Return the CLIP score minus its expectation under shuffled prompts, in [-2, 2].
+def prompt_sensitivity(image_ND: Tensor, text_ND: Tensor, captions: Sequence[str]) -> float | None:
+    """Return the CLIP score minus what it is with shuffled prompts, in [-2, 2].
 
-    0 means that the prompt does not matter. The expectation over all pairs of an image with another
-    image's prompt is exact: no shuffle is drawn.
+    About 0: the generator ignores its text, however high its CLIP score. Shuffled means that every
+    image gets the prompt of another, never one equal to its own (`same_caption`). The value is the
+    mean over all such pairs: the expectation over shuffles, without drawing one.
+
+    Args:
+        image_ND, text_ND: L2-normalised embeddings of images and of their own prompts.
+        captions: the prompts.
+
+    Returns:
+        None when all prompts are equal: there is nothing to shuffle.
     """
-    count = len(image_ND)
-    if count < 2:
-        raise ValueError(f"{count} image: prompts of others are needed")
     image_ND, text_ND = image_ND.double(), text_ND.double()
-    own = (image_ND * text_ND).sum()
-    all_pairs = image_ND.sum(0) @ text_ND.sum(0)
-    return float(own / count - (all_pairs - own) / (count * (count - 1)))
+    names: dict[str, int] = {}
+    group_N = torch.tensor([names.setdefault(same_caption(c), len(names)) for c in captions])
+    if len(names) < 2:
+        return None
+    sums = torch.zeros(2, len(names), image_ND.shape[1], dtype=torch.float64)
+    sums[0].index_add_(0, group_N, image_ND)
+    sums[1].index_add_(0, group_N, text_ND)
+    size_G = torch.bincount(group_N, minlength=len(names)).double()
+    other_pairs = len(captions) ** 2 - size_G.square().sum()
+    everything = (sums[0].sum(0) * sums[1].sum(0)).sum()
+    shuffled = (everything - (sums[0] * sums[1]).sum()) / other_pairs
+    return clip_score(image_ND, text_ND) - float(shuffled)
+
+
+def same_caption(caption: str) -> str:
+    """Return what equal captions share: the words, whatever the case, spaces and punctuation."""
+    return " ".join(re.findall(r"\w+", caption.casefold())) or caption.strip()
 
 
 def attribute_accuracy(

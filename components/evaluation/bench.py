@@ -7,7 +7,7 @@ without its net, its resize and its counts. Legend: N real images, M generated i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,34 +16,15 @@ import torch
 from torch import Tensor
 
 from components.data.captions import attributes_of
-from components.errors import ConfigError, DataError
+from components.errors import DataError
 from components.evaluation.alignment import attribute_accuracy, clip_score, prompt_sensitivity
+from components.evaluation.cards import metric_card
 from components.evaluation.config import EvaluateConfig
 from components.evaluation.distances import Moments, frechet_distance
-from components.evaluation.features import (
-    MeasuringNet,
-    features_of,
-    generated,
-    open_net,
-    real_features,
-    stack,
-)
+from components.evaluation.features import features_of, generated, real_features, stack
+from components.evaluation.nets import MeasuringNet, open_distance_net, open_net, open_scorer
 
-
-@dataclass(frozen=True, kw_only=True)
-class MetricCard:
-    """What one metric was measured with."""
-
-    net: str
-    net_sha256: str
-    resizer: str
-    dtype: str
-    num_real: int
-    num_fake: int
-    data_content_hash: str
-    seed: int
-    truncation: float = 1.0
-    note: str = ""
+ABOUT_TEXT = ("judge", "clip_score", "prompt_sensitivity")  # metrics that compare with a prompt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,17 +57,21 @@ class Bench:
             `config.seed`.
         config: counts and seeds.
         net: the net of the distances.
-        clip: for the CLIP score; None without text.
+        clip: for the CLIP score, by choice another one than guides; None without text.
         judge: for the attributes; None on real data.
         cache: folder of cached real features, or None.
+        text_encoder: the network that embeds prompts for the generator; None without text.
+        not_measured: metric -> why, for what this model or these encoders do not allow.
     """
 
     source: Any
     config: EvaluateConfig
     net: MeasuringNet
-    clip: MeasuringNet | None
-    judge: MeasuringNet | None
-    cache: Path | None
+    clip: MeasuringNet | None = None
+    judge: MeasuringNet | None = None
+    cache: Path | None = None
+    text_encoder: Any = None
+    not_measured: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -97,38 +82,44 @@ class Bench:
         *,
         cache: Path | None,
         device: torch.device | str = "cpu",
+        takes_text: bool = True,
     ) -> Bench:
-        """Load the nets that `encoders` holds.
+        """Load the nets that `config` names and `encoders` holds.
+
+        Args:
+            source: of the held-out rows.
+            encoders: folder of the frozen nets.
+            config: the stage's.
+            cache: folder of cached real features, or None.
+            device: where to measure.
+            takes_text: whether prompts decide what the generator draws.
 
         Raises:
-            ConfigError: the encoder named by feature_role is not there.
+            ConfigError: the net that the distances are to use is not there.
             DataError: fewer than two held-out rows.
-            StorageError: an encoder is damaged.
+            StorageError: a net is damaged.
         """
-        present = sorted(path.parent.name for path in encoders.glob("*/card.json"))
-        if config.feature_role not in present:
-            raise ConfigError(
-                f"feature_role is {config.feature_role}, encoders here: {', '.join(present)}",
-                "evaluate.feature_role",
-                "name one of them",
-            )
         if source.num_rows < 2:
             raise DataError(
                 f"{source.num_rows} held-out rows", "evaluate", "hold out at least 2 rows"
             )
-        nets = {
-            role: open_net(encoders, role, device)
-            for role in {config.feature_role, "clip", "judge"} & set(present)
-        }
-        # A model that takes no text is not asked how well it follows one.
-        text = bool(source.shape.pooled_dim)
+        net = open_distance_net(config.feature_role, config.inception_file, encoders, device)
+        if not takes_text:
+            skipped = dict.fromkeys(ABOUT_TEXT, "the model takes no text")
+            return cls(source=source, config=config, net=net, cache=cache, not_measured=skipped)
+        scorer = open_scorer(config.clip_scorer, encoders, "evaluate.clip_scorer", device)
+        opened = {n.role: n for n in (net, scorer) if n is not None}
+        for role in ("clip", "judge"):
+            if role not in opened and (encoders / role / "card.json").is_file():
+                opened[role] = open_net(encoders, role, device)
         return cls(
             source=source,
             config=config,
-            net=nets[config.feature_role],
-            clip=nets.get("clip") if text else None,
-            judge=nets.get("judge"),
+            net=net,
+            clip=scorer,
+            judge=opened.get("judge"),
             cache=cache,
+            text_encoder=opened["clip"].network if "clip" in opened else None,
         )
 
     def real(self, net: MeasuringNet) -> dict[str, Tensor]:
@@ -203,17 +194,20 @@ class Bench:
         classes = self.judge.network.classes
         return attribute_accuracy(sampled.logits, classes, sampled.captions, attributes_of)
 
-    def clip_scores(self, sampled: Sampled) -> tuple[float, float] | None:
-        """Return (CLIP score, prompt sensitivity), None without CLIP or without captions."""
+    def clip_scores(self, sampled: Sampled) -> tuple[float, float | None] | None:
+        """Return (CLIP score, prompt sensitivity), None without CLIP or without captions.
+
+        The sensitivity is None when all prompts are equal.
+        """
         if sampled.image_MD is None or sampled.text_MD is None:
             return None
         pair = (sampled.image_MD, sampled.text_MD)
-        return clip_score(*pair), prompt_sensitivity(*pair)
+        return clip_score(*pair), prompt_sensitivity(*pair, sampled.captions)
 
     def real_reference(self, sampled: Sampled) -> dict[str, Any]:
         """Return what judge and CLIP say about the real images of the same rows: the ceiling."""
-        reference: dict[str, Any] = {"judge": None, "clip_score": None}
-        count = min(len(sampled.captions), len(self.real_ND))
+        reference: dict[str, Any] = dict.fromkeys(ABOUT_TEXT)
+        count = min(len(sampled.feature_MD), len(self.real_ND))
         if self.judge is not None:
             logits = {k: x[:count] for k, x in self.real(self.judge).items() if k != "pooled"}
             rows = Sampled(
@@ -221,24 +215,24 @@ class Bench:
             )
             reference["judge"] = self.judged(rows)
         if self.clip is not None and sampled.text_MD is not None:
-            images = self.real(self.clip)["pooled"][:count]
-            reference["clip_score"] = clip_score(images, sampled.text_MD[:count])
+            rows = replace(
+                sampled.first(count),
+                feature_MD=self.real_ND[:count],
+                image_MD=self.real(self.clip)["pooled"][:count],
+            )
+            aligned = self.clip_scores(rows) or (None, None)
+            reference["clip_score"], reference["prompt_sensitivity"] = aligned
         return reference
 
     def card(self, net: MeasuringNet, num_fake: int, *, num_real: int = 0, note: str = "") -> dict:
         """Return the card of a metric, as plain values."""
-        return asdict(
-            MetricCard(
-                net=net.name,
-                net_sha256=net.sha256,
-                resizer=net.resizer,
-                dtype=net.dtype,
-                num_real=num_real,
-                num_fake=num_fake,
-                data_content_hash=self.source.content_hash,
-                seed=self.config.seed,
-                note=note,
-            )
+        return metric_card(
+            net,
+            note=note,
+            num_real=num_real,
+            num_fake=num_fake,
+            data_content_hash=self.source.content_hash,
+            seed=self.config.seed,
         )
 
     def _text(self, captions: Sequence[str]) -> Tensor:

@@ -11,52 +11,64 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-BLOCK_ROWS = 2048  # rows of one block of a distance matrix: at most 2048 x M float64 in memory
+BLOCK_VALUES = 2**25  # numbers of a matrix that are in memory at once, however many images: 256 MiB
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean [D] and unbiased covariance [D, D] of `count` feature vectors, float64."""
+    """Mean [D] and unbiased covariance [D, D] of `count` feature vectors, float64.
+
+    root_RD: F with F^T F the covariance, when it is known: that of few vectors is the vectors.
+    """
 
     mean_D: Tensor
     covariance_DD: Tensor
     count: int
+    root_RD: Tensor | None = None
 
     @classmethod
     def of(cls, features_ND: Tensor) -> Moments:
         """Return the moments of at least two feature vectors."""
-        features_ND = features_ND.double()
-        count = len(features_ND)
+        count, width = features_ND.shape
         if count < 2:
             raise ValueError(f"{count} feature vectors: a covariance needs at least 2")
-        mean_D = features_ND.mean(0)
-        centred_ND = features_ND - mean_D
-        return cls(mean_D, centred_ND.T @ centred_ND / (count - 1), count)
+        mean_D = features_ND.sum(0, dtype=torch.float64) / count
+        scatter_DD = torch.zeros(width, width, dtype=torch.float64)
+        for rows in features_ND.split(block_rows(width)):
+            centred = rows.double() - mean_D
+            scatter_DD += centred.T @ centred
+        root_ND = None
+        if count <= width:
+            root_ND = (features_ND.double() - mean_D) / (count - 1) ** 0.5
+        return cls(mean_D, scatter_DD / (count - 1), count, root_ND)
+
+    @cached_property
+    def factor_RD(self) -> Tensor:
+        """F [rank, D], F^T F the covariance; directions of pure rounding are dropped."""
+        if self.root_RD is not None:
+            return self.root_RD
+        values_D, vectors_DD = torch.linalg.eigh(self.covariance_DD)
+        rounding = values_D.max().clamp(min=0) * len(values_D) * torch.finfo(torch.float64).eps
+        kept = values_D > rounding
+        return values_D[kept].sqrt()[:, None] * vectors_DD[:, kept].T
 
 
 def frechet_distance(first: Moments, second: Moments) -> float:
     """Return |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), at least 0.
 
-    With C = F^T F for both (F from the eigenvectors), tr (C1 C2)^(1/2) is the sum of the singular
+    With C = F^T F for both, tr (C1 C2)^(1/2) is the sum of the singular
     values of F1 F2^T. No matrix is inverted and no square root of a product is taken, so a
     covariance of low rank (fewer images than features) costs no accuracy.
     """
-    overlap = torch.linalg.svdvals(_factor(first.covariance_DD) @ _factor(second.covariance_DD).T)
+    overlap = torch.linalg.svdvals(first.factor_RD @ second.factor_RD.T)
     traces = first.covariance_DD.trace() + second.covariance_DD.trace()
     distance = (first.mean_D - second.mean_D).square().sum() + traces - 2 * overlap.sum()
     return max(0.0, float(distance))
-
-
-def _factor(covariance_DD: Tensor) -> Tensor:
-    """Return F [rank, D], F^T F the covariance; directions of pure rounding are dropped."""
-    values_D, vectors_DD = torch.linalg.eigh(covariance_DD)
-    rounding = values_D.max().clamp(min=0) * len(values_D) * torch.finfo(torch.float64).eps
-    kept = values_D > rounding
-    return values_D[kept].sqrt()[:, None] * vectors_DD[:, kept].T
 
 
 def kernel_distance(
@@ -138,6 +150,12 @@ def _radii(features_ND: Tensor, neighbours: int) -> Tensor:
 
 def _blocks(first_ND: Tensor, second_MD: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Yield rows of the Euclidean distance matrix, block by block."""
-    for start in range(0, len(first_ND), BLOCK_ROWS):
-        rows = slice(start, start + BLOCK_ROWS)
+    size = block_rows(len(second_MD))
+    for start in range(0, len(first_ND), size):
+        rows = slice(start, start + size)
         yield rows, torch.cdist(first_ND[rows], second_MD)
+
+
+def block_rows(columns: int) -> int:
+    """Return how many rows of a matrix are computed at once."""
+    return max(1, BLOCK_VALUES // columns)

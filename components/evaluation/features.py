@@ -10,10 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,54 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components.errors import NonFiniteError, StorageError
+from components.errors import NonFiniteError
 from components.evaluation.alignment import ATTRIBUTES
+from components.evaluation.nets import MeasuringNet
 from components.sampling import device_of, from_uint8, generate_from, to_uint8
 from models.interfaces import Batch
 
 KEPT = ("pooled", *ATTRIBUTES)  # what is kept of a net's features: one vector per image each
 CACHE_VERSION = 1  # raise when the vectors of the same inputs change
-
-
-@dataclass(frozen=True, kw_only=True)
-class MeasuringNet:
-    """A frozen feature net and the facts that a metric measured with it must name."""
-
-    network: Any
-    role: str
-    name: str
-    sha256: str
-    resizer: str
-    dtype: str = "float32"
-
-
-def open_net(encoders: Path, role: str, device: torch.device | str = "cpu") -> MeasuringNet:
-    """Load the encoder of a role for measuring, in float32.
-
-    Raises:
-        StorageError: its folder is missing or damaged.
-    """
-    from models.features import load_feature_net, read_card
-
-    folder = encoders / role
-    try:
-        card = read_card(folder)
-        network = load_feature_net(folder).float().to(device)
-    except ValueError as error:
-        raise StorageError(str(error), str(folder), "run the encoders stage again") from error
-    return MeasuringNet(
-        network=network,
-        role=role,
-        name=net_name(role, card.kind, card.architecture),
-        sha256=card.sha256,
-        resizer=f"area to {card.image_size_px} px",
-    )
-
-
-def net_name(role: str, kind: str, architecture: Mapping[str, Any]) -> str:
-    """Return the name that metrics of a net carry: `judge`, or the network's own name."""
-    name = role if kind == "attributes" else str(architecture.get("name") or role)
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
 def held_out(source: Any, count: int, batch: int) -> Iterator[Batch]:

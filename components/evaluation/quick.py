@@ -11,7 +11,8 @@ import torch
 
 from components.evaluation.alignment import prompt_sensitivity
 from components.evaluation.distances import Moments, frechet_distance
-from components.evaluation.features import features_of, generated, held_out_images, open_net, stack
+from components.evaluation.features import features_of, generated, held_out_images, stack
+from components.evaluation.nets import open_net
 from components.sampling import device_of
 
 BATCH = 32
@@ -49,12 +50,16 @@ def quick_scores(
         features_of(net.network, pixels) for pixels in held_out_images(batches, num, BATCH)
     )
     fake, images, texts = [], [], []
+    prompts: list[str] = []
     for pixels, captions in generated(generator, batches, count=num, batch=BATCH, seed=seed):
         fake.append(features_of(net.network, pixels))
         if clip is not None and captions:
+            prompts += captions
             images.append(features_of(clip.network, pixels)["pooled"])
             with torch.inference_mode():
                 texts.append(clip.network.encode_text(list(captions)).float().cpu())
     distance = frechet_distance(Moments.of(real["pooled"]), Moments.of(stack(fake)["pooled"]))
-    aligned = prompt_sensitivity(torch.cat(images), torch.cat(texts)) if texts else 0.0
-    return {"frechet": distance, "alignment": aligned}
+    aligned = None
+    if texts:
+        aligned = prompt_sensitivity(torch.cat(images), torch.cat(texts), prompts)
+    return {"frechet": distance, "alignment": aligned or 0.0}

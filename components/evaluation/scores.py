@@ -8,11 +8,10 @@ from typing import Any
 import torch
 
 from components.evaluation.bench import Bench, Sampled
+from components.evaluation.cards import IGNORES_TEXT, LOW_RANK, SAME_CLIP, sensitivity_note
 from components.evaluation.distances import kernel_distance, manifold_scores
+from components.evaluation.nets import INCEPTION
 from components.family import recipe_from
-
-SAME_CLIP = "this CLIP also took part in the training: the score may flatter, ask the judge"
-LOW_RANK = "fewer images than feature dimensions: compare only at equal counts"
 
 
 def score_generator(
@@ -34,7 +33,8 @@ def score_generator(
 
     Returns:
         Plain values: judge, frechet_<net> {before, after, ratio}, kernel_<net>, precision, recall,
-        density, coverage, clip_score, prompt_sensitivity, real, curve (rows), truncation, cards.
+        density, coverage, clip_score, prompt_sensitivity, real, curve (rows), truncation, cards,
+        not_measured (metric -> why its value is None). On Inception: fid and kid instead.
     """
     config, name = bench.config, bench.net.name
     count = max(config.num_fake, config.num_prompts)
@@ -42,16 +42,23 @@ def score_generator(
     sampled = bench.sample(after, count)
     untrained = bench.sample(before, config.num_fake, aligned=False)
     distances = _distances(bench, sampled.first(config.num_fake), untrained)
-    alignment = _alignment(bench, sampled.first(config.num_prompts), clip_sha256_in_training)
+    real = bench.real_reference(sampled.first(config.num_prompts))
+    alignment = _alignment(bench, sampled.first(config.num_prompts), real, clip_sha256_in_training)
+    if IGNORES_TEXT in alignment["cards"].get("prompt_sensitivity", {}).get("note", ""):
+        say(f"evaluate: {IGNORES_TEXT}")
     say(f"evaluate: truncation curve over psi {', '.join(map(str, config.truncations))}")
     curve = truncation_curve(bench, after, sampled)
     return {
         **alignment.pop("scores"),
         **distances.pop("scores"),
-        "real": bench.real_reference(sampled.first(config.num_prompts)),
-        "truncation": _summary(curve, f"frechet_{name}"),
+        "real": real,
+        "truncation": _summary(curve, _frechet_name(name)),
         "curve": curve,
         "cards": {**alignment["cards"], **distances["cards"]},
+        "not_measured": {
+            metric: bench.not_measured.get(metric, why)
+            for metric, why in {**alignment["missing"], **distances["missing"]}.items()
+        },
     }
 
 
@@ -69,7 +76,7 @@ def _distances(bench: Bench, sampled: Sampled, untrained: Sampled) -> dict[str, 
             "after": after,
             "ratio": after / before if before > 0 else None,
         },
-        f"kernel_{name}": kernel_distance(real_ND, sampled.feature_MD, **subset),
+        _kernel_name(name): kernel_distance(real_ND, sampled.feature_MD, **subset),
         "precision": None,
         "recall": None,
         "density": None,
@@ -79,16 +86,22 @@ def _distances(bench: Bench, sampled: Sampled, untrained: Sampled) -> dict[str, 
     if min(num_fake, num_real) > config.neighbours:
         manifold = manifold_scores(real_ND, sampled.feature_MD, neighbours=config.neighbours)
         scores |= vars(manifold)
+    few = f"{min(num_fake, num_real)} images are too few for {config.neighbours} neighbours"
+    missing = {metric: few for metric, value in scores.items() if value is None}
     low_rank = min(num_fake, num_real) <= real_ND.shape[1]
-    cards = {metric: bench.card(bench.net, num_fake, num_real=num_real) for metric in scores}
-    cards[_frechet_name(name)]["note"] = LOW_RANK if low_rank else ""
-    return {"scores": scores, "cards": cards}
+    notes = {_frechet_name(name): LOW_RANK} if low_rank else {}
+    cards = {
+        metric: bench.card(bench.net, num_fake, num_real=num_real, note=notes.get(metric, ""))
+        for metric in scores
+        if metric not in missing
+    }
+    return {"scores": scores, "cards": cards, "missing": missing}
 
 
-def _alignment(bench: Bench, sampled: Sampled, clip_sha256_in_training: str) -> dict[str, Any]:
-    count = len(sampled.captions)
-    clip = bench.clip_scores(sampled) if count > 1 else None
-    judged = bench.judged(sampled)
+def _alignment(
+    bench: Bench, sampled: Sampled, real: dict[str, Any], clip_sha256_in_training: str
+) -> dict[str, Any]:
+    clip, judged = bench.clip_scores(sampled), bench.judged(sampled)
     scores = {
         "judge": judged,
         "clip_score": clip[0] if clip else None,
@@ -98,10 +111,21 @@ def _alignment(bench: Bench, sampled: Sampled, clip_sha256_in_training: str) -> 
     if judged is not None and bench.judge is not None:
         cards["judge"] = bench.card(bench.judge, int(judged["num"]))
     if clip and bench.clip is not None:
-        note = SAME_CLIP if bench.clip.sha256 == clip_sha256_in_training else ""
-        cards["clip_score"] = bench.card(bench.clip, count, note=note)
-        cards["prompt_sensitivity"] = cards["clip_score"]
-    return {"scores": scores, "cards": cards}
+        guided = SAME_CLIP if bench.clip.sha256 == clip_sha256_in_training else ""
+        ignores = sensitivity_note(clip[1], real["prompt_sensitivity"])
+        for metric, notes in (
+            ("clip_score", [guided]),
+            ("prompt_sensitivity", [guided, ignores]),
+        ):
+            note = "; ".join(filter(None, notes))
+            cards[metric] = bench.card(bench.clip, len(sampled.captions), note=note)
+    missing = {
+        "judge": "no judge among the encoders, or no caption that it can read",
+        "clip_score": "no CLIP among the encoders",
+        "prompt_sensitivity": "all prompts are equal" if clip else "no CLIP among the encoders",
+    }
+    missing = {metric: why for metric, why in missing.items() if scores[metric] is None}
+    return {"scores": scores, "cards": cards, "missing": missing}
 
 
 def truncation_curve(bench: Bench, generator: Any, sampled: Sampled) -> list[dict[str, Any]]:
@@ -112,7 +136,7 @@ def truncation_curve(bench: Bench, generator: Any, sampled: Sampled) -> list[dic
     rows = []
     for truncation in bench.config.truncations:
         count = bench.config.num_curve
-        if truncation == 1.0 and len(sampled.captions) >= count:
+        if truncation == 1.0 and len(sampled.feature_MD) >= count:
             part = sampled.first(count)
         else:
             part = bench.sample(generator, count, truncation=truncation)
@@ -143,7 +167,11 @@ def _summary(curve: list[dict[str, Any]], distance: str) -> dict[str, Any]:
 
 def _frechet_name(net: str) -> str:
     """`fid` is the Frechet distance on the Inception of the original paper, and nothing else."""
-    return "fid" if net == "inception_fid" else f"frechet_{net}"
+    return "fid" if net == INCEPTION else f"frechet_{net}"
+
+
+def _kernel_name(net: str) -> str:
+    return "kid" if net == INCEPTION else f"kernel_{net}"
 
 
 def untrained_generator(card: dict[str, Any], seed: int) -> Any:

@@ -178,6 +178,26 @@ class ClipEncoderConfig:
     pretrained: PretrainedConfig = PretrainedConfig(name="ViT-L-14", tag="openai")
 
 
+SCORER_TRAINING = ClipTraining(
+    fit=FitConfig(total_kimg=12, batch=64, learning_rate=2.0e-3), adversary=0.0
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScorerEncoderConfig:
+    """A second CLIP, for the CLIP score alone: the one that guides can be fooled by what it guided.
+
+    Attributes:
+        source: train it (on the judge's drawings, or on the source without them), take a published
+            one, or have none; evaluate.clip_scorer names one without running this stage again.
+        train, pretrained: how, for either source.
+    """
+
+    source: Source = "none"
+    train: ClipTraining = SCORER_TRAINING
+    pretrained: PretrainedConfig = PretrainedConfig(name="ViT-g-14", tag="laion2b_s12b_b42k")
+
+
 @dataclass(frozen=True, kw_only=True)
 class DinoEncoderConfig:
     """The vision transformer behind StyleGAN-T's discriminator.
@@ -225,7 +245,7 @@ class EncodersConfig:
 
     Attributes:
         max_images: training images read at most, of a source without a clean split.
-        clip, dino, classifier, judge: the four roles.
+        clip, dino, classifier, judge, scorer: the five roles.
     """
 
     max_images: Positive = 100_000
@@ -233,6 +253,7 @@ class EncodersConfig:
     dino: DinoEncoderConfig = DinoEncoderConfig()
     classifier: ClassifierEncoderConfig = ClassifierEncoderConfig()
     judge: JudgeEncoderConfig = JudgeEncoderConfig()
+    scorer: ScorerEncoderConfig = ScorerEncoderConfig()
 
 
-ROLES: tuple[str, ...] = ("clip", "dino", "classifier", "judge")
+ROLES: tuple[str, ...] = ("clip", "dino", "classifier", "judge", "scorer")

@@ -15,15 +15,20 @@ from models.features.folder import file_sha256
 NUM_LISTED = 8  # keys named in an error
 
 
-def open_pretrained(role: str, config: PretrainedConfig) -> tuple[Any, str]:
+def open_pretrained(role: str, config: PretrainedConfig, where: str = "") -> tuple[Any, str]:
     """Return the net of a role and where its weights are from, in words.
+
+    Args:
+        role: clip or scorer, or a role that one of timm's networks fills.
+        config: which network, and where its weights are.
+        where: the parameter that holds `config`, for errors; default that of the encoders stage.
 
     Raises:
         ConfigError: the name is not known to the library, or cannot serve the role.
         DataError: the weights cannot be had, are not what sha256 says, or do not fit.
     """
-    where = f"encoders.{role}.pretrained"
-    net = _clip(config, where) if role == "clip" else _timm(role, config, where)
+    where = where or f"encoders.{role}.pretrained"
+    net = _clip(config, where) if role in ("clip", "scorer") else _timm(role, config, where)
     weights, source = _weights(config, where)
     _load(net.network, weights, config, where)
     return net, source

@@ -52,8 +52,7 @@ class TrainingData:
 
     @cached_property
     def _side_px(self) -> int:
-        roles = (self.config.clip, self.config.dino, self.config.classifier, self.config.judge)
-        return max(role.train.image_size_px for role in roles)
+        return max(getattr(self.config, role).train.image_size_px for role in ROLES)
 
     @cached_property
     def _from_source(self) -> tuple[ImageSet, ImageSet]:
@@ -73,12 +72,18 @@ class TrainingData:
 
     @cached_property
     def judge(self) -> ImageSet:
-        """Images for the judge, which no other role has seen."""
+        """Images for the judge; no role that guides has seen them."""
         images = self._split("judge")
         if images is None:
             todo = "run synthesize, or set encoders.judge.source: none for real data"
             raise DataError("no drawings to train the judge on", str(self.raw / "judge"), todo)
         return images
+
+    @cached_property
+    def scorer(self) -> ImageSet:
+        """Images for the scorer: the judge's, which guide nothing; without drawings the source."""
+        drawn = any((self.raw / "judge").glob("*.tar"))
+        return self.judge if drawn else self._from_source[0]
 
     @cached_property
     def test(self) -> ImageSet:
@@ -145,8 +150,9 @@ def train_role(role: str, data: TrainingData, say: Say) -> tuple[Any, dict[str, 
         "dino": train_dino,
         "classifier": train_classifier,
         "judge": train_judge,
+        "scorer": train_clip,
     }
-    images = data.judge if role == "judge" else data.train
+    images = getattr(data, role if role in ("judge", "scorer") else "train")
     seed = zlib.crc32(f"{role} {data.seed}".encode())
     # Libraries draw initial weights from the global generator; the caller's is left as it was.
     with torch.random.fork_rng(devices=[]):
@@ -157,7 +163,7 @@ def train_role(role: str, data: TrainingData, say: Say) -> tuple[Any, dict[str, 
 
 
 def _measure(role: str, net: Any, data: TrainingData) -> dict[str, float]:
-    if role == "clip":
+    if role in ("clip", "scorer"):
         return retrieval(net, data.test)
     if role == "dino":
         return neighbour_accuracy(net, data.train, data.test)

@@ -21,6 +21,7 @@ CONFIG = PublishConfig(licence="CC-BY-4.0", licence_text="Names must be given.",
 METRICS = {
     "judge": {"all": 0.5},
     "frechet_judge": {"before": 80.0, "after": 20.0},
+    "not_measured": {"clip_score": "the model takes no text"},
     "cards": {
         "frechet_judge": {
             "net": "judge", "net_sha256": "ab" * 32, "dtype": "float32", "resizer": "area to 16 px",

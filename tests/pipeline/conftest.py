@@ -60,7 +60,9 @@ EVALUATION = {
     },
     "frechet_judge": {"before": 100.0, "after": 20.0, "ratio": 0.2},
     "filter_truth": {"swapped": 3, "swapped_rejected": 0.95, "clean": 4, "clean_kept": 0.97},
-    "clip_score": 0.31,
+    "clip_score": 0.75,
+    "prompt_sensitivity": 0.5,
+    "not_measured": {"coverage": "too few <images>"},
     "cards": {"judge": {"net": "judge", "net_sha256": "ab" * 32, "num_fake": 1000, "seed": 0}},
 }
 

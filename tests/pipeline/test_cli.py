@@ -14,7 +14,7 @@ from pipeline.graph import stage_titles
 
 ROOT = Path(__file__).parents[2]
 SAMPLING = ["generate", "interpolate", "mix", "sweep"]
-TOOLS = [*SAMPLING, "report", "summary", "doctor", "ui", "sync"]
+TOOLS = [*SAMPLING, "benchmark_coco", "report", "summary", "doctor", "ui", "sync"]
 STAGES = [
     "synthesize",
     "encoders",

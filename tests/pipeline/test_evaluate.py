@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from components.errors import ConfigError
-from pipeline.evaluate import flat_numbers, main
+from models.features import build_feature_net, read_card, save_feature_net
+from models.features.inception import InceptionNet
+from pipeline.evaluate import IN_WORDS, flat_numbers, main
 from tests.pipeline.trained_world import EVALUATE, run_evaluate, trained_world
 
 
@@ -27,8 +31,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_report_names_nets_and_counts(world: Path) -> None:
     short = json.loads((world / "reports/evaluation.json").read_text())
     report = json.loads((world / "artifacts/evaluation/metrics.json").read_text())
-    assert short == {k: v for k, v in report.items() if k not in ("cards", "model")}
+    assert short == {k: v for k, v in report.items() if k not in IN_WORDS}
     assert report["judge"] is None, "captions of this data name no four attributes"
+    assert set(report["not_measured"]) == {"judge"}
     # Before and after are both untrained here: neither is far from the other.
     assert report["frechet_dino"]["after"] > 0
     assert 0.2 < report["frechet_dino"]["ratio"] < 5
@@ -82,6 +87,65 @@ def test_a_judge_that_is_there_gives_the_distance_its_name(world: Path, monkeypa
     report = json.loads((world / "reports/evaluation.json").read_text())
     assert set(report["frechet_judge"]) == {"before", "after", "ratio"}
     run_evaluate(world)
+
+
+def test_a_scorer_that_guided_nothing_takes_the_clip_score(world: Path, monkeypatch) -> None:
+    monkeypatch.setenv("GANLINE_RUNS_DIR", str(world / "runs"))
+    encoders = world / "artifacts" / "encoders"
+    guided = json.loads((world / "artifacts/evaluation/metrics.json").read_text())
+    torch.manual_seed(7)
+    scorer = build_feature_net(read_card(encoders / "clip"))
+    card = save_feature_net(encoders / "scorer", scorer, role="scorer", source="random")
+    try:
+        run_evaluate(world)
+    finally:
+        shutil.rmtree(encoders / "scorer")
+    report = json.loads((world / "artifacts/evaluation/metrics.json").read_text())
+    assert report["cards"]["clip_score"]["net_sha256"] == card.sha256
+    assert report["cards"]["clip_score"]["net"] == "scorer"
+    assert "took part" not in report["cards"]["clip_score"]["note"]
+    assert report["clip_score"] != guided["clip_score"]
+    assert report["frechet_dino"] == guided["frechet_dino"], "the rest is as before"
+    assert report["seconds_per_image"] > 0, "prompts are still embedded by the model's own CLIP"
+    run_evaluate(world)
+
+
+def test_inception_from_its_file_gives_fid_and_kid(world: Path, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("GANLINE_RUNS_DIR", str(tmp_path / "runs"))
+    torch.manual_seed(0)
+    torch.save(InceptionNet().network.state_dict(), tmp_path / "inception.pth")
+    few = {"num_prompts": 4, "num_fake": 4, "num_real": 4, "num_curve": 2, "truncations": (1.0,)}
+    fid = dataclasses.replace(
+        EVALUATE, feature_role="inception", inception_file=str(tmp_path / "inception.pth"), **few
+    )
+    run_evaluate(world, fid)
+    report = json.loads((world / "artifacts/evaluation/metrics.json").read_text())
+    assert set(report["fid"]) == {"before", "after", "ratio"}
+    assert "kid" in report
+    assert not [name for name in report if name.startswith(("frechet_", "kernel_"))]
+    assert report["cards"]["fid"]["resizer"] == "bilinear of TensorFlow 1 to 299 px"
+    assert "not the published weights" in report["cards"]["fid"]["note"]
+    assert "fid_at_nearest" in report["truncation"]
+    run_evaluate(world)
+
+
+def test_a_model_without_text_is_measured_without_text(
+    world: Path, monkeypatch, tmp_path_factory
+) -> None:
+    other = trained_world(tmp_path_factory.mktemp("no_text"), text=False)
+    monkeypatch.setenv("GANLINE_RUNS_DIR", str(other / "runs"))
+    said = run_evaluate(other)
+    report = json.loads((other / "artifacts/evaluation/metrics.json").read_text())
+    reason = "the model takes no text"
+    assert report["not_measured"] == {
+        "judge": reason, "clip_score": reason, "prompt_sensitivity": reason,
+    }  # fmt: skip
+    assert f"evaluate: clip_score not measured: {reason}" in said
+    assert report["clip_score"] is None
+    assert report["frechet_dino"]["after"] > 0
+    assert report["precision"] is not None
+    assert report["seconds_per_image"] > 0
+    assert (other / "artifacts/evaluation/samples.png").is_file()
 
 
 def test_an_absent_encoder_is_named(world: Path, monkeypatch) -> None:

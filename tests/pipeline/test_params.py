@@ -296,3 +296,18 @@ def test_a_chain_may_grow_from_the_trained_text_encoder(tmp_path):
     assert problems(tmp_path, values) == {}
     values["text_encoder"]["start"] = "px64"
     assert "base, the last stage" in problems(tmp_path, values)["text_encoder.start"]
+
+
+@pytest.mark.parametrize(
+    ("role", "file", "said"),
+    [
+        ("judge", "weights.pth", "allowed: '' unless feature_role is inception"),
+        ("inception", "", "allowed: a file, for feature_role inception"),
+    ],
+)
+def test_inception_and_its_file_come_together(role, file, said):
+    values = valid()
+    values["evaluate"] |= {"feature_role": role, "inception_file": file}
+    assert said in wrong_keys(values)["evaluate.inception_file"]
+    values["evaluate"] |= {"feature_role": "inception", "inception_file": "weights.pth"}
+    assert wrong_keys(values) == {}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from components.evaluation.config import CocoConfig
 from components.training.config import TrainConfig
 from models.recipes import RECIPES
 from pipeline.params import SECTIONS
@@ -17,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 def configs():
     """Yield every configuration dataclass, the nested ones too."""
-    waiting, seen = [*SECTIONS.values(), *RECIPES.values()], []
+    waiting, seen = [*SECTIONS.values(), *RECIPES.values(), CocoConfig], []
     while waiting:
         config = waiting.pop()
         if config not in seen:

@@ -15,6 +15,8 @@ def test_the_summary_of_a_finished_run(finished):
         "seconds": {"filter": 2.5, "train_base": 100.0, "superres@64": 61.0, "total": 163.5},
         "judge": {"background": 0.9, "size": 0.8, "colour": 0.75, "shape": 0.5, "all": 0.4},
         "frechet_judge": {"before": 100.0, "after": 20.0},
+        "clip_score": 0.75,
+        "prompt_sensitivity": 0.5,
         "base_images_per_s": 123.4,
         "filter": {
             "in": 10,
@@ -34,6 +36,7 @@ def test_the_page_for_people(finished):
         "1 min 40 s",
         "colour 75.0 %",
         "100 -> 20  (5.0 times lower)",
+        "CLIP score     0.750, with shuffled prompts 0.250",
         "123 images/s",
         "10 in, 7 kept, 2 rejected",
         "95.0 % of swapped captions rejected",
@@ -49,6 +52,7 @@ def test_before_any_run_everything_is_null(project, capsys):
     summary = json.loads(capsys.readouterr().out)
     assert summary["seconds"] == {"total": 0}
     assert summary["judge"]["all"] is None
+    assert summary["prompt_sensitivity"] is None
     assert summary["peak_memory_gib"] is None
     assert main([]) == 0
     assert "none yet" in capsys.readouterr().out

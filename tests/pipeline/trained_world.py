@@ -38,8 +38,11 @@ EVALUATE = EvaluateConfig(
 )
 
 
-def trained_world(folder: Path, seed: int = 0) -> Path:
-    """Write data, encoders (a random judge too) and artifacts/base below the folder."""
+def trained_world(folder: Path, seed: int = 0, *, text: bool = True) -> Path:
+    """Write data, encoders (a random judge too) and artifacts/base below the folder.
+
+    Without `text` the generator takes none, as an unconditional family's.
+    """
     write_world(folder)
     encoders = folder / "artifacts" / "encoders"
     card = FeatureCard(
@@ -57,7 +60,7 @@ def trained_world(folder: Path, seed: int = 0) -> Path:
         source="random",
     )
     recipe = recipe_from(RECIPE)
-    shape = ConditionShape(pooled_dim=WIDTH)
+    shape = ConditionShape(pooled_dim=WIDTH if text else 0)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         save_feature_net(encoders / "judge", build_feature_net(card), role="judge", source="random")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from components.data.captions import ATTRIBUTES, prompt
-from components.evaluation.features import MeasuringNet
+from components.evaluation.nets import MeasuringNet
 from components.sampling import from_uint8
 from models.interfaces import Batch, Condition, ConditionShape
 

@@ -1,4 +1,4 @@
-"""Distances against closed forms, scipy, torchmetrics and brute force."""
+"""Distances against closed forms, scipy, torchmetrics, torch-fidelity and brute force."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import pytest
 import scipy.linalg
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from components.evaluation import distances
 from components.evaluation.distances import (
     Moments,
     frechet_distance,
@@ -95,6 +97,60 @@ def test_frechet_and_kernel_agree_with_torchmetrics() -> None:
     assert ours == pytest.approx(float(fid.compute()), rel=1e-4)
     ours = kernel_distance(x, y, subset_size=200, subsets=1, seed=0)
     assert ours == pytest.approx(float(kid.compute()[0]), rel=1e-3)
+
+
+def test_all_shared_measures_agree_with_torch_fidelity() -> None:
+    """On fixed random features: its own functions, given ours in float64."""
+    from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+    from torch_fidelity.metric_kid import kid_features_to_metric
+    from torch_fidelity.metric_prc import prc_features_to_metric
+
+    real = _normal(300, 16, 1).double()
+    fake = _normal(260, 16, 5, scale=0.8, shift=0.3).double()
+    statistics = (fid_features_to_statistics(x) for x in (fake, real))
+    theirs = fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
+    assert frechet_distance(Moments.of(real), Moments.of(fake)) == pytest.approx(theirs, rel=1e-6)
+
+    some = {"kid_subsets": 1, "kid_subset_size": 260, "verbose": False}
+    theirs = kid_features_to_metric(fake, real[:260], **some)["kernel_inception_distance_mean"]
+    ours = kernel_distance(real[:260], fake, subset_size=260, subsets=1, seed=0)
+    assert ours == pytest.approx(theirs, rel=1e-9)
+
+    theirs = prc_features_to_metric(fake, real, prc_neighborhood=3, verbose=False)
+    ours = manifold_scores(real, fake, neighbours=3)
+    assert 0.05 < ours.precision < 0.95 or 0.05 < ours.recall < 0.95
+    assert ours.precision == pytest.approx(theirs["precision"], rel=1e-6)
+    assert ours.recall == pytest.approx(theirs["recall"], rel=1e-6)
+
+
+class _Largest(TorchDispatchMode):
+    """Remembers the largest tensor that any operation made."""
+
+    values = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        for x in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(x, torch.Tensor):
+                self.values = max(self.values, x.numel())
+        return out
+
+
+def test_memory_is_bounded_and_blocks_change_nothing(monkeypatch) -> None:
+    real, fake = _normal(2000, 8, 1), _normal(2500, 8, 5, scale=1.2)
+    monkeypatch.setattr(distances, "BLOCK_VALUES", 2**30)
+    with _Largest() as at_once:
+        direct, moments = manifold_scores(real, fake), Moments.of(fake)
+    assert at_once.values == 2500 * 2500
+    monkeypatch.setattr(distances, "BLOCK_VALUES", 2**16)
+    with _Largest() as blocks:
+        blocked, in_blocks = manifold_scores(real, fake), Moments.of(fake)
+    assert blocks.values <= 2**16
+    assert blocked == direct
+    torch.testing.assert_close(in_blocks.covariance_DD, moments.covariance_DD, rtol=1e-12, atol=0)
+    # As shipped, 30,000 against 40,504 images take this many numbers at once.
+    monkeypatch.undo()
+    assert distances.block_rows(40_504) * 40_504 <= 2**25
 
 
 def test_kernel_distance_of_equal_distributions_is_zero_on_average() -> None:

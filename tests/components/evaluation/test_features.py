@@ -12,13 +12,7 @@ from torch import nn
 
 from components.errors import NonFiniteError
 from components.evaluation.distances import Moments, frechet_distance
-from components.evaluation.features import (
-    features_of,
-    generated,
-    net_name,
-    real_features,
-    stack,
-)
+from components.evaluation.features import features_of, generated, real_features, stack
 
 COUNT = {"count": 60}
 
@@ -98,13 +92,3 @@ def test_nonfinite_features_stop_the_measurement() -> None:
 
     with pytest.raises(NonFiniteError, match="pooled"):
         features_of(Broken(), np.full((1, 8, 8, 3), 200, np.uint8))
-
-
-def test_names_tell_the_net() -> None:
-    assert net_name("judge", "attributes", {"widths": [1]}) == "judge"
-    assert net_name("classifier", "cnn", {"name": "mobilenetv2_100"}) == "mobilenetv2_100"
-    assert (
-        net_name("dino", "vit", {"name": "vit_small_patch16_224.dino"})
-        == "vit_small_patch16_224_dino"
-    )
-    assert net_name("clip", "clip", {"embed_dim": 4}) == "clip"

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 import torch
+from torch import nn
 
 from components.errors import ConfigError, DataError
-from components.evaluation.bench import Bench
+from components.evaluation.bench import ABOUT_TEXT, Bench
+from components.evaluation.cards import IGNORES_TEXT, SAME_CLIP
 from components.evaluation.config import EvaluateConfig
-from components.evaluation.scores import SAME_CLIP, score_generator
+from components.evaluation.scores import score_generator
+from models.interfaces import Condition
 
 CONFIG = EvaluateConfig(
     num_prompts=80,
@@ -44,6 +48,11 @@ def test_a_generator_that_paints_the_prompt_scores_full(rows, judge, clip, paint
     assert scores["clip_score"] == pytest.approx(1, abs=1e-5)
     assert scores["real"]["clip_score"] == pytest.approx(1, abs=1e-5)
     assert scores["prompt_sensitivity"] > 0.3
+    # 80 prompts of the generator, 60 of the real rows: nearly the same pairs.
+    assert scores["real"]["prompt_sensitivity"] == pytest.approx(
+        scores["prompt_sensitivity"], abs=0.05
+    )
+    assert scores["not_measured"] == {}
     frechet = scores["frechet_judge"]
     # The same 60 rows, ten of them painted twice: near 0 beside the untrained one.
     assert frechet["after"] < 0.02 * frechet["before"]
@@ -63,7 +72,8 @@ def test_a_generator_that_ignores_the_prompt_is_found_out(rows, judge, clip, pai
         _bench(rows, judge, clip), painter(30.0, blind=True), painter(60.0, blind=True)
     )
     assert scores["judge"]["all"] < 0.1
-    assert abs(scores["prompt_sensitivity"]) < 0.2
+    assert abs(scores["prompt_sensitivity"]) < 0.1 * scores["real"]["prompt_sensitivity"]
+    assert scores["cards"]["prompt_sensitivity"]["note"] == IGNORES_TEXT
     assert scores["cards"]["clip_score"]["note"] == ""
 
 
@@ -91,9 +101,50 @@ def test_without_judge_and_clip_their_parts_are_null(rows, judge, painter) -> No
     scores = score_generator(bench, painter(), painter(60.0))
     assert scores["judge"] is None
     assert scores["clip_score"] is scores["prompt_sensitivity"] is None
-    assert scores["real"] == {"judge": None, "clip_score": None}
+    assert scores["real"] == {"judge": None, "clip_score": None, "prompt_sensitivity": None}
+    assert set(scores["not_measured"]) == {"judge", "clip_score", "prompt_sensitivity"}
+    assert not set(scores["not_measured"]) & set(scores["cards"])
     assert scores["frechet_judge"]["after"] >= 0
     assert "clearest" not in scores["truncation"]
+
+
+class Blind(nn.Module):
+    """A generator without text: its label's brightness, or noise alone without labels."""
+
+    z_dim, resolution = 2, 8
+
+    def map(self, z_ND, condition, truncation=1.0):
+        level = 0 if condition.label_N is None else condition.label_N[:, None] * 0.3
+        return (z_ND * 0.1 * truncation + level)[:, None]
+
+    def synthesize(self, ws_NLD, condition, noise="const"):
+        return ws_NLD[:, 0, :1, None, None].expand(-1, 3, 8, 8)
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_without_text_the_rest_is_measured_and_the_reason_said(rows, judge, labels: bool) -> None:
+    class Labelled:
+        """The same rows without text: a class each, or nothing at all."""
+
+        num_rows, content_hash, seed, resolution = 60, "c0", 0, 8
+
+        def atom(self, position, size):
+            label_N = (torch.arange(position, position + size) % 3) if labels else None
+            batch = rows.atom(position, size)
+            return dataclasses.replace(batch, condition=Condition(label_N=label_N), captions=())
+
+    reasons = dict.fromkeys(ABOUT_TEXT, "the model takes no text")
+    bench = Bench(source=Labelled(), config=CONFIG, net=judge, not_measured=reasons)
+    scores = score_generator(bench, Blind(), Blind())
+    assert scores["not_measured"] == reasons
+    assert scores["judge"] is scores["clip_score"] is scores["prompt_sensitivity"] is None
+    assert scores["frechet_judge"]["after"] > 0
+    assert None not in (scores["precision"], scores["recall"], scores["coverage"])
+    assert [row["clip_score"] for row in scores["curve"]] == [None, None]
+    assert set(scores["cards"]) == {
+        "frechet_judge", "kernel_judge", "precision", "recall", "density", "coverage",
+    }  # fmt: skip
+    json.dumps(scores, allow_nan=False)
 
 
 def test_measuring_changes_neither_weights_nor_randomness(rows, judge, clip) -> None:

@@ -22,5 +22,6 @@ def drawn_data(config: EncodersConfig, count: int, side_px: int = 32, seed: int 
     data = TrainingData(nowhere, SourceConfig(path="nowhere"), nowhere, config, seed)
     data.__dict__["train"] = drawings("encoders", count, side_px)
     data.__dict__["judge"] = drawings("judge", count, side_px)
+    data.__dict__["scorer"] = data.__dict__["judge"]
     data.__dict__["test"] = drawings("test", 100, side_px)
     return data

@@ -40,6 +40,9 @@ def small_config(kimg: float = 0.064) -> EncodersConfig:
         judge=dataclasses.replace(
             small.judge, train=JudgeTraining(fit=length, widths=(8, 8), strides=(2, 2))
         ),
+        scorer=dataclasses.replace(
+            small.scorer, source="train", train=ClipTraining(fit=length, text_width=16)
+        ),
     )
 
 
@@ -110,17 +113,30 @@ def test_all_roles_twice_give_equal_bytes(tmp_path):
         assert set(cards) == set(ROLES)
         files = sorted((tmp_path / name).glob("*/model.safetensors"))
         hashes.append([hashlib.sha256(file.read_bytes()).hexdigest() for file in files])
-    assert len(hashes[0]) == 4
+    assert len(set(hashes[0])) == len(ROLES), "the scorer is not the clip that guides"
     assert hashes[0] == hashes[1]
     other = make_encoders(drawn_data(small_config(), 64, seed=1), tmp_path / "third", print)
     assert not {card.sha256 for card in other.values()} & set(hashes[0])
+
+
+def test_the_scorer_takes_the_judges_drawings_or_the_source(tmp_path):
+    data = drawn_data(small_config(), 8)
+    del data.__dict__["scorer"]
+    data.__dict__["_from_source"] = (drawings("encoders", 8), drawings("test", 8))
+    assert data.scorer is data._from_source[0], "no drawings: real data"
+    drawn = drawn_data(small_config(), 8)
+    del drawn.__dict__["scorer"]
+    drawn.raw = tmp_path
+    (tmp_path / "judge").mkdir()
+    (tmp_path / "judge" / "00000.tar").touch()
+    assert drawn.scorer is drawn.judge
 
 
 def test_folder_is_replaced_and_lists_every_role(tmp_path):
     out = tmp_path / "encoders"
     (out / "old").mkdir(parents=True)
     config = small_config()
-    none = {"clip": "none", "dino": "none", "classifier": "none"}
+    none = dict.fromkeys(("clip", "dino", "classifier", "scorer"), "none")
     config = dataclasses.replace(
         config,
         **{

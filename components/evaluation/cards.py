@@ -1,0 +1,62 @@
+"""The card of a metric: a number means nothing without its net, its resize and its counts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from components.evaluation.nets import MeasuringNet
+
+SAME_CLIP = "this CLIP also took part in the training: the score may flatter, ask the judge"
+LOW_RANK = "fewer images than feature dimensions: compare only at equal counts"
+IGNORES_TEXT = "nearly the same with shuffled prompts: the generator ignores its text"
+# Below this share of what real images reach, a generator is said to ignore its text.
+IGNORING_SHARE = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricCard:
+    """What one metric was measured with."""
+
+    net: str
+    net_sha256: str
+    resizer: str
+    dtype: str
+    num_real: int
+    num_fake: int
+    data_content_hash: str
+    seed: int
+    truncation: float = 1.0
+    note: str = ""
+
+
+def metric_card(net: MeasuringNet, *, note: str = "", **facts: Any) -> dict[str, Any]:
+    """Return the card of a metric that was measured with `net`, as plain values.
+
+    Args:
+        net: the net; what it says of itself comes first in the note.
+        note: what a reader of the number must know.
+        facts: num_real, num_fake, data_content_hash, seed; truncation if it is not 1.
+    """
+    return asdict(
+        MetricCard(
+            net=net.name,
+            net_sha256=net.sha256,
+            resizer=net.resizer,
+            dtype=net.dtype,
+            note="; ".join(filter(None, (net.note, note))),
+            **facts,
+        )
+    )
+
+
+def sensitivity_note(sensitivity: float | None, real: float | None) -> str:
+    """Return IGNORES_TEXT when shuffled prompts change next to nothing, measured on real images.
+
+    Args:
+        sensitivity: prompt sensitivity of the generated images.
+        real: that of real images with their own captions; None when it is not known.
+    """
+    if sensitivity is None or real is None or real <= 0:
+        return ""
+    return IGNORES_TEXT if sensitivity < IGNORING_SHARE * real else ""
