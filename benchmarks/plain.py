@@ -1,5 +1,5 @@
 """The textbook form of StyleGAN-T's layers, for benchmarks to compare with: per-sample weights,
-filters by zero insertion, one pass for each batch.
+filters by zero insertion, the heads once for each batch.
 
 The same maths as models/ (a test compares them), written the way the formulas read (Karras et al.
 2020, section 2.2), which is also the way the published code runs. Legend: N samples, O/I channels
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 from unittest import mock
 
@@ -18,12 +18,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.discriminators.stylegan_t import StyleGANTDiscriminator
 from models.generators import stylegan_t_blocks as blocks
 from models.generators.stylegan_t_blocks import CLAMP, ModulatedLayer, ResidualLayer, ToRGB
-from models.interfaces import Batch, Losses, Networks
+from models.interfaces import Condition
 from models.layers.equalized import LEAK
-from models.losses.adversarial import hinge_discriminator
-from models.recipes.stylegan_t import StyleGANT
+
+_JUDGE = StyleGANTDiscriminator.forward
 
 
 @contextlib.contextmanager
@@ -35,7 +36,7 @@ def plain_layers() -> Iterator[None]:
             (ResidualLayer, "forward", _residual),
             (ToRGB, "forward", _to_rgb),
             (blocks, "upsample_rgb", _upsample),
-            (StyleGANT, "_discriminator_loss", _discriminator_loss),
+            (StyleGANTDiscriminator, "forward", _judge),
         ]
         for owner, name, function in swaps:
             stack.enter_context(mock.patch.object(owner, name, function))
@@ -94,16 +95,9 @@ def _to_rgb(layer: ToRGB, x: Tensor, w_ND: Tensor) -> Tensor:
     return (_grouped(x, weight, up=False).float() + layer.bias[:, None, None]).clamp(-CLAMP, CLAMP)
 
 
-def _discriminator_loss(
-    recipe: StyleGANT, networks: Networks, batch: Batch, nimg: int, rng: torch.Generator
-) -> Losses:
-    """Judge real images and fakes in a pass each."""
-    assert batch.image_NCHW is not None
-    with torch.no_grad():
-        fake = recipe._generate(networks, batch, rng)
-    heads = networks.trained["discriminator"]
-    logits = [
-        heads(recipe._taps(networks, image, nimg, rng), batch.condition)
-        for image in (batch.image_NCHW.to(fake), fake)
-    ]
-    return Losses(terms={"adversarial": hinge_discriminator(*logits)})
+def _judge(
+    heads: StyleGANTDiscriminator, taps: Mapping[str, Tensor], condition: Condition, parts: int = 1
+) -> Tensor:
+    """Judge concatenated batches in a pass each."""
+    halves = [{name: tap.chunk(parts)[i] for name, tap in taps.items()} for i in range(parts)]
+    return torch.cat([_JUDGE(heads, half, condition) for half in halves])

@@ -18,7 +18,7 @@ from components.training.distributed import World
 from components.training.ema import average
 from components.training.step import iteration
 from models.interfaces import Networks
-from models.recipes.stylegan_t import StyleGANT
+from models.recipes import stylegan_t_losses
 
 _WARM_UP = 1
 
@@ -167,7 +167,7 @@ def _judge(setup: Setup, n: int) -> Callable[[Mode], Callable[[], None]]:
             def given(*_: Any) -> Tensor:
                 return fake
 
-            with mock.patch.object(StyleGANT, "_generate", given):
+            with mock.patch.object(stylegan_t_losses, "_generate", given):
                 with _in_mode(setup, mode, state.networks):
                     losses = phase.loss(batch, 0, rng)
                 torch.stack([term.sum() for term in losses.terms.values()]).sum().backward()

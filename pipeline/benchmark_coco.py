@@ -110,7 +110,7 @@ def measure(config: Any, release: Path | None, encoders: Path | None) -> dict[st
     from components.evaluation.nets import open_inception, open_scorer
     from components.evaluation.zero_shot import ZeroShot
     from components.release import load_release
-    from pipeline.generate import published
+    from pipeline.sampling_options import published
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     folder = release or published()

@@ -188,7 +188,8 @@ def _check_inception(evaluate: Any) -> list[Finding]:
     """Inception is a role without an encoder: it needs its file, and nothing else does."""
     if not dataclasses.is_dataclass(evaluate):
         return []
-    role, file = evaluate.feature_role, evaluate.inception_file  # type: ignore[attr-defined]
+    config: Any = evaluate
+    role, file = config.feature_role, config.inception_file
     if (role == "inception") == bool(file):
         return []
     allowed = (
