@@ -24,6 +24,10 @@ _WARM_UP = 1
 
 
 PLAIN = Mode(name="textbook fp32", plain=True, channels_last=False)
+CACHED = (
+    Mode(name="ours fp32, weights cached", cached=True),
+    Mode(name="ours bf16, weights cached", precision="bf16", cached=True),
+)
 MODES = (
     PLAIN,
     Mode(name="ours fp32, NCHW", channels_last=False),
@@ -92,9 +96,9 @@ def parts_of(setup: Setup, only: Sequence[str] | None) -> Iterator[Part]:
     b = setup.batch
     parts = [
         Part(name="generator forward, batch 1", images=1, make=_forward(setup, 1), trains=False,
-             setup=setup),
+             modes=(*MODES, *CACHED), setup=setup),
         Part(name=f"generator forward, batch {b}", images=b, make=_forward(setup, b),
-             trains=False, setup=setup),
+             trains=False, modes=(*MODES, *CACHED), setup=setup),
         Part(name=f"generator forward + backward, batch {b}", images=b, make=_both(setup, b),
              setup=setup),
         Part(name=f"discriminator step, batch {b}", images=b, make=_judge(setup, b), setup=setup),
@@ -127,9 +131,11 @@ def _forward(setup: Setup, n: int) -> Callable[[Mode], Callable[[], None]]:
     def make(mode: Mode) -> Callable[[], None]:
         def run() -> None:
             networks, condition = setup.state(mode).networks, setup.data(n).condition
-            generator: Any = networks.trained["generator"]
+            generator: Any = setup.fast(mode) if mode.cached else networks.trained["generator"]
             z = torch.zeros(n, generator.z_dim, device=setup.device).fill_(0.5)
-            with torch.inference_mode(), _in_mode(setup, mode, networks):
+            # The fast form has cast its weights itself: autocast would cast again, every time.
+            eager = replace(mode, precision="fp32") if mode.cached else mode
+            with torch.inference_mode(), _in_mode(setup, eager, networks):
                 generator.synthesize(generator.map(z, condition), condition)
 
         return run

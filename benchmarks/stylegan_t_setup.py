@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -13,6 +14,7 @@ from components.training.config import TrainConfig
 from components.training.state import TrainState
 from components.training.switches import compile_networks, lay_out
 from models.features import ClipNet, VitNet
+from models.inference import fast_form
 from models.interfaces import Batch, Condition, ConditionShape, Site
 from models.recipes.stylegan_t import StyleGANT
 
@@ -49,6 +51,7 @@ class Setup:
     guidance: str
     device: str
     _states: dict[tuple[bool, bool, bool], TrainState] = field(default_factory=dict)
+    _fast: dict[str, nn.Module] = field(default_factory=dict)
 
     def facts(self) -> dict[str, Any]:
         """Return what was asked for."""
@@ -115,6 +118,15 @@ class Setup:
             if mode.compiled:
                 compile_networks(networks)
         return self._states[key]
+
+    def fast(self, mode: Mode) -> nn.Module:
+        """Return a copy of the generator in its fast form, made once for each precision."""
+        if mode.precision not in self._fast:
+            generator = copy.deepcopy(self.state(mode).networks.trained["generator"])
+            precision: Any = "bfloat16" if mode.precision == "bf16" else "float32"
+            fast_form(generator.eval(), precision=precision)
+            self._fast[mode.precision] = generator
+        return self._fast[mode.precision]
 
     def config(self, mode: Mode) -> TrainConfig:
         """Return the loop's switches of a mode."""
