@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 import torch
+from scipy import special
 from torch import Tensor
 
 
@@ -40,7 +41,9 @@ def radial_lowpass(num_taps: int, *, cutoff: float, half_width: float, rate: flo
         raise ValueError(f"a radial filter has an even number of taps, got {num_taps}")
     position = _positions(num_taps) / rate
     radius = torch.hypot(position[:, None], position[None, :])
-    taps = torch.special.bessel_j1(2 * math.pi * cutoff * radius) / (math.pi * radius)
+    # scipy's Bessel function: torch's is wrong in the ninth digit, also in float64.
+    waves = torch.from_numpy(special.j1((2 * math.pi * cutoff * radius).numpy()))
+    taps = waves / (math.pi * radius)
     window = _kaiser(num_taps, half_width, rate)
     taps = taps * torch.outer(window, window)
     return taps / taps.sum()
