@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from models.generators.stylegan_t_blocks import SynthesisBlock
+from models.generators.stylegan_t_blocks import ModulatedLayer, SynthesisBlock, layer_noises
 from models.interfaces import Condition, ConditionShape
 from models.layers.condition import ConditionVector
 from models.layers.equalized import EqualizedLinear, normalize_second_moment
@@ -119,7 +119,7 @@ class SynthesisNetwork(nn.Module):
         """Return images, float32; see `StyleGANTGenerator.synthesize`."""
         x: Tensor | None = None
         image: Tensor | None = None
-        used, noises = 0, self._noises(noise)
+        used, noises = 0, layer_noises(self._noisy_layers(), noise)
         for block in self.each_block():
             ws_NKD = ws_NLD[:, used : used + block.num_convs + 1]
             count = len(block.noisy_layers())
@@ -142,18 +142,8 @@ class SynthesisNetwork(nn.Module):
         """Return the resolution of each noisy layer, in order."""
         return [b.resolution for b in self.each_block() for _ in b.noisy_layers()]
 
-    def _noises(self, noise: Any) -> list[Tensor | None]:
-        """Return one noise per noisy layer."""
-        layers = [layer for block in self.each_block() for layer in block.noisy_layers()]
-        if isinstance(noise, str):
-            if noise == "const":
-                return [layer.noise_const for layer in layers]
-            if noise == "none":
-                return [None] * len(layers)
-            raise ValueError(f"noise must be 'const', 'none' or a list of tensors, got {noise!r}")
-        if len(noise) != len(layers):
-            raise ValueError(f"{len(layers)} layers take noise, got {len(noise)} tensors")
-        return list(noise)
+    def _noisy_layers(self) -> list[ModulatedLayer]:
+        return [layer for block in self.each_block() for layer in block.noisy_layers()]
 
 
 class StyleGANTGenerator(nn.Module):

@@ -31,6 +31,8 @@ class ModulatedLayer(nn.Module):
         resolution: of the output, in pixels; the size of the stored noise.
         up: double the resolution.
         gain: of the activation, on top of sqrt(2).
+        style: w [N, D] -> scales [N, in_channels]; default: second-order.
+        clamp: bound of the activations before `gain`; None = none.
     """
 
     noise_const: Tensor
@@ -45,10 +47,12 @@ class ModulatedLayer(nn.Module):
         resolution: int,
         up: bool = False,
         gain: float = 1.0,
+        style: nn.Module | None = None,
+        clamp: float | None = CLAMP,
     ) -> None:
         super().__init__()
-        self.up, self.gain = up, gain
-        self.style = SecondOrderStyle(w_dim, in_channels)
+        self.up, self.gain, self.clamp = up, gain, clamp
+        self.style = SecondOrderStyle(w_dim, in_channels) if style is None else style
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.noise_strength = nn.Parameter(torch.zeros(()))
@@ -85,8 +89,29 @@ class ModulatedLayer(nn.Module):
         if noise is not None:
             shift = shift + noise * (self.noise_strength * gain)
         y = torch.addcmul(shift.to(y.dtype), y, scale_NC.to(y.dtype)[:, :, None, None])
-        bound = CLAMP * self.gain
-        return F.leaky_relu(y, LEAK, inplace=True).clamp(-bound, bound)
+        y = F.leaky_relu(y, LEAK, inplace=True)
+        if self.clamp is None:
+            return y
+        bound = self.clamp * self.gain
+        return y.clamp(-bound, bound)
+
+
+def layer_noises(layers: list[ModulatedLayer], noise: Any) -> list[Tensor | None]:
+    """Return one noise per layer.
+
+    Args:
+        layers: those that take noise, in order.
+        noise: "const" (stored buffers), "none", or one tensor per layer.
+    """
+    if isinstance(noise, str):
+        if noise == "const":
+            return [layer.noise_const for layer in layers]
+        if noise == "none":
+            return [None] * len(layers)
+        raise ValueError(f"noise must be 'const', 'none' or a list of tensors, got {noise!r}")
+    if len(noise) != len(layers):
+        raise ValueError(f"{len(layers)} layers take noise, got {len(noise)} tensors")
+    return list(noise)
 
 
 class ResidualLayer(ModulatedLayer):
@@ -119,14 +144,31 @@ class ResidualLayer(ModulatedLayer):
 
 
 class ToRGB(nn.Module):
-    """Modulated 1x1 convolution to three channels without demodulation, clamped to +-256."""
+    """Modulated 1x1 convolution to an image without demodulation.
 
-    def __init__(self, channels: int, *, w_dim: int) -> None:
+    Args:
+        channels: width.
+        w_dim: D.
+        style, clamp: see `ModulatedLayer`.
+        weight_init: standard deviation of the weights.
+        image_channels: of the image.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        w_dim: int,
+        style: nn.Module | None = None,
+        clamp: float | None = CLAMP,
+        weight_init: float = 0.1,
+        image_channels: int = 3,
+    ) -> None:
         super().__init__()
-        self.style = SecondOrderStyle(w_dim, channels)
-        self.weight = nn.Parameter(torch.randn(3, channels) * 0.1)
-        self.bias = nn.Parameter(torch.zeros(3))
-        self.style_gain = 1 / math.sqrt(channels)
+        self.style = SecondOrderStyle(w_dim, channels) if style is None else style
+        self.weight = nn.Parameter(torch.randn(image_channels, channels) * weight_init)
+        self.bias = nn.Parameter(torch.zeros(image_channels))
+        self.style_gain, self.clamp = 1 / math.sqrt(channels), clamp
 
     def forward(self, x_NCHW: Tensor, w_ND: Tensor) -> Tensor:
         """Return [N, 3, H, W] in float32.
@@ -137,7 +179,8 @@ class ToRGB(nn.Module):
         style_NC = self.style(w_ND) * self.style_gain
         weight_N3C = (self.weight * style_NC[:, None, :]).to(x_NCHW.dtype)
         rgb = torch.einsum("noc,nchw->nohw", weight_N3C, x_NCHW).float()
-        return (rgb + self.bias[:, None, None]).clamp(-CLAMP, CLAMP)
+        rgb = rgb + self.bias[:, None, None]
+        return rgb if self.clamp is None else rgb.clamp(-self.clamp, self.clamp)
 
 
 class SynthesisBlock(nn.Module):

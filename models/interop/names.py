@@ -21,6 +21,11 @@ class Rule:
     name: str | None
 
 
+def below(theirs: str, ours: str, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    """Return the rules for the same tensors one module deeper."""
+    return tuple(Rule(theirs + r.pattern, None if r.name is None else ours + r.name) for r in rules)
+
+
 def rename(name: str, rules: Iterable[Rule]) -> str | None:
     """Return our name of a foreign tensor, or None if a rule drops it.
 

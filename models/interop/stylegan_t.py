@@ -8,7 +8,7 @@ from torch import Tensor
 
 from models.discriminators.stylegan_t import DiscriminatorHead, StyleGANTDiscriminator
 from models.generators.stylegan_t import MappingNetwork, StyleGANTGenerator, SynthesisNetwork
-from models.interop.names import Rule, load_translated
+from models.interop.names import Rule, below, load_translated
 
 MAPPING_RULES = (
     Rule(r"mlp\.fc(\d+)\.(weight|bias)", r"layers.\1.\2"),
@@ -52,11 +52,6 @@ HEAD_RULES = (
 )
 
 
-def _below(theirs: str, ours: str, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
-    """Return the rules for the same tensors one module deeper."""
-    return tuple(Rule(theirs + r.pattern, None if r.name is None else ours + r.name) for r in rules)
-
-
 def _in_heads(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
     """Return the rules for every head; its index is a group too, so the others move up."""
     deeper = []
@@ -66,7 +61,7 @@ def _in_heads(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
     return tuple(deeper)
 
 
-GENERATOR_RULES = _below(r"mapping\.", "mapping.", MAPPING_RULES) + _below(
+GENERATOR_RULES = below(r"mapping\.", "mapping.", MAPPING_RULES) + below(
     r"synthesis\.", "synthesis.", SYNTHESIS_RULES
 )
 DISCRIMINATOR_RULES = (Rule(r"dino\..*", None), *_in_heads(HEAD_RULES))

@@ -35,7 +35,12 @@ def demodulation(
 
 
 def modulated_convolution(
-    x_NIHW: Tensor, weight_OIkk: Tensor, style_NI: Tensor, *, up: bool = False
+    x_NIHW: Tensor,
+    weight_OIkk: Tensor,
+    style_NI: Tensor,
+    *,
+    up: bool = False,
+    padding: int | None = None,
 ) -> Tensor:
     """Convolve with per-sample input scales; the caller multiplies by `demodulation`.
 
@@ -46,6 +51,7 @@ def modulated_convolution(
         up: double the resolution: zero insertion, FIR [1, 3, 3, 1], true convolution (kernel not
             flipped against the stored weights, as published), with zeros outside the image for all
             three.
+        padding: zeros on each side; None = as many as keep the size. Not with `up`.
 
     Returns:
         [N, O, H, W], or [N, O, 2H, 2W] if `up`.
@@ -54,4 +60,6 @@ def modulated_convolution(
     if up:
         wide = F.conv_transpose2d(scaled, weight_OIkk.transpose(0, 1), stride=2)
         return smooth_after_transposed(wide)
-    return F.conv2d(scaled, weight_OIkk, padding=weight_OIkk.shape[-1] // 2)
+    if padding is None:
+        padding = weight_OIkk.shape[-1] // 2
+    return F.conv2d(scaled, weight_OIkk, padding=padding)

@@ -48,6 +48,18 @@ def test_a_wrong_number_fails_and_sets_the_exit_code(tmp_path, capsys):
     assert lines[2]["max_relative_error"] > TOLERANCE
 
 
+def test_a_wrong_layer_table_fails(tmp_path):
+    def spoil(tensors, config):
+        tensors["spec/cutoffs"][3] *= 1 + 1e-5
+
+    path = small("stylegan3_synthesis")
+    assert check(path).max_spec_error < 1e-12
+    bad = check(changed(path, tmp_path, spoil))
+    assert not bad.ok
+    assert bad.max_relative_error <= TOLERANCE
+    assert bad.max_spec_error == pytest.approx(1e-5, rel=0.01)
+
+
 def test_a_gradient_counts_as_much_as_an_output(tmp_path):
     def spoil(tensors, config):
         tensors["out/grad_none/b8.convs1.1.weight"][0] += 1e-3

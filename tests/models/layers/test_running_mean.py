@@ -39,3 +39,21 @@ def test_nothing_gathered_changes_nothing():
     mean.commit(lambda t: t)
     assert torch.equal(mean.value, torch.full((2,), 3.0))
     assert list(mean.state_dict()) == ["value"]
+
+
+def test_each_class_has_its_mean_and_each_sample_is_a_step():
+    x, label = torch.randn(3, 2), torch.tensor([2, 0, 2])
+    whole, cut = RunningMean(2, 0.9, num_classes=4), RunningMean(2, 0.9, num_classes=4)
+    start = torch.randn(4, 2)
+    for mean, sizes in ((whole, [3]), (cut, [1, 2])):
+        mean.value.copy_(start)
+        for part, of in zip(x.split(sizes), label.split(sizes), strict=True):
+            mean.observe(part, of)
+        mean.commit(lambda t: t)
+    expected = start.clone()
+    expected[0] = 0.9 * start[0] + 0.1 * x[1]
+    expected[2] = 0.81 * start[2] + 0.19 * (x[0] + x[2]) / 2
+    torch.testing.assert_close(whole.value, expected)
+    torch.testing.assert_close(cut.value, whole.value)
+    assert torch.equal(whole.value[[1, 3]], start[[1, 3]])
+    assert torch.equal(whole.centre(label), whole.value[label])
