@@ -13,11 +13,11 @@ import dataclasses
 import hashlib
 import json
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from components.code_version import git_commit
 from components.durable_files import file_hash, publish_folder, sync
 from components.errors import ConfigError, StorageError
 from components.family import recipe_fields, recipe_from
@@ -91,7 +91,7 @@ def write_artifact(
         "parent_sha256": parent_sha256,
         "data_content_hash": data_content_hash,
         "encoders": dict(encoders or {}),
-        "git_commit": git_commit(),
+        "git_commit": git_commit() or "unknown",
         "fingerprint": fingerprint,
         "files": {
             p.relative_to(temporary).as_posix(): file_hash(p)
@@ -284,17 +284,6 @@ def _load_text_encoder(folder: Path) -> nn.Module:
     except ValueError as error:
         raise _broken(folder, str(error)) from error
     return net
-
-
-def git_commit() -> str:
-    """Return the commit that the code runs from, "-dirty" when changed; "unknown" without git."""
-    folder = str(Path(__file__).parent)
-    command = ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return result.stdout.strip() or "unknown"
 
 
 def _expect(folder: Path, what: str, found: Any, wanted: Any) -> None:

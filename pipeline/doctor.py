@@ -15,9 +15,10 @@ from pathlib import Path
 
 import psutil
 
+from components.code_version import git_commit
 from components.errors import GanlineError
 from pipeline.graph import read_graph
-from pipeline.places import git_commit, runs_folder
+from pipeline.places import runs_folder
 from pipeline.ui import port_is_free
 
 PACKAGES = [

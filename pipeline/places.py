@@ -1,7 +1,6 @@
 """Where a command stands: the repository, the folder of runs, the commit, the quiet environment."""
 
 import os
-import subprocess
 from pathlib import Path
 
 # Nothing calls home by default (shared switches of Ray, MLflow, DVC and the model hub). A value
@@ -50,13 +49,3 @@ def runs_folder() -> Path:
     folder = Path(given).absolute() if given else repository() / "runs"
     os.environ["GANLINE_RUNS_DIR"] = str(folder)
     return folder
-
-
-def git_commit() -> str:
-    """Return the commit, with `-dirty` when files differ from it, or "" without git."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return result.stdout.strip() if result.returncode == 0 else ""

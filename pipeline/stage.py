@@ -29,8 +29,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.code_version import git_commit
 from components.errors import ConfigError, GanlineError, Interrupted, ResourceError, StorageError
-from pipeline.places import git_commit, runs_folder, set_quiet_environment
+from pipeline.places import runs_folder, set_quiet_environment
 
 if TYPE_CHECKING:
     from pipeline.params import Params

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.artifact import read_card, weights_hash
+from components.code_version import git_commit
 from components.durable_files import publish_folder, replace_file
 from components.errors import ConfigError, DataError, StorageError
 from components.family import recipe_fields, recipe_from
@@ -27,7 +28,7 @@ from components.frozen_nets import encoder_hashes
 from components.training.job import TrainingJob
 from pipeline.estimates import JOB, estimate
 from pipeline.fingerprint import data_content_hash, digest, training_fingerprint
-from pipeline.places import git_commit, runs_folder
+from pipeline.places import runs_folder
 from pipeline.progress import METRICS, Progress, metrics_of, read_ticks
 from pipeline.stage import StageContext, run_stage
 

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.code_version import git_commit
 from components.durable_files import publish_folder, replace_file
 from components.errors import DataError, ResourceError, StorageError
 from components.family import recipe_from
@@ -26,7 +27,7 @@ from components.frozen_nets import encoder_hashes
 from components.tuning import Search, choose, pareto_front, plan_search, trial_key
 from pipeline.fingerprint import data_content_hash, digest
 from pipeline.launch import run_search, share_input
-from pipeline.places import git_commit, runs_folder
+from pipeline.places import runs_folder
 from pipeline.stage import StageContext, run_stage
 from pipeline.train import resolve_recipe
 

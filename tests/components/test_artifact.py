@@ -192,8 +192,3 @@ def test_recipes_go_to_json_and_back():
 def test_an_unknown_family_or_field_is_one_line(fields, message):
     with pytest.raises(ConfigError, match=message):
         recipe_from(fields)
-
-
-def test_without_git_the_commit_is_unknown(monkeypatch):
-    monkeypatch.setenv("PATH", "/nowhere")
-    assert artifact.git_commit() == "unknown"

@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from models.fields import Between
 from models.recipes import RECIPES
-from pipeline.params import SECTIONS
+from pipeline.params import SECTIONS, validate
+from pipeline.params_file import ParamsError, ParamsFile
 from pipeline.params_schema import field_types
 
 RECIPE = "stylegan_t"
@@ -102,3 +103,12 @@ def put(values, path, value):
     for part in path[:-1]:
         values = values[part]
     values[path[-1]] = value
+
+
+def wrong_keys(values) -> dict[str, str]:
+    """Return what is wrong with these values, dotted key -> what, without going through a file."""
+    try:
+        validate(ParamsFile(name="params.yaml", values=values))
+    except ParamsError as error:
+        return {problem.key: problem.what for problem in error.problems}
+    return {}

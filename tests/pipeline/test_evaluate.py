@@ -16,6 +16,7 @@ from components.errors import ConfigError
 from models.features import build_feature_net, read_card, save_feature_net
 from models.features.inception import InceptionNet
 from pipeline.evaluate import IN_WORDS, flat_numbers, main
+from tests.pipeline.params_example import valid, wrong_keys
 from tests.pipeline.trained_world import EVALUATE, run_evaluate, trained_world
 
 
@@ -159,3 +160,18 @@ def test_help_needs_no_torch(capsys) -> None:
         main(["--help"])
     assert stopped.value.code == 0
     assert "--curve" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("role", "file", "said"),
+    [
+        ("judge", "weights.pth", "allowed: '' unless feature_role is inception"),
+        ("inception", "", "allowed: a file, for feature_role inception"),
+    ],
+)
+def test_inception_and_its_file_come_together(role, file, said):
+    values = valid()
+    values["evaluate"] |= {"feature_role": role, "inception_file": file}
+    assert said in wrong_keys(values)["evaluate.inception_file"]
+    values["evaluate"] |= {"feature_role": "inception", "inception_file": "weights.pth"}
+    assert wrong_keys(values) == {}

@@ -12,10 +12,10 @@ import yaml
 
 from components.errors import ConfigError
 from models.fields import Between
-from pipeline.params import SECTIONS, load_params, validate
-from pipeline.params_file import ParamsError, ParamsFile
+from pipeline.params import SECTIONS, load_params
+from pipeline.params_file import ParamsError
 from pipeline.params_schema import check, describe
-from tests.pipeline.params_example import RECIPE, put, schema, valid
+from tests.pipeline.params_example import RECIPE, put, schema, valid, wrong_keys
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,15 +31,6 @@ def problems(tmp_path, values) -> dict[str, str]:
         return {
             problem.key: line for problem, line in zip(error.problems, error.lines, strict=True)
         }
-    return {}
-
-
-def wrong_keys(values) -> dict[str, str]:
-    """Return the same without going through a file."""
-    try:
-        validate(ParamsFile(name="params.yaml", values=values))
-    except ParamsError as error:
-        return {problem.key: problem.what for problem in error.problems}
     return {}
 
 
@@ -296,18 +287,3 @@ def test_a_chain_may_grow_from_the_trained_text_encoder(tmp_path):
     assert problems(tmp_path, values) == {}
     values["text_encoder"]["start"] = "px64"
     assert "base, the last stage" in problems(tmp_path, values)["text_encoder.start"]
-
-
-@pytest.mark.parametrize(
-    ("role", "file", "said"),
-    [
-        ("judge", "weights.pth", "allowed: '' unless feature_role is inception"),
-        ("inception", "", "allowed: a file, for feature_role inception"),
-    ],
-)
-def test_inception_and_its_file_come_together(role, file, said):
-    values = valid()
-    values["evaluate"] |= {"feature_role": role, "inception_file": file}
-    assert said in wrong_keys(values)["evaluate.inception_file"]
-    values["evaluate"] |= {"feature_role": "inception", "inception_file": "weights.pth"}
-    assert wrong_keys(values) == {}

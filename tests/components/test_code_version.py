@@ -1,0 +1,8 @@
+"""The commit that the code runs from."""
+
+from components.code_version import git_commit
+
+
+def test_without_git_the_commit_is_empty(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert git_commit() == ""
