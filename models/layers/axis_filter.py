@@ -1,8 +1,7 @@
 """Upsample, filter and downsample along one axis, as a product with a banded matrix.
 
-A depthwise convolution with a dozen taps does too little per byte to be fast anywhere. The same map
-as a dense product of short tiles does some more arithmetic and runs at the speed of a matrix
-product: 3 times faster than the depthwise form at 38 px on a CPU.
+On a CPU this is slower than a depthwise convolution in channels-last memory (docs/log.md has the
+times); on a GPU neither was measured.
 
 Legend: L samples of an axis, T tiles of it, V samples that a tile reads, O samples that it writes.
 """
