@@ -63,7 +63,7 @@ def test_no_stage_after_the_base_blurs_again(path: Path) -> None:
     """The published code fades a blur of 32 px in again at every start (pitfall 5)."""
     values = yaml.safe_load(path.read_text())
     stages, sigma = stages_of(values), {}
-    sigma["base"] = stages["train_base"]["recipe"]["blur_init_sigma_px"]
+    sigma["base"] = stages["train_base"]["recipe"].get("blur_init_sigma_px", 0.0)
     left = {"text_encoder": "aligned"} | {f"superres.{k}": f"px{k}" for k in values["superres"]}
     for _ in left:  # in any order: each round knows at least one more start
         for stage, artifact in left.items():
