@@ -37,9 +37,9 @@ def test_published_parameter_counts(resolution, lite, shape, published):
 
 @pytest.mark.parametrize("lite", [False, True])
 @pytest.mark.parametrize("shape", [None, ConditionShape(num_labels=3)])
-def test_every_resolution_conditional_or_not(lite, shape):
+def test_small_and_large_conditional_or_not(lite, shape):
     """The published code fails below 128 px and, with classes, above 256 px."""
-    for resolution in (8, 32, 64, 128, 256, 512, 1024):
+    for resolution in (32, 64, 1024):
         with torch.device("meta"):
             net = build(resolution, shape, lite=lite)
             label = torch.zeros(2, dtype=torch.long)
