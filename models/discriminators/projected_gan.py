@@ -21,7 +21,7 @@ from models.discriminators.feature_projection import FeatureProjection
 from models.interfaces import Condition, ConditionShape
 from models.layers.condition import ConditionEmbedding
 from models.layers.equalized import LEAK
-from models.layers.spectral_norm import SpectralConv2d, advance_power_iteration
+from models.layers.spectral_norm import SpectralConv2d
 from models.layers.tracked_batch_norm import TrackedBatchNorm
 
 # Width of the features at a nominal size; the published ladder.
@@ -200,7 +200,3 @@ class ProjectedDiscriminator(nn.Module):
             for head, x in zip(self.heads, projected, strict=True)
         ]
         return torch.cat(logits, dim=1)
-
-    def advance(self) -> None:
-        """Advance the power iterations of all spectral norms by one step."""
-        advance_power_iteration(self)

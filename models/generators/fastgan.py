@@ -20,7 +20,7 @@ from models.generators.fastgan_blocks import FirstBlock, NoiseInjection, SkipExc
 from models.interfaces import Condition, ConditionShape
 from models.layers.condition import ConditionEmbedding
 from models.layers.equalized import normalize_second_moment
-from models.layers.spectral_norm import SpectralConv2d, advance_power_iteration
+from models.layers.spectral_norm import SpectralConv2d
 
 SMALLEST, LARGEST = 8, 1024
 # Width of the features at a resolution, relative to base_channels.
@@ -145,14 +145,6 @@ class FastGANGenerator(nn.Module):
     def each_block(self) -> list[UpBlock]:
         """Return the blocks from 8 px up."""
         return cast("list[UpBlock]", list(self.blocks.values()))
-
-    def trainable(self) -> list[nn.Parameter]:
-        """Return the parameters that train: all."""
-        return list(self.parameters())
-
-    def advance(self) -> None:
-        """Advance the power iterations of all spectral norms by one step."""
-        advance_power_iteration(self)
 
     def _injections(self) -> list[NoiseInjection]:
         return [layer for block in self.each_block() for layer in block.injections()]
