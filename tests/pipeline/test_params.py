@@ -211,17 +211,6 @@ def test_rules_between_keys(tmp_path, path, value, key, message):
     assert message in problems(tmp_path, values)[key]
 
 
-def test_a_family_that_does_not_grow_has_no_superres(tmp_path):
-    """Said at once, not after the base has trained for days."""
-    values = valid()
-    values["train_base"]["recipe"] = {"name": "projected_gan"}
-    line = problems(tmp_path, values)["superres.64"]
-    assert "projected_gan does not grow: remove the entry and raise train_base.resolution" in line
-    values |= {"superres": {}}
-    values["evaluate"]["model"] = "base"
-    assert problems(tmp_path, values) == {}
-
-
 def test_a_setting_of_the_command_line_wins_and_is_checked(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(valid()))
