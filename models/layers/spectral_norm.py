@@ -47,7 +47,8 @@ class SpectralWeight(nn.Module):
         rows, columns = self.matrix().shape
         self.register_buffer("u", F.normalize(torch.randn(rows), dim=0, eps=eps))
         self.register_buffer("v", torch.zeros(columns))
-        self.advance(iterations=FIRST_ITERATIONS)
+        if not weight.is_meta:
+            self.advance(iterations=FIRST_ITERATIONS)
 
     def matrix(self) -> Tensor:
         """Return W [O, everything else]."""
