@@ -176,13 +176,17 @@ class Recipe(Protocol):
     """A family: a frozen keyword-only dataclass whose fields are its hyper-parameters.
 
     Class constants: `name`; `tunable`, field -> (low, high) with the most useful first;
-    `needs_data`; `encoder_roles`, the frozen nets that `build` will ask for.
+    `needs_data`; `grows`, whether a stage may start from a lower resolution.
     """
 
     name: ClassVar[str]
     tunable: ClassVar[dict[str, tuple[float, float]]]
     needs_data: ClassVar[bool]
-    encoder_roles: ClassVar[tuple[str, ...]]
+    grows: ClassVar[bool]
+
+    @property
+    def encoder_roles(self) -> tuple[str, ...]:
+        """The frozen nets that `build` will ask for, with these fields."""
 
     def generator(self, resolution: int, shape: ConditionShape) -> nn.Module:
         """Return a fresh generator: what an artifact of this family is loaded into."""

@@ -1,9 +1,14 @@
 """The rules of params.yaml that reach across keys: recipes by name, the chain, divisibility."""
 
+from __future__ import annotations
+
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.params_schema import Finding, check, check_overrides, given, unknown_key
+
+if TYPE_CHECKING:
+    from models.interfaces import Recipe
 
 ALIGNED = "aligned"  # the artifact that stage text_encoder leaves
 
@@ -20,6 +25,7 @@ def recipe_findings(values: dict[str, Any]) -> list[Finding]:
     if base is not None:
         wrong, family = _check_base(base)
         findings += [(("train_base", "recipe", *path), what) for path, what in wrong]
+        findings += _check_grows(family, values.get("superres"))
     grown = values.get("superres")
     later = {("superres", k): v for k, v in grown.items()} if isinstance(grown, dict) else {}
     later[("text_encoder",)] = values.get("text_encoder")  # type: ignore[index]
@@ -59,7 +65,7 @@ def _recipe_at(stage: Any) -> dict[str, Any] | None:
     return recipe if isinstance(recipe, dict) else None
 
 
-def _check_base(recipe: dict[str, Any]) -> tuple[list[Finding], type | None]:
+def _check_base(recipe: dict[str, Any]) -> tuple[list[Finding], type[Recipe] | None]:
     from models.recipes import RECIPES
 
     name = recipe.get("name")
@@ -72,7 +78,15 @@ def _check_base(recipe: dict[str, Any]) -> tuple[list[Finding], type | None]:
     return check(RECIPES[name], fields)[1], RECIPES[name]
 
 
-def _check_growth(overrides: dict[str, Any], family: type) -> list[Finding]:
+def _check_grows(family: type[Recipe] | None, superres: Any) -> list[Finding]:
+    """Refuse every later resolution of a family that has only one, before days are spent on it."""
+    if family is None or family.grows or not isinstance(superres, dict):
+        return []
+    what = f"{family.name} does not grow: remove the entry and raise train_base.resolution_px"
+    return [(("superres", key), what) for key in superres]
+
+
+def _check_growth(overrides: dict[str, Any], family: type[Recipe]) -> list[Finding]:
     if "name" in overrides:
         return [(("name",), "a later stage keeps the family of its base: remove the key")]
     return check_overrides(family, overrides)

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from models.features.frozen import FrozenNet
@@ -53,3 +55,26 @@ class CnnNet(FrozenNet):
         if self.network.num_classes > 0:
             features["logits"] = self.network.forward_head(last)
         return features
+
+    def pyramid(self, image_NCHW: Tensor, least_px: int) -> dict[str, Tensor]:
+        """Return the stages alone, of images in [-1, 1] at their own size (Projected GAN).
+
+        Args:
+            image_NCHW: square images; smaller ones are enlarged (bilinear), larger ones never
+                shrunk, so that the maps grow with the image.
+            least_px: the side below which they are enlarged.
+        """
+        if image_NCHW.shape[-1] < least_px:
+            size = (least_px, least_px)
+            image_NCHW = F.interpolate(image_NCHW, size, mode="bilinear", align_corners=False)
+        maps = self.network.forward_intermediates(
+            self.preprocess.normalise(image_NCHW), intermediates_only=True
+        )
+        return {f"stage_{index}": x for index, x in enumerate(maps[-NUM_STAGES:])}
+
+    @torch.no_grad()
+    def stage_sides(self, size_px: int) -> list[int]:
+        """Return the sides of the stages' maps for an image of `size_px`, in pixels."""
+        weight = next(self.network.parameters())
+        image = torch.zeros(1, 3, size_px, size_px, device=weight.device, dtype=weight.dtype)
+        return [x.shape[-1] for x in self.pyramid(image, size_px).values()]

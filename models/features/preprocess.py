@@ -54,5 +54,8 @@ class Preprocess(nn.Module):
         """Return the normalised input [N, 3, size, size] of an image in [-1, 1]."""
         if image_NCHW.ndim != 4 or image_NCHW.shape[1] != 3:
             raise ValueError(f"wanted images [N, 3, H, W], got {list(image_NCHW.shape)}")
-        resized = area_resize(image_NCHW, self.image_size_px)
-        return ((resized + 1) / 2 - self.mean) / self.std
+        return self.normalise(area_resize(image_NCHW, self.image_size_px))
+
+    def normalise(self, image_NCHW: Tensor) -> Tensor:
+        """Return the normalised input of an image in [-1, 1], its size kept."""
+        return ((image_NCHW + 1) / 2 - self.mean) / self.std

@@ -16,7 +16,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from models.interop import stylegan2_parity, stylegan3_parity, stylegan_t_parity
+from models.interop import (
+    projected_gan_parity,
+    stylegan2_parity,
+    stylegan3_parity,
+    stylegan_t_parity,
+)
 from models.interop.parity_file import ParityFile, read_parity_file
 
 TOLERANCE = 1e-4
@@ -29,6 +34,9 @@ MODULES: dict[str, Callable[[ParityFile], dict[str, Tensor]]] = {
     "stylegan_t_disc_head": stylegan_t_parity.head,
     "stylegan_t_losses": stylegan_t_parity.losses,
     "stylegan_t_vit_taps": stylegan_t_parity.vit_taps,
+    "projected_gan_csm": projected_gan_parity.scale_mixing,
+    "projected_gan_single_disc": projected_gan_parity.scale_discriminator,
+    "fastgan_synthesis": projected_gan_parity.fastgan,
     "stylegan2_generator": stylegan2_parity.generator,
     "stylegan3_synthesis": stylegan3_parity.synthesis,
     "stylegan_xl_superres_synthesis": stylegan3_parity.synthesis,

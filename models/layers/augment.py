@@ -37,6 +37,12 @@ def diff_augment(x_NCHW: Tensor, policy: tuple[str, ...], rng: torch.Generator) 
     return _move(x_NCHW, rng, shift=shift, cut=cut) if shift or cut else x_NCHW
 
 
+def mirror_half(x_NCHW: Tensor, rng: torch.Generator) -> Tensor:
+    """Flip each image left to right with probability one half: what doubles a data set."""
+    flip = torch.rand((x_NCHW.shape[0], 1, 1, 1), generator=rng, device=x_NCHW.device) < 0.5
+    return torch.where(flip, x_NCHW.flip(3), x_NCHW)
+
+
 def _color(x: Tensor, rng: torch.Generator) -> Tensor:
     """Draw brightness U(-0.5, 0.5), saturation U(0, 2), contrast U(0.5, 1.5); one affine map.
 

@@ -56,3 +56,42 @@ class ConditionVector(nn.Module):
         if self.table is None:
             return F.one_hot(condition.label_N, self.num_labels).float()
         return F.normalize(self.table[condition.label_N], dim=1)
+
+
+class ConditionEmbedding(nn.Module):
+    """The class or the text as a vector whose entries have mean square 1, as a noise vector's.
+
+    A class is a row of a learned table that starts standard normal; a text embedding is scaled by
+    sqrt(D). `ConditionVector` gives unit length instead: too faint where nothing normalises after.
+
+    Args:
+        shape: widths that the data dictates; text goes before classes.
+        label_dim: width of the table.
+
+    Attributes:
+        dim: D; 0 for an unconditional network.
+    """
+
+    def __init__(self, shape: ConditionShape, label_dim: int) -> None:
+        super().__init__()
+        self.vector = ConditionVector(shape)  # for text: its checks
+        self.dim = self.vector.dim
+        self.table: nn.Parameter | None = None
+        if self.vector.kind == "label":
+            self.dim = label_dim
+            self.table = nn.Parameter(torch.randn(shape.num_labels, label_dim))
+
+    def forward(self, condition: Condition) -> Tensor | None:
+        """Return [N, D], or None for an unconditional network.
+
+        Raises:
+            ValueError: the condition lacks the field that the network was built for.
+        """
+        if self.table is None:
+            vector = self.vector(condition)
+            return None if vector is None else vector * self.dim**0.5
+        if condition.label_N is None:
+            raise ValueError(
+                f"the network wants a class index below {self.vector.num_labels}, got none"
+            )
+        return self.table[condition.label_N]

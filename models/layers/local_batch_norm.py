@@ -14,6 +14,22 @@ from torch import Tensor, nn
 from models.layers.precision import full_precision
 
 
+def number_of_groups(n: int, virtual_batch: int) -> int:
+    """Return into how many equal groups of at most `virtual_batch` a micro-batch of n splits.
+
+    Raises:
+        ValueError: n is not a multiple of its number of groups, ceil(n / virtual_batch).
+    """
+    groups = -(-n // virtual_batch)
+    if n == 0 or n % groups:
+        raise ValueError(
+            f"local batch norm got a micro-batch of {n}, which does not split into {groups} "
+            f"equal groups of at most {virtual_batch}: use a micro-batch below "
+            f"{virtual_batch} or a multiple of it"
+        )
+    return groups
+
+
 class LocalBatchNorm(nn.Module):
     """Normalise each channel over the samples and tokens of each group.
 
@@ -39,14 +55,7 @@ class LocalBatchNorm(nn.Module):
         Raises:
             ValueError: n is not a multiple of its number of groups, ceil(n / virtual_batch).
         """
-        n = x_NLC.shape[0] // parts
-        per_part = -(-n // self.virtual_batch)
-        if n == 0 or n % per_part:
-            raise ValueError(
-                f"local batch norm got a micro-batch of {n}, which does not split into {per_part} "
-                f"equal groups of at most {self.virtual_batch}: use a micro-batch below "
-                f"{self.virtual_batch} or a multiple of it"
-            )
+        per_part = number_of_groups(x_NLC.shape[0] // parts, self.virtual_batch)
         with full_precision(x_NLC):
             x = x_NLC.reshape(parts * per_part, -1, x_NLC.shape[2]).float()
             variance_GC, mean_GC = torch.var_mean(x, dim=1, correction=0, keepdim=True)

@@ -45,6 +45,7 @@ class StyleGANT:
 
     name: ClassVar[str] = "stylegan_t"
     needs_data: ClassVar[bool] = True
+    grows: ClassVar[bool] = True
     encoder_roles: ClassVar[tuple[str, ...]] = ("clip", "dino")
     tunable: ClassVar[dict[str, tuple[float, float]]] = {
         "clip_weight": (0.1, 20.0),

@@ -32,6 +32,24 @@ class FakeVit(nn.Module):
         return {f"tap_{i}": tap for i, tap in enumerate(taps)}
 
 
+class FakeCnn(nn.Module):
+    """Four maps at strides 1, 2, 4, 8, by fixed random convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage_channels, self.stage_strides = [4, 6, 8, 12], [1, 2, 4, 8]
+        self.filters = nn.ModuleList(nn.Conv2d(3, c, 3, padding=1) for c in self.stage_channels)
+        self.requires_grad_(False)
+
+    def pyramid(self, image_NCHW: Tensor, least_px: int) -> dict[str, Tensor]:
+        steps = zip(self.filters, self.stage_strides, strict=True)
+        maps = [f(F.avg_pool2d(image_NCHW, stride)) for f, stride in steps]
+        return {f"stage_{i}": x for i, x in enumerate(maps)}
+
+    def stage_sides(self, size_px: int) -> list[int]:
+        return [SIZE // stride for stride in self.stage_strides]  # never enlarges
+
+
 class FakeClip(nn.Module):
     """Image and text embeddings of unit length."""
 
@@ -96,6 +114,7 @@ class FakeGan:
     name: ClassVar[str] = "fake_gan"
     tunable: ClassVar[dict[str, tuple[float, float]]] = {"weight": (0.5, 2.0)}
     needs_data: ClassVar[bool] = True
+    grows: ClassVar[bool] = True
     encoder_roles: ClassVar[tuple[str, ...]] = ()
     weight: float = 1.0
 
@@ -148,6 +167,7 @@ class FakeAdaptation:
     name: ClassVar[str] = "fake_adaptation"
     tunable: ClassVar[dict[str, tuple[float, float]]] = {}
     needs_data: ClassVar[bool] = False
+    grows: ClassVar[bool] = False
     encoder_roles: ClassVar[tuple[str, ...]] = ("clip",)
 
     def generator(self, resolution, shape):
@@ -187,7 +207,7 @@ class FakeAdaptation:
 def encoder():
     """Role -> fake frozen net, each built once."""
     torch.manual_seed(7)
-    nets = {"dino": FakeVit(), "clip": FakeClip()}
+    nets = {"dino": FakeVit(), "clip": FakeClip(), "classifier": FakeCnn()}
     return nets.__getitem__
 
 

@@ -23,6 +23,16 @@ from models.recipes import RECIPES
 N, SIZE, TEXT, TOKENS, CLASSES = 8, 16, 12, 3, 4
 
 SMALL = {
+    "projected_gan": {
+        "base_channels": 2,
+        "z_dim": 8,
+        "projection_width": 8,
+        "discriminator_max": 8,
+        "cmap_dim": 8,
+        "label_dim": 8,
+        "feature_size_px": 32,
+        "norm_batch": 4,
+    },
     "stylegan_t": {
         "channel_base": 128,
         "channel_max": 16,

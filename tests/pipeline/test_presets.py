@@ -12,6 +12,7 @@ from components.data.config import FilterConfig, SourceConfig
 from components.training.config import StageConfig
 from models.recipes.stylegan_t import StyleGANT
 from pipeline.params import load_params
+from pipeline.params_file import ParamsError
 
 ROOT = Path(__file__).parents[2]
 PAPER = ("stylegan_t_lite_64_256", "stylegan_t_full_64_512")
@@ -63,7 +64,7 @@ def test_no_stage_after_the_base_blurs_again(path: Path) -> None:
     """The published code fades a blur of 32 px in again at every start (pitfall 5)."""
     values = yaml.safe_load(path.read_text())
     stages, sigma = stages_of(values), {}
-    sigma["base"] = stages["train_base"]["recipe"]["blur_init_sigma_px"]
+    sigma["base"] = stages["train_base"]["recipe"].get("blur_init_sigma_px", 0.0)
     left = {"text_encoder": "aligned"} | {f"superres.{k}": f"px{k}" for k in values["superres"]}
     for _ in left:  # in any order: each round knows at least one more start
         for stage, artifact in left.items():
@@ -72,3 +73,14 @@ def test_no_stage_after_the_base_blurs_again(path: Path) -> None:
                 sigma[artifact] = sigma[stages[stage]["start"]] if own is None else own
     assert set(sigma) == {"base", *left.values()}
     assert {name: s for name, s in sigma.items() if name != "base" and s} == {}
+
+
+def test_a_family_that_does_not_grow_has_no_superres(tmp_path: Path) -> None:
+    """Said at once, not after the base has trained for days."""
+    values, path = read("projected_gan_shapes"), tmp_path / "params.yaml"
+    values["superres"] = {"128": values["text_encoder"] | {"resolution_px": 128}}
+    path.write_text(yaml.safe_dump(values))
+    with pytest.raises(ParamsError) as caught:
+        load_params(path)
+    lines = {problem.key: problem.what for problem in caught.value.problems}
+    assert lines["superres.128"].startswith("projected_gan does not grow: remove the entry")

@@ -87,6 +87,7 @@ class FakeGAN:
     name: ClassVar[str] = "fake_gan"
     tunable: ClassVar[dict[str, tuple[float, float]]] = {"weight": (0.1, 2.0)}
     needs_data: ClassVar[bool] = True
+    grows: ClassVar[bool] = True
     encoder_roles: ClassVar[tuple[str, ...]] = ()
 
     weight: float = 1.0
@@ -167,6 +168,7 @@ class FakeAdaptation:
     name: ClassVar[str] = "fake_adaptation"
     tunable: ClassVar[dict[str, tuple[float, float]]] = {}
     needs_data: ClassVar[bool] = False
+    grows: ClassVar[bool] = False
     encoder_roles: ClassVar[tuple[str, ...]] = ()
 
     colour: tuple[float, float, float] = (1.0, -1.0, -1.0)

@@ -42,7 +42,11 @@ class Stream:
 def run(name, total_kimg=0.032, folder=None, **changes):
     recipe = RECIPES[name](**SMALL[name])
     torch.manual_seed(7)
-    encoders = {"dino": model_fakes.FakeVit(), "clip": model_fakes.FakeClip()}
+    encoders = {
+        "dino": model_fakes.FakeVit(),
+        "clip": model_fakes.FakeClip(),
+        "classifier": model_fakes.FakeCnn(),
+    }
     start = None
     if not recipe.needs_data:
         tensors = recipe.generator(16, SHAPE).state_dict()

@@ -2,6 +2,7 @@
 
 import timm
 import torch
+import torch.nn.functional as F
 
 from models.features import CnnNet
 from tests.models.features.small_nets import PREPROCESSING, small_cnn
@@ -36,3 +37,17 @@ def test_no_head_gives_no_logits():
     architecture = {"name": "test_resnet", "arguments": {"num_classes": 0}}
     out = CnnNet.build(architecture, **PREPROCESSING)(IMAGE)
     assert set(out) == {"stage_0", "stage_1", "stage_2", "stage_3", "pooled"}
+
+
+def test_the_pyramid_enlarges_small_images_and_leaves_large_ones():
+    """The other call resizes every image to the net's own 32 px; this one never shrinks."""
+    net = small_cnn()
+    small, large = IMAGE[..., :16, :16], torch.rand(1, 3, 96, 96)
+    wanted = F.interpolate(small, (64, 64), mode="bilinear", align_corners=False)
+    maps = net.network.forward_intermediates(normalised(wanted), intermediates_only=True)[-4:]
+    for index, x in enumerate(maps):
+        torch.testing.assert_close(net.pyramid(small, 64)[f"stage_{index}"], x)
+    found = net.pyramid(large, 64)
+    assert [x.shape[-1] for x in found.values()] == net.stage_sides(96) == [24, 12, 6, 3]
+    maps = net.network.forward_intermediates(normalised(large), intermediates_only=True)[-4:]
+    torch.testing.assert_close(found["stage_3"], maps[-1])
