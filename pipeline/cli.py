@@ -22,7 +22,7 @@ Main = Callable[[list[str] | None], int]
 TUNE_OPTIONS = ("trials", "concurrent", "kimg", "search")
 EXAMPLES = """examples:
   ganline generate "a large red ring on a blue background" --seed 3 -n 4 --out ring.png
-  ganline interpolate "a red ring" "a blue star" --seed 3 --loop --out walk.mp4
+  ganline interpolate "a red ring" "a blue cross" --seed 3 --loop --out walk.mp4
   ganline train_base --dry-run
   ganline superres 64 --dry-run
   ganline tune --trials 20

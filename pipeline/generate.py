@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
   ganline generate "a large red ring on a blue background" --seed 3 -n 4 --out ring.png
-  ganline generate "a red ring" "a blue star" --seeds 0-7,42 --psi 0.7 --out sheet.png
+  ganline generate "a red ring" "a blue cross" --seeds 0-7,42 --psi 0.7 --out sheet.png
   ganline generate --prompts-file prompts.txt --seeds 0-3 --out pictures/
   ganline generate --label 3 -n 8 --out class3.png"""
 

@@ -1,6 +1,6 @@
 """`ganline interpolate`: a walk between prompts, or between seeds, as an animation.
 
-ganline interpolate "a red ring" "a blue star" --seed 3 --loop --out walk.mp4
+ganline interpolate "a red ring" "a blue cross" --seed 3 --loop --out walk.mp4
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from components.sampling import Keyframe
 
 EXAMPLES = """\
-  ganline interpolate "a red ring" "a blue star" --seed 3 --loop --out walk.mp4
+  ganline interpolate "a red ring" "a blue cross" --seed 3 --loop --out walk.mp4
   ganline interpolate "a red ring" --seeds 0,5,9 --frames 90 --loop --out walk.gif
-  ganline interpolate "a red ring" "a blue star" --seeds 0,5 --frames 8 --out frames/"""
+  ganline interpolate "a red ring" "a blue cross" --seeds 0,5 --frames 8 --out frames/"""
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -25,7 +25,7 @@ from pipeline.sampling_options import (
 
 EXAMPLES = """\
   ganline mix "a large red ring on a blue background" --rows 0-3 --cols 4-8 --out mix.png
-  ganline mix "a red ring" "a blue star" --rows 0-2 --cols 0-2 --mix-layers 0-6 --out mix.png"""
+  ganline mix "a red ring" "a blue cross" --rows 0-2 --cols 0-2 --mix-layers 0-6 --out mix.png"""
 
 
 def main(argv: list[str] | None = None) -> int:
