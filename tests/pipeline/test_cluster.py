@@ -64,27 +64,51 @@ def ray_start(*words: str, temporary: str) -> subprocess.Popen[bytes]:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[TwoNodes]:
+    # A raylet on a machine that is busy with other things may give up while it starts: once more.
+    for attempt in range(3):
+        places = [tempfile.mkdtemp(prefix="ray", dir="/tmp") for _ in range(2)]
+        nodes: list[subprocess.Popen[bytes]] = []
+        try:
+            two = bring_up(places, nodes)
+        except NodeDied:
+            take_down(places, nodes)
+            assert attempt < 2, "a Ray node died three times while starting"
+            continue
+        try:
+            yield two
+        finally:
+            take_down(places, nodes)
+        return
+
+
+class NodeDied(Exception):
+    """A node ended before the cluster was complete."""
+
+
+def bring_up(places: list[str], nodes: list[subprocess.Popen[bytes]]) -> TwoNodes:
+    """Start a head and a second node, kept in `nodes`; return when both are alive."""
     port, dashboard, client = free_port(), free_port(), free_port()
     url = f"http://127.0.0.1:{dashboard}"
     ports = [f"--port={port}", f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1"]
-    places = [tempfile.mkdtemp(prefix="ray", dir="/tmp") for _ in range(2)]
     head = ["--head", *ports, f"--ray-client-server-port={client}"]
-    nodes = [ray_start(*head, temporary=places[0])]
-    try:
-        wait_until(lambda: fetch(f"{url}/api/version"))
-        nodes.append(ray_start(f"--address=127.0.0.1:{port}", temporary=places[1]))
-        wait_until(lambda: alive_nodes(url) == 2)
-        yield TwoNodes(f"127.0.0.1:{port}", url)
-    finally:
-        # A node that is asked to end first drains itself, for half a minute: nothing to test here.
-        family = [p for node in nodes for p in psutil.Process(node.pid).children(recursive=True)]
-        for process in [*nodes, *family]:
-            process.kill()
-        for node in nodes:
-            node.wait(60)
-        psutil.wait_procs(family, timeout=30)
-        for place in places:
-            shutil.rmtree(place, ignore_errors=True)
+    nodes.append(ray_start(*head, temporary=places[0]))
+    wait_until(lambda: fetch(f"{url}/api/version"), nodes)
+    nodes.append(ray_start(f"--address=127.0.0.1:{port}", temporary=places[1]))
+    wait_until(lambda: alive_nodes(url) == 2, nodes)
+    return TwoNodes(f"127.0.0.1:{port}", url)
+
+
+def take_down(places: list[str], nodes: list[subprocess.Popen[bytes]]) -> None:
+    """Kill the nodes: one that is asked to end first drains itself, for half a minute."""
+    living = [node for node in nodes if node.poll() is None]
+    family = [p for node in living for p in psutil.Process(node.pid).children(recursive=True)]
+    for process in [*living, *family]:
+        process.kill()
+    for node in nodes:
+        node.wait(60)
+    psutil.wait_procs(family, timeout=30)
+    for place in places:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def fetch(url: str) -> dict | None:
@@ -101,9 +125,11 @@ def alive_nodes(url: str) -> int:
     return sum(row["state"] == "ALIVE" for row in rows)
 
 
-def wait_until(condition) -> None:
+def wait_until(condition, nodes: list[subprocess.Popen[bytes]]) -> None:
     limit = time.monotonic() + PATIENCE_S
     while not condition():
+        if any(node.poll() is not None for node in nodes):
+            raise NodeDied
         assert time.monotonic() < limit, "the cluster did not come up"
         time.sleep(0.3)
 
