@@ -45,7 +45,7 @@ def _environment(folder: Path) -> dict[str, str]:
     }
 
 
-def _run(folder: Path, *command: str, timeout: int = 280) -> str:
+def _run(folder: Path, *command: str, timeout: int = 1200) -> str:
     done = subprocess.run(
         [sys.executable, "-m", *command],
         cwd=folder,
