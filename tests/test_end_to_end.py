@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 TINY = REPOSITORY / "tests" / "fixtures" / "tiny_params.yaml"
 STAGES = (
@@ -91,7 +93,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
 def test_every_stage_leaves_what_it_declares(project: Path) -> None:
     filtered = json.loads((project / "reports/filter.json").read_text())
     assert filtered["in"] == filtered["kept"] + filtered["heldout"] + sum(
@@ -105,7 +106,6 @@ def test_every_stage_leaves_what_it_declares(project: Path) -> None:
     assert "frechet" in _run(project, "dvc", "metrics", "show")
 
 
-@pytest.mark.slow
 def test_nothing_runs_twice_and_a_change_runs_only_what_it_must(project: Path) -> None:
     assert _would_run(project) == set()
     params = yaml.safe_load((project / "params.yaml").read_text())
@@ -124,7 +124,6 @@ def test_nothing_runs_twice_and_a_change_runs_only_what_it_must(project: Path) -
         (project / "params.yaml").write_text(original)
 
 
-@pytest.mark.slow
 def test_the_published_model_draws(project: Path) -> None:
     out = project / "ring.png"
     prompt = "a large red ring on a blue background"
