@@ -29,7 +29,7 @@ def test_doctor_reports_every_subject(project, capsys, monkeypatch):
 
 def test_doctor_fails_on_what_will_not_work(project, capsys, monkeypatch):
     monkeypatch.setattr(
-        doctor.subprocess, "run", lambda *a, **k: type("R", (), {"returncode": 255})
+        doctor.subprocess, "run", lambda *a, **k: type("R", (), {"returncode": 255, "stdout": ""})
     )
     monkeypatch.setattr(doctor, "PACKAGES", ["torch", "no-such-package"])
     (project / "params.yaml").write_text("sead: 1\n")
