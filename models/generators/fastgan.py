@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from models.generators.fastgan_blocks import FirstBlock, NoiseInjection, SkipExcitation, UpBlock
+from models.generators.noise import NoisyGenerator, layer_noises
 from models.interfaces import Condition, ConditionShape
 from models.layers.condition import ConditionEmbedding
 from models.layers.equalized import normalize_second_moment
@@ -29,7 +30,7 @@ WIDTHS = {4: 16, 8: 8, 16: 4, 32: 2, 64: 2, 128: 1, 256: 0.5, 512: 0.25, 1024: 0
 EXCITATIONS = {64: 4, 128: 8, 256: 16, 512: 32}
 
 
-class FastGANGenerator(nn.Module):
+class FastGANGenerator(NoisyGenerator):
     """z -> image; implements `models.interfaces.Generator`.
 
     Args:
@@ -115,7 +116,7 @@ class FastGANGenerator(nn.Module):
             condition: unused; it is in the codes.
             noise: "const" (stored), "none", or a list from `draw_noise`.
         """
-        noises = self._noises(noise)
+        noises = layer_noises(self._injections(), noise)
         features = {4: self.first(ws_NLD[:, 0, : self.z_dim])}
         for index, block in enumerate(self.each_block(), start=1):
             size, count = block.resolution, len(block.injections())
@@ -127,20 +128,9 @@ class FastGANGenerator(nn.Module):
             features[size] = x
         return self.to_rgb(features[self.resolution]).float()
 
-    def forward(
-        self,
-        z_NZ: Tensor,
-        condition: Condition,
-        truncation: float | Tensor = 1.0,
-        noise: Any = "const",
-    ) -> Tensor:
-        """Return images for z and condition: `synthesize(map(...))`."""
-        return self.synthesize(self.map(z_NZ, condition, truncation), condition, noise)
-
-    def draw_noise(self, n: int, rng: torch.Generator) -> list[Tensor]:
-        """Draw noise, one [n, 1, r, r] per stage with noise, on the device of `rng`."""
-        sizes = [layer.constant.shape[0] for layer in self._injections()]
-        return [torch.randn(n, 1, r, r, generator=rng, device=rng.device) for r in sizes]
+    def noise_sizes(self) -> list[int]:
+        """Return the resolution of each stage with noise, in order."""
+        return [layer.noise_const.shape[0] for layer in self._injections()]
 
     def each_block(self) -> list[UpBlock]:
         """Return the blocks from 8 px up."""
@@ -148,19 +138,6 @@ class FastGANGenerator(nn.Module):
 
     def _injections(self) -> list[NoiseInjection]:
         return [layer for block in self.each_block() for layer in block.injections()]
-
-    def _noises(self, noise: Any) -> list[Tensor | None]:
-        """Return one noise per stage with noise."""
-        layers = self._injections()
-        if isinstance(noise, str):
-            if noise == "const":
-                return [layer.constant for layer in layers]
-            if noise == "none":
-                return [None] * len(layers)
-            raise ValueError(f"noise must be 'const', 'none' or a list of tensors, got {noise!r}")
-        if len(noise) != len(layers):
-            raise ValueError(f"{len(layers)} layers take noise, got {len(noise)} tensors")
-        return list(noise)
 
 
 def _width(size: int, base_channels: int) -> int:

@@ -24,12 +24,12 @@ class NoiseInjection(nn.Module):
         resolution: of the stored noise, in pixels.
     """
 
-    constant: Tensor
+    noise_const: Tensor
 
     def __init__(self, resolution: int) -> None:
         super().__init__()
         self.strength = nn.Parameter(torch.zeros(()))
-        self.register_buffer("constant", torch.randn(resolution, resolution))
+        self.register_buffer("noise_const", torch.randn(resolution, resolution))
 
     def forward(self, x_NCHW: Tensor, noise: Tensor | None) -> Tensor:
         """Add noise that broadcasts to [N, 1, H, W]; None adds none."""

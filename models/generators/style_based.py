@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.generators.noise import NoisyGenerator
 from models.generators.style_mapping import StyleMapping, nearest_centroid, truncate
 from models.interfaces import Condition
 
 
-class StyleBasedGenerator(nn.Module):
+class StyleBasedGenerator(NoisyGenerator):
     """Implements `models.interfaces.Generator`; a family overrides `vector`.
 
     Args:
@@ -84,21 +85,7 @@ class StyleBasedGenerator(nn.Module):
         image: Tensor = self.synthesis(ws_NLD, noise)
         return image
 
-    def draw_noise(self, n: int, rng: torch.Generator) -> list[Tensor]:
-        """Draw noise, one [n, 1, r, r] per noisy layer, on the device of `rng`."""
+    def noise_sizes(self) -> list[int]:
+        """Return the resolution of each noisy layer, in order."""
         sizes: list[int] = self.synthesis.noise_sizes()
-        return [torch.randn(n, 1, r, r, generator=rng, device=rng.device) for r in sizes]
-
-    def forward(
-        self,
-        z_NZ: Tensor,
-        condition: Condition,
-        truncation: float | Tensor = 1.0,
-        noise: Any = "const",
-    ) -> Tensor:
-        """Return images for z and condition: `synthesize(map(...))`."""
-        return self.synthesize(self.map(z_NZ, condition, truncation), condition, noise)
-
-    def trainable(self) -> list[nn.Parameter]:
-        """Return the parameters that train."""
-        return list(self.parameters())
+        return sizes

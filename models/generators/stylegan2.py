@@ -8,15 +8,15 @@ Legend: N samples, C channels, H W pixels, D width of w, L entries of w, K entri
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from models.generators.skip_synthesis import SkipSynthesis
 from models.generators.style_based import StyleBasedGenerator
 from models.generators.style_mapping import StyleMapping
-from models.generators.stylegan_t_blocks import ModulatedLayer, ToRGB, layer_noises
+from models.generators.stylegan_t_blocks import ModulatedLayer, ToRGB
 from models.interfaces import Condition, ConditionShape
 from models.layers.condition import ConditionVector
 from models.layers.equalized import EqualizedLinear
@@ -86,6 +86,10 @@ class SynthesisBlock(nn.Module):
             image_channels=image_channels,
         )
 
+    def noisy_layers(self) -> list[ModulatedLayer]:
+        """Return the layers that take noise, in order."""
+        return cast("list[ModulatedLayer]", list(self.layers))
+
     def forward(
         self,
         x_NCHW: Tensor,
@@ -104,7 +108,7 @@ class SynthesisBlock(nn.Module):
         return x, rgb
 
 
-class SynthesisNetwork(nn.Module):
+class SynthesisNetwork(SkipSynthesis):
     """ws -> image: blocks at 4, 8, ..., resolution, whose images are summed (skip architecture).
 
     Args:
@@ -114,9 +118,6 @@ class SynthesisNetwork(nn.Module):
         channel_max: see above.
         clamp: bound of the activations; None = none (the published float32 network).
         image_channels: of the image.
-
-    Attributes:
-        checkpoint_activations: recompute each block in the backward pass instead of storing it.
     """
 
     def __init__(
@@ -129,7 +130,6 @@ class SynthesisNetwork(nn.Module):
         clamp: float | None = None,
         image_channels: int = 3,
     ) -> None:
-        super().__init__()
         if resolution < FIRST_RESOLUTION or resolution & (resolution - 1):
             raise ValueError(f"resolution must be a power of two from 4, got {resolution}")
         if channel_base < resolution or channel_max < 1:
@@ -137,13 +137,12 @@ class SynthesisNetwork(nn.Module):
                 f"no channels are left at {resolution} px: channel_base is {channel_base} and "
                 f"channel_max {channel_max}; raise them"
             )
-        self.checkpoint_activations = False
-        self.blocks = nn.ModuleDict()
+        blocks: dict[str, nn.Module] = {}
         width_before, size = 0, FIRST_RESOLUTION
-        self.input: nn.Module = ConstantInput(min(channel_base // size, channel_max), size)
+        constant = ConstantInput(min(channel_base // size, channel_max), size)
         while size <= resolution:
             width = min(channel_base // size, channel_max)
-            self.blocks[str(size)] = SynthesisBlock(
+            blocks[str(size)] = SynthesisBlock(
                 width_before,
                 width,
                 w_dim=w_dim,
@@ -152,34 +151,7 @@ class SynthesisNetwork(nn.Module):
                 image_channels=image_channels,
             )
             width_before, size = width, size * 2
-        self.num_ws = 1 + sum(block.num_convs for block in self.each_block())
-
-    def forward(self, ws_NLD: Tensor, noise: Any = "const") -> Tensor:
-        """Return images, float32; see `StyleBasedGenerator.synthesize`."""
-        x, image = self.input(ws_NLD[:, 0]), None
-        layers = [cast("ModulatedLayer", x) for block in self.each_block() for x in block.layers]
-        used, noises = 0, layer_noises(layers, noise)
-        for block in self.each_block():
-            # ToRGB reads the entry that the next block's first layer reads too.
-            ws_NKD = ws_NLD[:, used : used + block.num_convs + 1]
-            own, noises = noises[: block.num_convs], noises[block.num_convs :]
-            if self.checkpoint_activations and torch.is_grad_enabled():
-                x, image = checkpoint(
-                    block, x, image, ws_NKD, own, use_reentrant=False, preserve_rng_state=False
-                )
-            else:
-                x, image = block(x, image, ws_NKD, own)
-            used += block.num_convs
-        assert image is not None
-        return image
-
-    def each_block(self) -> list[SynthesisBlock]:
-        """Return the blocks from the lowest resolution up."""
-        return cast("list[SynthesisBlock]", list(self.blocks.values()))
-
-    def noise_sizes(self) -> list[int]:
-        """Return the resolution of each noisy layer, in order."""
-        return [block.resolution for block in self.each_block() for _ in block.layers]
+        super().__init__(blocks, constant)
 
 
 class StyleGAN2Generator(StyleBasedGenerator):

@@ -10,13 +10,14 @@ Legend: N samples, D width of w, L entries of w, Z width of z, E width of the co
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from models.generators.stylegan_t_blocks import ModulatedLayer, SynthesisBlock, layer_noises
+from models.generators.noise import NoisyGenerator
+from models.generators.skip_synthesis import SkipSynthesis
+from models.generators.stylegan_t_blocks import SynthesisBlock
 from models.interfaces import Condition, ConditionShape
 from models.layers.condition import ConditionVector
 from models.layers.equalized import EqualizedLinear, normalize_second_moment
@@ -66,7 +67,7 @@ class MappingNetwork(nn.Module):
         return x if truncation == 1 else torch.lerp(self.mean.value, x, truncation)
 
 
-class SynthesisNetwork(nn.Module):
+class SynthesisNetwork(SkipSynthesis):
     """ws -> image: blocks at 8, 16, ..., resolution, whose images are summed (skip architecture).
 
     Args:
@@ -76,9 +77,6 @@ class SynthesisNetwork(nn.Module):
         channel_max: see above.
         num_res_blocks: residual pairs in a block.
         num_groups: groups of the group norms; must divide every width.
-
-    Attributes:
-        checkpoint_activations: recompute each block in the backward pass instead of storing it.
     """
 
     def __init__(
@@ -91,11 +89,9 @@ class SynthesisNetwork(nn.Module):
         num_res_blocks: int,
         num_groups: int,
     ) -> None:
-        super().__init__()
         if resolution < FIRST_RESOLUTION or resolution & (resolution - 1):
             raise ValueError(f"resolution must be a power of two from 8, got {resolution}")
-        self.checkpoint_activations = False
-        self.blocks = nn.ModuleDict()
+        blocks: dict[str, nn.Module] = {}
         width_before, size = 0, FIRST_RESOLUTION
         while size <= resolution:
             width = min(channel_base // size, channel_max)
@@ -104,7 +100,7 @@ class SynthesisNetwork(nn.Module):
                     f"{width} channels at {size} px do not split into {num_groups} groups: change "
                     "channel_base, channel_max or the number of groups"
                 )
-            self.blocks[str(size)] = SynthesisBlock(
+            blocks[str(size)] = SynthesisBlock(
                 width_before,
                 width,
                 w_dim=w_dim,
@@ -113,40 +109,10 @@ class SynthesisNetwork(nn.Module):
                 num_groups=num_groups,
             )
             width_before, size = width, size * 2
-        self.num_ws = 1 + sum(block.num_convs for block in self.each_block())
-
-    def forward(self, ws_NLD: Tensor, noise: Any = "const") -> Tensor:
-        """Return images, float32; see `StyleGANTGenerator.synthesize`."""
-        x: Tensor | None = None
-        image: Tensor | None = None
-        used, noises = 0, layer_noises(self._noisy_layers(), noise)
-        for block in self.each_block():
-            ws_NKD = ws_NLD[:, used : used + block.num_convs + 1]
-            count = len(block.noisy_layers())
-            own, noises = noises[:count], noises[count:]
-            if self.checkpoint_activations and torch.is_grad_enabled():
-                x, image = checkpoint(
-                    block, x, image, ws_NKD, own, use_reentrant=False, preserve_rng_state=False
-                )
-            else:
-                x, image = block(x, image, ws_NKD, own)
-            used += block.num_convs
-        assert image is not None
-        return image
-
-    def each_block(self) -> list[SynthesisBlock]:
-        """Return the blocks from the lowest resolution up."""
-        return cast("list[SynthesisBlock]", list(self.blocks.values()))
-
-    def noise_sizes(self) -> list[int]:
-        """Return the resolution of each noisy layer, in order."""
-        return [b.resolution for b in self.each_block() for _ in b.noisy_layers()]
-
-    def _noisy_layers(self) -> list[ModulatedLayer]:
-        return [layer for block in self.each_block() for layer in block.noisy_layers()]
+        super().__init__(blocks)
 
 
-class StyleGANTGenerator(nn.Module):
+class StyleGANTGenerator(NoisyGenerator):
     """Mapping and synthesis; implements `models.interfaces.Generator`.
 
     Args:
@@ -214,27 +180,17 @@ class StyleGANTGenerator(nn.Module):
         """
         return self.synthesis(ws_NLD, noise)
 
-    def draw_noise(self, n: int, rng: torch.Generator) -> list[Tensor]:
-        """Draw noise, one [n, 1, r, r] per noisy layer, on the device of `rng`."""
-        sizes = self.synthesis.noise_sizes()
-        return [torch.randn(n, 1, r, r, generator=rng, device=rng.device) for r in sizes]
-
-    def forward(
-        self,
-        z_NZ: Tensor,
-        condition: Condition,
-        truncation: float | Tensor = 1.0,
-        noise: Any = "const",
-    ) -> Tensor:
-        """Return images for z and condition: `synthesize(map(...))`."""
-        return self.synthesize(self.map(z_NZ, condition, truncation), condition, noise)
+    def noise_sizes(self) -> list[int]:
+        """Return the resolution of each noisy layer, in order."""
+        return self.synthesis.noise_sizes()
 
     def trainable(self) -> list[nn.Parameter]:
         """Return the parameters that train: all, or after growth the new blocks and every ToRGB."""
         if self.frozen_resolution == 0:
             return list(self.parameters())
         chosen: list[nn.Parameter] = []
-        for block in self.synthesis.each_block():
+        for block in self.synthesis.blocks.values():
+            assert isinstance(block, SynthesisBlock)
             grown = block.resolution > self.frozen_resolution
             chosen += (block if grown else block.to_rgb).parameters()
         return chosen

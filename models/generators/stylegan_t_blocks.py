@@ -78,40 +78,33 @@ class ModulatedLayer(nn.Module):
         """Convolve, add noise and bias, activate; x is `input_gain` times what the formula takes.
 
         Leaky ReLU commutes with a positive factor, so its gain goes into the demodulation and the
-            bias: one pass over
-        the features less. Noise comes before the activation and after the demodulation, as
-        published.
+        bias: one pass over the features less. Noise comes before the activation and after the
+        demodulation, as published.
         """
         gain = self.gain * math.sqrt(2)
         scale_NC = demodulation(style_NC, self.weight, energy_OI=self.energy_OI) * gain
         y = modulated_convolution(x_NCHW, self.weight, style_NC / input_gain, up=self.up)
-        shift = self.bias[:, None, None] * gain
-        if noise is not None:
-            shift = shift + noise * (self.noise_strength * gain)
-        y = torch.addcmul(shift.to(y.dtype), y, scale_NC.to(y.dtype)[:, :, None, None])
+        shift = self._shift(noise, gain, like=y).to(y.dtype)
+        y = torch.addcmul(shift, y, scale_NC.to(y.dtype)[:, :, None, None])
         y = F.leaky_relu(y, LEAK, inplace=True)
         if self.clamp is None:
             return y
         bound = self.clamp * self.gain
         return y.clamp(-bound, bound)
 
+    def _shift(self, noise: Tensor | None, gain: float, like: Tensor) -> Tensor:
+        """Return bias plus noise in the memory order of the features `like`.
 
-def layer_noises(layers: list[ModulatedLayer], noise: Any) -> list[Tensor | None]:
-    """Return one noise per layer.
-
-    Args:
-        layers: those that take noise, in order.
-        noise: "const" (stored buffers), "none", or one tensor per layer.
-    """
-    if isinstance(noise, str):
-        if noise == "const":
-            return [layer.noise_const for layer in layers]
-        if noise == "none":
-            return [None] * len(layers)
-        raise ValueError(f"noise must be 'const', 'none' or a list of tensors, got {noise!r}")
-    if len(noise) != len(layers):
-        raise ValueError(f"{len(layers)} layers take noise, got {len(noise)} tensors")
-    return list(noise)
+        The sum that they go into takes the order of its first term; two orders in one network cost
+        a third of its time on a CPU.
+        """
+        bias = self.bias * gain
+        if noise is None:
+            return bias[:, None, None]
+        if like.is_contiguous(memory_format=torch.channels_last):
+            drawn_NHW1 = noise.reshape(-1, *noise.shape[-2:], 1) * (self.noise_strength * gain)
+            return (drawn_NHW1 + bias).permute(0, 3, 1, 2)
+        return bias[:, None, None] + noise * (self.noise_strength * gain)
 
 
 class ResidualLayer(ModulatedLayer):

@@ -73,7 +73,7 @@ def fastgan_rules(resolution: int, *, lite: bool, conditional: bool) -> tuple[Ru
         *_spectral(r"to_big", "to_rgb"),
         Rule(r"embed\.weight", "condition.table"),
         # Their noise is drawn anew for every image; ours is stored, and keeps its own values.
-        Rule(r"(blocks\.\d+\.noise\.\d+\.constant)", r"\1"),
+        Rule(r"(blocks\.\d+\.noise\.\d+\.noise_const)", r"\1"),
     ]
     size = 8
     while size <= max(resolution, ALWAYS_BUILT):
@@ -126,7 +126,7 @@ DISCRIMINATOR_RULES = (
 
 def load_synthesis(module: FastGANGenerator, theirs: Mapping[str, Tensor]) -> None:
     """Load the authors' `synthesis` tensors; the stored noise, which they have not, stays ours."""
-    own = {name: t for name, t in module.state_dict().items() if name.endswith(".constant")}
+    own = {name: t for name, t in module.state_dict().items() if name.endswith(".noise_const")}
     lite = all(len(block.stages) == 1 for block in module.each_block())
     conditional = module.condition.dim > 0
     rules = fastgan_rules(module.resolution, lite=lite, conditional=conditional)
