@@ -8,6 +8,8 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 export DO_NOT_TRACK ?= 1
 export HF_HUB_OFFLINE ?= 1
 export DVC_STUDIO_OFFLINE ?= 1
+# A stage starts some ten processes; without compiled modules each spends 3 s on translating its imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast lint format ui report lock clean

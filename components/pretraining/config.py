@@ -82,7 +82,7 @@ class ClipTraining:
         mirror: flip half of the images left to right (wrong where captions say left and right).
     """
 
-    fit: FitConfig = FitConfig(total_kimg=80, batch=64, learning_rate=2.0e-3)
+    fit: FitConfig = FitConfig(total_kimg=70, batch=64, learning_rate=2.0e-3)
     image_size_px: Annotated[int, Between(16, 512)] = 32
     image_widths: tuple[int, ...] = (32, 64, 96, 96)
     image_strides: tuple[int, ...] = (2, 1, 2, 1)

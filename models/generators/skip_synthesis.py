@@ -1,5 +1,6 @@
-"""The skip architecture (Karras et al. 2020, section 4.1): blocks of doubling resolution, each of
-which adds to the image of the one before.
+"""The skip architecture: blocks of doubling resolution, each adding to the image so far.
+
+By Karras et al. 2020, section 4.1.
 
 Legend: N samples, D width of w, L entries of w, K entries a block reads.
 """
