@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from components.artifact import read_card
+from components.artifact import GENERATOR, read_card, read_weights
 from components.data.batches import BatchSource
 from components.frozen_nets import ABSENT
 from components.publishing import PublishConfig
@@ -21,7 +22,7 @@ from pipeline import score, train
 from pipeline.generate import main as generate
 from pipeline.params import load_params
 from tests.components.data.makers import encoded, picture
-from tests.pipeline.tiny_world import SIDE, write_encoders, write_params
+from tests.pipeline.tiny_world import SIDE, TRAIN, write_encoders, write_params
 from tests.pipeline.trained_world import context, run_evaluate, run_publish
 
 CLASSES = ("blue", "green", "red")
@@ -34,9 +35,11 @@ PARTS = {
     },
     "train_base": {
         "recipe": {"clip_weight": 0.0, "label_dim": 4},
+        "resolution_px": SIDE // 2,
         "total_kimg": 0.032,
         "sample_every_kimg": 0.016,
     },
+    "superres": {str(SIDE): {**TRAIN, "start": "base", "recipe": {}, "total_kimg": 0.032}},
     "encoders": {role: {"source": "none"} for role in ("clip", "classifier", "judge")},
 }
 
@@ -77,19 +80,25 @@ def world(request, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]
         reports = ("decisions=decisions.parquet", "report=reports/filter.json", "plots=plots")
         command(filter_stage, folder, params, *places, *reports)
         _train(folder, params)
+        _train(folder, params, px=str(SIDE))
         run_evaluate(folder)
         run_publish(folder, PublishConfig(register=False))
     return kind, folder
 
 
-def _train(folder: Path, params: Path) -> None:
-    loaded = load_params(params)
+def _train(folder: Path, params: Path, px: str = "") -> None:
+    """Train the base, or grow it to `px`."""
+    loaded, artifacts = load_params(params), folder / "artifacts"
+    sections = {"train_base": loaded.train_base, "superres": loaded.superres}
     stage, _ = context(
-        {"train_base": loaded.train_base, "seed": 1, "cluster": loaded.cluster},
-        stage="train_base", px="", start=None, guidance=None, report=None, curve=None,
+        {**sections, "seed": 1, "cluster": loaded.cluster},
+        stage="superres" if px else "train_base",
+        px=px,
+        start=artifacts / "base" if px else None,
+        guidance=None, report=None, curve=None,
         data=folder / "data" / "train",
-        encoders=folder / "artifacts" / "encoders",
-        out=folder / "artifacts" / "base",
+        encoders=artifacts / "encoders",
+        out=artifacts / (f"px{px}" if px else "base"),
     )  # fmt: skip
     job = train.make_job(stage)
     Path(job.run_dir).mkdir(parents=True)
@@ -124,6 +133,19 @@ def test_artifact_metrics_and_card_tell_the_kind(world) -> None:
     assert ("--label" in text) == (kind == "label")
     assert "text-to-image" not in text and '"a prompt"' not in text
     assert not (folder / "artifacts/release/text_encoder").exists()
+
+
+def test_it_grows(world) -> None:
+    kind, folder = world
+    small, large = (folder / "artifacts" / name for name in ("base", f"px{SIDE}"))
+    assert read_card(large)["resolution_px"] == 2 * read_card(small)["resolution_px"] == SIDE
+    assert read_card(large)["shape"] == read_card(small)["shape"]
+    assert read_card(large)["label_names"] == read_card(small)["label_names"]
+    before, after = read_weights(small / GENERATOR), read_weights(large / GENERATOR)
+    frozen = [name for name in before if ".to_rgb." not in name]
+    assert [name for name in frozen if not torch.equal(before[name], after[name])] == []
+    grown = [name for name in after if name.startswith(f"synthesis.blocks.{SIDE}.")]
+    assert grown and not set(grown) & set(before)
 
 
 def test_it_draws_what_is_asked(world, tmp_path: Path, capsys) -> None:
