@@ -11,6 +11,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import pandas  # at the top, where MLflow looks up the types of `predict`
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
@@ -37,8 +38,9 @@ class ServedModel(PythonModel):
         self._model, card = load_release(Path(context.artifacts["release"]), device)
         self._card, self._limits = card, card["release"]["limits"]
 
-    # No type hints: MLflow reads them as a schema of its own and warns.
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+    def predict(
+        self, context: Any, model_input: pandas.DataFrame, params: dict[str, Any] | None = None
+    ) -> pandas.DataFrame:
         """Return the images of every prompt, with the seeds `seed`, `seed` + 1, ...
 
         Args:
@@ -46,8 +48,6 @@ class ServedModel(PythonModel):
             model_input: table with a column `prompt`; a model of classes reads their names there.
             params: seed in [0, 2^63), truncation in [-2, 2], n images per prompt.
         """
-        import pandas
-
         from components.sampling import generate
 
         values = {**DEFAULTS, **(params or {})}

@@ -11,7 +11,6 @@ import fcntl
 import functools
 import logging
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -244,9 +243,7 @@ def register_model(
     door = open_door(config, runs)
     mlflow.set_tracking_uri(door.uri)  # pyfunc.log_model has no argument for it
     mlflow.set_registry_uri(door.uri)
-    with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
-        # MLflow would infer the signature from type hints; it is given here.
-        warnings.filterwarnings("ignore", message=".*[Tt]ype hint")
+    with mlflow.start_run(run_id=run_id):
         info = mlflow.pyfunc.log_model(
             name="generator",
             python_model=str(python_model),

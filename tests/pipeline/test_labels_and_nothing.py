@@ -136,7 +136,7 @@ def test_artifact_metrics_and_card_tell_the_kind(world) -> None:
 
 
 def test_it_grows(world) -> None:
-    kind, folder = world
+    _, folder = world
     small, large = (folder / "artifacts" / name for name in ("base", f"px{SIDE}"))
     assert read_card(large)["resolution_px"] == 2 * read_card(small)["resolution_px"] == SIDE
     assert read_card(large)["shape"] == read_card(small)["shape"]
