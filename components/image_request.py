@@ -20,6 +20,7 @@ PROMPT_CHARS_LIMIT = (
 SEED_LIMIT = 2**63  # seeds are int64 in the served model's schema
 IMAGES_LIMIT = 10_000
 FRAMES_LIMIT = 3_600  # a GIF's frames are held in memory
+CENTROIDS_LIMIT = 1_000  # k-means compares each with 60 times as many codes
 TRUNCATION_RANGE = (-2.0, 2.0)  # beyond it, a number is taken for a mistake
 
 

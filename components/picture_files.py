@@ -53,6 +53,25 @@ def check_target(path: Path, kinds: Collection[Kind], *, replace: bool = False) 
     return kind
 
 
+def check_work_folder(path: Path, names: Collection[str], *, replace: bool = False) -> None:
+    """Raise ConfigError unless a folder of these files and folders may be written to `path`.
+
+    Args:
+        path: as typed.
+        names: what such a folder holds.
+        replace: an older one may go.
+    """
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"{path} is a file", "--out", "name a folder")
+    found = {entry.name for entry in path.iterdir()} if path.exists() else set()
+    if found - set(names):
+        todo = "name a new or an empty folder"
+        raise ConfigError(f"the folder {path} holds other files", "--out", todo)
+    if found and not replace:
+        todo = "name another folder, or add --force"
+        raise ConfigError(f"{path} holds an earlier result", "--out", todo)
+
+
 def save_picture(picture: Image.Image, path: Path) -> None:
     """Save one picture in the format of its suffix.
 

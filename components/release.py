@@ -25,7 +25,7 @@ from components.artifact import (
     load_generator,
     read_card,
 )
-from components.durable_files import publish_folder, sync
+from components.durable_files import file_hash, publish_folder, sync
 from components.errors import DataError, StorageError
 from components.model_card import model_card
 from components.publishing import PublishConfig
@@ -33,11 +33,16 @@ from components.subjects import kind_of
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from components.label_to_image import LabelToImage
     from models.text_to_image import TextToImage
 
 MODEL_CARD = "MODEL_CARD.md"
+TUNED_NOTE = (
+    "\n## Tuned around one image\n\nThe generator was tuned by `ganline invert --pivotal`; all "
+    "numbers above are of the model it was tuned from.\n"
+)
 
 
 def write_release(
@@ -129,6 +134,48 @@ def load_release(
     except ValueError as error:
         raise StorageError(str(error), str(folder), "run ganline publish again") from error
     return TextToImage(text_encoder, generator).eval().to(device), card
+
+
+def write_tuned_release(
+    folder: Path, *, source: Path, generator: nn.Module, samples: Any, facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write a release whose generator was tuned around one image; return its card.
+
+    Args:
+        folder: where; must not exist.
+        source: the release it was tuned from.
+        generator: the tuned one.
+        samples: a PIL image of what it was tuned to.
+        facts: how it was tuned.
+    """
+    from safetensors.torch import save_file
+
+    card = read_card(source)
+    folder.mkdir()
+    if (source / TEXT_ENCODER).is_dir():
+        shutil.copytree(source / TEXT_ENCODER, folder / TEXT_ENCODER)
+    state = {k: v.detach().cpu().contiguous() for k, v in generator.state_dict().items()}
+    save_file(state, folder / GENERATOR)
+    (folder / GENERATOR).chmod(0o644)  # the library leaves it readable by its owner alone
+    samples.save(folder / SAMPLES)
+    card["parent_sha256"] = card["files"][GENERATOR]
+    card["files"] = {GENERATOR: file_hash(folder / GENERATOR)}
+    card["tuned"] = dict(facts)
+    text_sha256 = card["release"].get("text_encoder_sha256", "")
+    card["release"] = {**card["release"], "content_hash": content_hash(card, text_sha256)}
+    (folder / CARD).write_text(json.dumps(card, indent=1) + "\n")
+    if (source / MODEL_CARD).is_file():
+        text = (source / MODEL_CARD).read_text(encoding="utf-8")
+        (folder / MODEL_CARD).write_text(text + TUNED_NOTE, encoding="utf-8")
+    return card
+
+
+def code_hashes(card: Mapping[str, Any]) -> list[str]:
+    """Return the hashes of the weights whose codes a release draws: its own, and, tuned around an
+    image, those it was tuned from.
+    """
+    own = str(card["files"][GENERATOR])
+    return [own, str(card["parent_sha256"])] if "tuned" in card else [own]
 
 
 def _write_text_encoder(

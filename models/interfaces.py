@@ -61,7 +61,11 @@ class Batch:
 
 
 class Generator(Protocol):
-    """A network that makes images: noise and condition -> per-layer codes -> image."""
+    """A network that makes images: noise and condition -> per-layer codes -> image.
+
+    Two things only some have: `draw_noise(n, rng)`, fresh noise for `synthesize`; and a parameter
+    `centroids_MD` of `map`, where truncation draws to the nearest of these codes.
+    """
 
     z_dim: int
     resolution: int

@@ -140,6 +140,11 @@ def _sampling_tools() -> dict[str, tuple[str, Callable[[], Main]]]:
 
         return main
 
+    def invert() -> Main:
+        from pipeline.invert import main
+
+        return main
+
     def mix() -> Main:
         from pipeline.mix import main
 
@@ -153,6 +158,7 @@ def _sampling_tools() -> dict[str, tuple[str, Callable[[], Main]]]:
     return {
         "generate": ("draw what a prompt says with the published model", generate),
         "interpolate": ("animate a walk between prompts or seeds", interpolate),
+        "invert": ("find the code of an image, and tune the model around it", invert),
         "mix": ("mix the styles of two sets of seeds", mix),
         "sweep": ("draw the same seeds at several truncations", sweep),
     }

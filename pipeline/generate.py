@@ -15,6 +15,7 @@ from components.image_request import ImageRequest
 from components.number_lists import parse_seeds
 from components.picture_files import check_target, save_folder, save_picture
 from components.prompt_file import read_prompts
+from pipeline.code_options import add_code_option, check_alone, code_facts, open_codes
 from pipeline.sampling_options import (
     Timer,
     asked_for,
@@ -25,6 +26,7 @@ from pipeline.sampling_options import (
     open_model,
     sampling_parser,
     shown,
+    towards,
 )
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ EXAMPLES = """\
   ganline generate "a large red ring on a blue background" --seed 3 -n 4 --out ring.png
   ganline generate "a red ring" "a blue cross" --seeds 0-7,42 --psi 0.7 --out sheet.png
   ganline generate --prompts-file prompts.txt --seeds 0-3 --out pictures/
-  ganline generate --label 3 -n 8 --out class3.png"""
+  ganline generate --label 3 -n 8 --psi 0.5 --centroids 100 --out class3.png
+  ganline generate --code photo/code.safetensors --out again.png"""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -65,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-n", "--number", type=int, help="images per prompt, from one seed upwards; default 1"
     )
+    add_code_option(parser)
     return parser
 
 
@@ -73,8 +77,10 @@ def generate(options: argparse.Namespace) -> None:
 
     Raises:
         ConfigError: the request or the output's name is not allowed; nothing is written.
-        StorageError: there is no model.
+        StorageError: there is no model, or a file of --code holds no code.
     """
+    if options.code:
+        return _generate_from_codes(options)
     listed = read_prompts(options.prompts_file) if options.prompts_file else None
     request = ImageRequest(
         prompts=asked_for(options, listed.prompts if listed else ()),
@@ -92,8 +98,9 @@ def generate(options: argparse.Namespace) -> None:
     from components.sampling import generate_batches
 
     timer = Timer()
+    aim = towards(options, model, card)
     images = one_by_one(
-        generate_batches(model, prompts, seeds, options.psi, options.batch, options.noise)
+        generate_batches(model, prompts, seeds, options.psi, options.batch, options.noise, aim)
     )
     if kind == "folder":
         rows = zip(prompts, seeds, strict=True)
@@ -101,6 +108,27 @@ def generate(options: argparse.Namespace) -> None:
     else:
         save_picture(_sheet(list(images), request), options.out)
     timer.report(options.out, len(seeds))
+
+
+def _generate_from_codes(options: argparse.Namespace) -> None:
+    check_alone(options)
+    if options.prompts_file:
+        raise ConfigError("a code and a file of prompts", "--code", "give one or the other")
+    kind = check_target(options.out, ("picture", "folder"), replace=options.force)
+    check_sheet(len(options.code))
+    model, card, codes = open_codes(options)
+
+    from components.sampling import draw_codes
+
+    timer = Timer()
+    images = draw_codes(model, codes, options.psi, options.batch, options.noise)
+    if kind == "folder":
+        rows = zip(options.code, codes, strict=True)
+        save_folder(options.out, images, [code_facts(card, options, *row) for row in rows])
+    else:
+        names = [path.parent.name or path.stem for path in options.code]
+        save_picture(_titled(list(images), names, ""), options.out)
+    timer.report(options.out, len(images))
 
 
 def _seeds(options: argparse.Namespace) -> dict[str, Any]:
@@ -115,19 +143,25 @@ def _seeds(options: argparse.Namespace) -> dict[str, Any]:
 
 def _sheet(images: list[Any], request: ImageRequest) -> Image.Image:
     """Return one image as it is, several as a sheet that names prompts and seeds."""
+    from components.labelled_grid import labelled_grid
+
+    seeds = [f"seed {seed}" for seed in request.seeds_of_each()]
+    if len(request.prompts) == 1:
+        return _titled(images, seeds, shown(request.prompts[0]))
+    rows = [images[i : i + len(seeds)] for i in range(0, len(images), len(seeds))]
+    return labelled_grid(rows, request.prompts, seeds)
+
+
+def _titled(images: list[Any], names: list[str], title: str) -> Image.Image:
+    """Return one image as it is, several as a grid with a name under each."""
     from PIL import Image
 
-    from components.labelled_grid import labelled_grid
     from components.sheets import image_grid
 
     if len(images) == 1:
         return Image.fromarray(images[0])
-    seeds = [f"seed {seed}" for seed in request.seeds_of_each()]
-    if len(request.prompts) == 1:
-        columns = min(len(images), max(4, round(len(images) ** 0.5)))
-        return image_grid(images, columns, seeds, title=shown(request.prompts[0]))
-    rows = [images[i : i + len(seeds)] for i in range(0, len(images), len(seeds))]
-    return labelled_grid(rows, request.prompts, seeds)
+    columns = min(len(images), max(4, round(len(images) ** 0.5)))
+    return image_grid(images, columns, names, title=title)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from components.animation import FPS_RANGE, enlarge, write_animation
 from components.errors import ConfigError
 from components.image_request import check_walk
 from components.number_lists import parse_seeds
 from components.picture_files import check_target, save_folder, written_beside
+from pipeline.code_options import add_code_option, check_alone, open_codes
 from pipeline.sampling_options import (
     Timer,
     asked_for,
@@ -24,15 +25,17 @@ from pipeline.sampling_options import (
     open_model,
     sampling_parser,
     shown,
+    towards,
 )
-
-if TYPE_CHECKING:
-    from components.sampling import Keyframe
 
 EXAMPLES = """\
   ganline interpolate "a red ring" "a blue cross" --seed 3 --loop --out walk.mp4
   ganline interpolate "a red ring" --seeds 0,5,9 --frames 90 --loop --out walk.gif
-  ganline interpolate "a red ring" "a blue cross" --seeds 0,5 --frames 8 --out frames/"""
+  ganline interpolate "a red ring" "a blue cross" --seeds 0,5 --frames 8 --out frames/
+  ganline interpolate --label cat dog owl --seed 3 --loop --out classes.mp4
+  ganline interpolate --code me/code.safetensors you/code.safetensors --out morph.mp4"""
+
+Stop = tuple[str, int]  # prompt and seed
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,8 +46,9 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = sampling_parser(
         "interpolate",
-        "A walk from prompt to prompt, from seed to seed, or both (as many prompts as seeds). The "
-        "noise of the layers stays the same in all frames.",
+        "A walk from prompt to prompt, from class to class, from seed to seed, or of both (as many "
+        "prompts as seeds), or from code to code. The noise of the layers stays the same in all "
+        "frames.",
         EXAMPLES,
         out="walk.mp4",
         saves="a .mp4 or .gif, or a folder of frames",
@@ -66,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         default="w",
         help="where seeds are interpolated: w, straight (default), or z, on the sphere",
     )
+    add_code_option(parser)
     return parser
 
 
@@ -76,29 +81,23 @@ def interpolate(options: argparse.Namespace) -> None:
         ConfigError: the request or the output's name is not allowed; nothing is written.
         StorageError: there is no model.
     """
-    seeds = parse_seeds(options.seeds, unique=False)
-    stops = _stops(asked_for(options), seeds)
+    stops: list[Stop] = []
+    if options.code:
+        check_alone(options)
+        if options.space == "z":
+            raise ConfigError("a code has no z", "--space", "use space w")
+    else:
+        stops = _stops(asked_for(options), parse_seeds(options.seeds, unique=False))
     low, high = FPS_RANGE
     if not low <= options.fps <= high:
         raise ConfigError(f"fps is {options.fps}", "--fps", f"use {low} to {high}")
     kind = check_target(options.out, ("animation", "folder"), replace=options.force)
-    check_walk(len(stops), options.frames)
-    model, card = open_model(options)
-
-    from components.sampling import Keyframe
-
+    check_walk(len(stops) or len(options.code), options.frames)
+    images, whole = _between_codes(options) if options.code else _between_stops(options, stops)
     timer = Timer()
-    keyframes = [Keyframe(prompt=prompt, seed=seed) for prompt, seed in stops]
-    images = _frames(model, keyframes, options)
     if kind == "folder":
-        whole = {
-            **facts(card, options),
-            "stops": [{"prompt": shown(prompt), "seed": seed} for prompt, seed in stops],
-            "frames": options.frames,
-            "loop": options.loop,
-            "space": options.space,
-        }
-        records = ({"frame": i, **whole} for i in range(options.frames))
+        walked = {"frames": options.frames, "loop": options.loop, "space": options.space}
+        records = ({"frame": i, **whole, **walked} for i in range(options.frames))
         save_folder(options.out, images, records)
     else:
         with written_beside(options.out) as temporary:
@@ -106,24 +105,49 @@ def interpolate(options: argparse.Namespace) -> None:
     timer.report(options.out, options.frames, "frame")
 
 
-def _frames(model: Any, keyframes: list[Keyframe], options: argparse.Namespace) -> Iterator[Any]:
-    from components.sampling import walk
+def _between_stops(
+    options: argparse.Namespace, stops: list[Stop]
+) -> tuple[Iterator[Any], dict[str, Any]]:
+    """Return the frames, and what an index says about all of them."""
+    model, card = open_model(options)
 
-    return one_by_one(
-        walk(
-            model,
-            keyframes,
-            options.frames,
-            loop=options.loop,
-            space=options.space,
-            truncation=options.psi,
-            batch=options.batch,
-            noise=options.noise,
-        )
+    from components.sampling import Keyframe, walk
+
+    frames = walk(
+        model,
+        [Keyframe(prompt=prompt, seed=seed) for prompt, seed in stops],
+        options.frames,
+        loop=options.loop,
+        space=options.space,
+        truncation=options.psi,
+        batch=options.batch,
+        noise=options.noise,
+        towards=towards(options, model, card),
     )
+    listed = [{"prompt": shown(prompt), "seed": seed} for prompt, seed in stops]
+    return one_by_one(frames), {**facts(card, options), "stops": listed}
 
 
-def _stops(prompts: tuple[str, ...], seeds: tuple[int, ...]) -> list[tuple[str, int]]:
+def _between_codes(options: argparse.Namespace) -> tuple[Iterator[Any], dict[str, Any]]:
+    """Return the frames between codes, and what an index says about all of them."""
+    model, card, codes = open_codes(options)
+
+    from components.sampling import walk_codes
+
+    frames = walk_codes(
+        model,
+        codes,
+        options.frames,
+        loop=options.loop,
+        truncation=options.psi,
+        batch=options.batch,
+        noise=options.noise,
+    )
+    listed = [{"code": str(path)} for path in options.code]
+    return one_by_one(frames), {**facts(card, options), "stops": listed}
+
+
+def _stops(prompts: tuple[str, ...], seeds: tuple[int, ...]) -> list[Stop]:
     """Return prompt and seed of every stop; one of either serves for all."""
     if not prompts:
         raise ConfigError("no prompt", "prompt", "give at least one text")

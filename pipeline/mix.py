@@ -21,6 +21,7 @@ from pipeline.sampling_options import (
     open_model,
     sampling_parser,
     shown,
+    towards,
 )
 
 EXAMPLES = """\
@@ -89,6 +90,7 @@ def mix(options: argparse.Namespace) -> None:
         truncation=options.psi,
         batch=options.batch,
         noise=options.noise,
+        towards=towards(options, model, card),
     )
     if kind == "folder":
         save_folder(options.out, images, [_facts(card, options, pair, layers) for pair in pairs])

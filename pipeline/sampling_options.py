@@ -57,16 +57,26 @@ def sampling_parser(
     parser.add_argument("prompts", nargs="*", metavar="PROMPT", help="what to draw")
     parser.add_argument(
         "--label",
-        action="append",
+        action="extend",
+        nargs="+",
         default=[],
         metavar="NAME|INDEX",
-        help="a class, for a model of classes; may be repeated",
+        help="classes, for a model of classes",
     )
     parser.add_argument(
         "--psi",
         type=float,
         default=1.0,
         help="truncation, -2 to 2: 1 (default) full variety, 0 the mean image of the prompt",
+    )
+    parser.add_argument(
+        "--centroids",
+        type=int,
+        metavar="N",
+        help="psi draws to the nearest of N k-means centroids of codes, instead of the mean",
+    )
+    parser.add_argument(
+        "--cutoff", type=int, metavar="LAYERS", help="psi draws so many first layers; default: all"
     )
     parser.add_argument(
         "--noise",
@@ -120,10 +130,26 @@ def open_model(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     return model, card
 
 
+def towards(options: argparse.Namespace, model: Any, card: dict[str, Any]) -> Any:
+    """Return what psi draws to (components.sampling.Towards); the same options, the same centroids.
+
+    Raises:
+        ConfigError: the family, its condition or the number allows no centroids.
+    """
+    from components.sampling import Towards, fit_centroids
+
+    centroids = None
+    if options.centroids is not None:
+        centroids = fit_centroids(model.generator, card["shape"], options.centroids)
+    return Towards(centroids_MD=centroids, cutoff=options.cutoff)
+
+
 def facts(card: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """Return what an index says about every image alike."""
+    drawn_to = {name: getattr(options, name) for name in ("centroids", "cutoff")}
     return {
         "psi": options.psi,
+        **{name: value for name, value in drawn_to.items() if value is not None},
         "noise": options.noise,
         "precision": "bfloat16" if options.bf16 else "float32",
         "model": card["release"]["content_hash"],
@@ -143,15 +169,19 @@ def image_facts(
 
 def published() -> Path:
     """Return the folder that the publish stage writes, as dvc.yaml has it."""
+    return folder_of("publish", "--model")
+
+
+def folder_of(stage: str, option: str) -> Path:
+    """Return the first folder that a stage of dvc.yaml writes; `option` names another one."""
     import yaml
 
     graph = repository() / "dvc.yaml"
     try:
-        (out, *_) = yaml.safe_load(graph.read_text())["stages"]["publish"]["outs"]
+        (out, *_) = yaml.safe_load(graph.read_text())["stages"][stage]["outs"]
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-        raise ConfigError(
-            "no model named", "--model", "name one, or run this in the repository"
-        ) from None
+        what = "no model named" if stage == "publish" else f"no folder of {stage} named"
+        raise ConfigError(what, option, "name one, or run this in the repository") from None
     return graph.parent / (out if isinstance(out, str) else next(iter(out)))
 
 

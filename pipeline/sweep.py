@@ -21,6 +21,7 @@ from pipeline.sampling_options import (
     open_model,
     sampling_parser,
     shown,
+    towards,
 )
 
 EXAMPLES = """\
@@ -75,8 +76,9 @@ def sweep(options: argparse.Namespace) -> None:
 
     timer = Timer()
     prompts, all_seeds, truncations = zip(*drawn, strict=True)
+    aim = towards(options, model, card)
     images = one_by_one(
-        generate_batches(model, prompts, all_seeds, truncations, options.batch, options.noise)
+        generate_batches(model, prompts, all_seeds, truncations, options.batch, options.noise, aim)
     )
     if kind == "folder":
         records = ({**image_facts(card, options, p, seed), "psi": psi} for p, seed, psi in drawn)

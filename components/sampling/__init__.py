@@ -1,4 +1,4 @@
-"""Sampling: prompts, classes or nothing to images, alone, mixed, or as a walk between them.
+"""Sampling: prompts, classes, codes or nothing to images, alone, mixed, or as a walk between them.
 
 from components.release import load_release
 from components.sampling import generate
@@ -10,8 +10,6 @@ images = generate(model, ["a red ring"] * 4, seeds=[0, 1, 2, 3], truncation=0.7)
 from components.sampling.draw import (
     BATCH,
     Noise,
-    device_of,
-    evaluation_mode,
     from_uint8,
     generate,
     generate_batches,
@@ -20,6 +18,16 @@ from components.sampling.draw import (
     to_uint8,
 )
 from components.sampling.mixing import mix, num_layers
+from components.sampling.modes import device_of, evaluation_mode
+from components.sampling.stored_code import (
+    StoredCode,
+    check_codes,
+    draw_codes,
+    read_code,
+    walk_codes,
+    write_code,
+)
+from components.sampling.truncation import Towards, fit_centroids
 from components.sampling.walk import Keyframe, Space, slerp, walk
 
 __all__ = [
@@ -27,16 +35,24 @@ __all__ = [
     "Keyframe",
     "Noise",
     "Space",
+    "StoredCode",
+    "Towards",
+    "check_codes",
     "device_of",
+    "draw_codes",
     "evaluation_mode",
+    "fit_centroids",
     "from_uint8",
     "generate",
     "generate_batches",
     "generate_from",
     "mix",
     "num_layers",
+    "read_code",
     "seed_noise",
     "slerp",
     "to_uint8",
     "walk",
+    "walk_codes",
+    "write_code",
 ]

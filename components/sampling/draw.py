@@ -11,15 +11,16 @@ them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.errors import ConfigError, NonFiniteError
 from components.image_request import check_prompt, check_seed, check_truncation
+from components.sampling.modes import device_of, evaluation_mode
+from components.sampling.truncation import MEAN, Towards, map_codes
 from models.interfaces import Condition
 
 BATCH = 16  # images per forward pass; any value gives the same images
@@ -35,6 +36,7 @@ def generate(
     truncation: float | Sequence[float] = 1.0,
     batch: int = BATCH,
     noise: Noise = "const",
+    towards: Towards = MEAN,
 ) -> np.ndarray:
     """Return the images of `prompts[i]` with `seeds[i]`, uint8 [N, H, W, 3].
 
@@ -46,12 +48,15 @@ def generate(
             image of the prompt.
         batch: images per forward pass.
         noise: of the synthesis layers.
+        towards: what psi draws to; the mean, in all layers, unless said otherwise.
 
     Raises:
-        ConfigError: a prompt, a seed or psi is not allowed, or the counts differ.
+        ConfigError: a prompt, a seed or psi is not allowed, the counts differ, or the generator
+            cannot be truncated like this.
         NonFiniteError: the generator gave NaN or infinity.
     """
-    return np.concatenate(list(generate_batches(model, prompts, seeds, truncation, batch, noise)))
+    batches = generate_batches(model, prompts, seeds, truncation, batch, noise, towards)
+    return np.concatenate(list(batches))
 
 
 def generate_batches(
@@ -61,13 +66,16 @@ def generate_batches(
     truncation: float | Sequence[float] = 1.0,
     batch: int = BATCH,
     noise: Noise = "const",
+    towards: Towards = MEAN,
 ) -> Iterator[np.ndarray]:
     """Yield what `generate` returns batch by batch, so that any number of images fits in memory."""
     psis = check_rows(prompts, seeds, truncation)
     for start in range(0, len(prompts), batch):
         part = slice(start, start + batch)
         condition = conditions(model, prompts[part])
-        yield generate_from(model.generator, condition, seeds[part], psis[part], batch, noise)
+        yield generate_from(
+            model.generator, condition, seeds[part], psis[part], batch, noise, towards
+        )
 
 
 def check_rows(
@@ -98,6 +106,7 @@ def generate_from(
     truncation: float | Sequence[float] = 1.0,
     batch: int = BATCH,
     noise: Noise = "const",
+    towards: Towards = MEAN,
 ) -> np.ndarray:
     """Return the images of ready-made conditions, uint8 [N, H, W, 3].
 
@@ -110,13 +119,17 @@ def generate_from(
     for start in range(0, len(seeds), batch):
         part = slice(start, start + batch)
         rows = condition[part].to(device_of(generator))
-        ws_NLD = codes(generator, rows, seeds[part], psis[part])
+        ws_NLD = codes(generator, rows, seeds[part], psis[part], towards)
         images.append(render(generator, ws_NLD, rows, layer_noise(generator, seeds[part], noise)))
     return np.concatenate(images)
 
 
 def codes(
-    generator: Any, condition: Condition, seeds: Sequence[int], truncation: Sequence[float]
+    generator: Any,
+    condition: Condition,
+    seeds: Sequence[int],
+    truncation: Sequence[float],
+    towards: Towards = MEAN,
 ) -> Tensor:
     """Return the per-layer codes ws [N, L, D] of one batch, on the generator's device."""
     z_ND = seed_noise(seeds, generator.z_dim).to(device_of(generator))
@@ -124,7 +137,7 @@ def codes(
     if any(value != psi for value in truncation):
         psi = torch.tensor(truncation, device=z_ND.device)
     with torch.inference_mode(), evaluation_mode(generator):
-        return generator.map(z_ND, condition, psi)
+        return map_codes(generator, z_ND, condition, psi, towards)
 
 
 def render(generator: Any, ws_NLD: Tensor, condition: Condition, noise: Any) -> np.ndarray:
@@ -180,25 +193,6 @@ def from_uint8(images_NHWC: np.ndarray) -> Tensor:
     """Return float32 [N, C, H, W] in [-1, 1] of uint8 images."""
     image_NCHW = torch.from_numpy(np.ascontiguousarray(images_NHWC)).permute(0, 3, 1, 2)
     return image_NCHW.contiguous().float() / 127.5 - 1
-
-
-def device_of(module: Any) -> torch.device:
-    """Return the device of a module's first tensor, the CPU for one without tensors."""
-    for tensor in (*module.parameters(), *module.buffers()):
-        return tensor.device
-    return torch.device("cpu")
-
-
-@contextmanager
-def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Switch to eval for a while; every sub-module gets its own mode back."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
 
 
 def _one_each(truncation: float | Sequence[float], count: int) -> list[float]:

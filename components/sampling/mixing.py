@@ -17,10 +17,11 @@ from components.sampling.draw import (
     check_rows,
     codes,
     conditions,
-    device_of,
     layer_noise,
     render,
 )
+from components.sampling.modes import device_of
+from components.sampling.truncation import MEAN, Towards
 
 
 def mix(
@@ -33,6 +34,7 @@ def mix(
     truncation: float = 1.0,
     batch: int = BATCH,
     noise: Noise = "const",
+    towards: Towards = MEAN,
 ) -> np.ndarray:
     """Return images of `prompts[i]`, `seeds[i]` whose `layers` have the style's codes.
 
@@ -41,7 +43,7 @@ def mix(
         prompts, seeds: give all other layers, and the noise.
         style_prompts, style_seeds: give `layers`; text that is part of the codes comes with them.
         layers: entries of ws, from 0.
-        truncation, batch, noise: see `generate`.
+        truncation, batch, noise, towards: see `generate`.
 
     Returns:
         uint8 [N, H, W, 3].
@@ -62,9 +64,9 @@ def mix(
         own = conditions(model, prompts[part]).to(device_of(generator))
         style = conditions(model, style_prompts[part]).to(device_of(generator))
         # A copy: a family may hand out one code, expanded over the layers.
-        ws_NLD = codes(generator, own, seeds[part], psis[part]).clone()
+        ws_NLD = codes(generator, own, seeds[part], psis[part], towards).clone()
         check_layers(layers, ws_NLD.shape[1])
-        style_NLD = codes(generator, style, style_seeds[part], psis[part])
+        style_NLD = codes(generator, style, style_seeds[part], psis[part], towards)
         ws_NLD[:, list(layers)] = style_NLD[:, list(layers)]
         images.append(render(generator, ws_NLD, own, layer_noise(generator, seeds[part], noise)))
     return np.concatenate(images)

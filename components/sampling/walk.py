@@ -9,8 +9,9 @@ Legend: N frames, D width, L layers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -24,12 +25,12 @@ from components.sampling.draw import (
     Noise,
     check_rows,
     conditions,
-    device_of,
-    evaluation_mode,
     layer_noise,
     render,
     seed_noise,
 )
+from components.sampling.modes import device_of, evaluation_mode
+from components.sampling.truncation import MEAN, Towards, map_codes
 from models.interfaces import Condition
 
 Space = Literal["w", "z"]
@@ -44,7 +45,7 @@ class Keyframe:
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """A frame: `share` of the way from keyframe `before` to keyframe `after`."""
 
     before: int
@@ -62,6 +63,7 @@ def walk(
     truncation: float = 1.0,
     batch: int = BATCH,
     noise: Noise = "const",
+    towards: Towards = MEAN,
 ) -> Iterator[np.ndarray]:
     """Yield the frames, uint8 [n, H, W, 3], batch by batch.
 
@@ -74,24 +76,29 @@ def walk(
         truncation: see `generate`.
         batch: frames per forward pass.
         noise: see `generate`; "random" is drawn once, from the first seed, for all frames.
+        towards: see `generate`.
 
     Raises:
-        ConfigError: as `generate`; too few keyframes or frames; classes that differ in space z.
+        ConfigError: as `generate`; too few keyframes or frames; in space z, classes that differ or
+            centroids, of which the nearest would change at once.
     """
     check_rows([k.prompt for k in keyframes], [k.seed for k in keyframes], truncation)
     check_walk(len(keyframes), frames)
     if space not in get_args(Space):
         raise ConfigError(f"space is {space!r}", "space", f"use {' or '.join(get_args(Space))}")
-    places = _places(len(keyframes), frames, loop)
+    places = frame_places(len(keyframes), frames, loop)
     generator = model.generator
     stops = conditions(model, [k.prompt for k in keyframes]).to(device_of(generator))
     z_KD = seed_noise([k.seed for k in keyframes], generator.z_dim).to(device_of(generator))
     if space == "z" and not _is_text(stops) and len({k.prompt for k in keyframes}) > 1:
         raise ConfigError("classes cannot be mixed in z", "space", "use space w")
+    if space == "z" and towards.centroids_MD is not None:
+        raise ConfigError("between centroids a walk in z would jump", "space", "use space w")
+    map_z = partial(map_codes, generator, truncation=truncation, towards=towards)
     for start in range(0, frames, batch):
         part = places[start : start + batch]
         with torch.inference_mode(), evaluation_mode(generator):
-            ws_NLD, condition = _between(generator, z_KD, stops, part, space, truncation)
+            ws_NLD, condition = _between(map_z, z_KD, stops, part, space)
         still = layer_noise(generator, [keyframes[0].seed] * len(part), noise)
         yield render(generator, ws_NLD, condition, still)
 
@@ -113,12 +120,11 @@ def slerp(a_ND: Tensor, b_ND: Tensor, share_N1: Tensor) -> Tensor:
 
 
 def _between(
-    generator: Any,
+    map_z: Callable[[Tensor, Condition], Tensor],
     z_KD: Tensor,
     stops: Condition,
-    places: Sequence[_Place],
+    places: Sequence[Place],
     space: Space,
-    truncation: float,
 ) -> tuple[Tensor, Condition]:
     """Return codes [N, L, D] and conditions of some frames."""
     before, after = [p.before for p in places], [p.after for p in places]
@@ -132,9 +138,9 @@ def _between(
         )
     if space == "z":
         z_ND = slerp(z_KD[before], z_KD[after], share_N1)
-        return generator.map(z_ND, condition, truncation), condition
-    ws_before = generator.map(z_KD[before], first, truncation)
-    ws_after = generator.map(z_KD[after], last, truncation)
+        return map_z(z_ND, condition), condition
+    ws_before = map_z(z_KD[before], first)
+    ws_after = map_z(z_KD[after], last)
     return torch.lerp(ws_before, ws_after, share_N1[:, :, None]), condition
 
 
@@ -143,7 +149,8 @@ def _is_text(condition: Condition) -> bool:
     return condition.pooled_ND is not None and condition.tokens_NTD is None
 
 
-def _places(keyframes: int, frames: int, loop: bool) -> list[_Place]:
+def frame_places(keyframes: int, frames: int, loop: bool) -> list[Place]:
+    """Return where each frame of a walk stands."""
     legs = keyframes if loop else keyframes - 1
     steps = frames if loop else frames - 1
     places = []
@@ -152,5 +159,5 @@ def _places(keyframes: int, frames: int, loop: bool) -> list[_Place]:
         leg, rest = divmod(frame * legs, steps)
         if leg == legs:  # the last frame of a walk that does not loop
             leg, rest = legs - 1, steps
-        places.append(_Place(leg, (leg + 1) % keyframes, rest / steps))
+        places.append(Place(leg, (leg + 1) % keyframes, rest / steps))
     return places

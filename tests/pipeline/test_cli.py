@@ -13,7 +13,7 @@ from pipeline import cli
 from pipeline.graph import stage_titles
 
 ROOT = Path(__file__).parents[2]
-SAMPLING = ["generate", "interpolate", "mix", "sweep"]
+SAMPLING = ["generate", "interpolate", "invert", "mix", "sweep"]
 TOOLS = [*SAMPLING, "benchmark_coco", "report", "summary", "doctor", "ui", "sync"]
 STAGES = [
     "synthesize",

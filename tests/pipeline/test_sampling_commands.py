@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from components.artifact import CARD, write_artifact
-from components.family import recipe_from
 from components.publishing import PublishConfig
 from components.release import load_release, write_release
-from components.sampling import Keyframe, generate, walk
+from components.sampling import Keyframe, Towards, fit_centroids, generate, walk
 from components.sampling import mix as mix_images
-from models.interfaces import ConditionShape
+from models.generators.stylegan_xl import StyleGANXLGenerator
+from models.recipes import RECIPES
 from pipeline import interpolate, mix, sweep
 from pipeline.generate import main as generate_main
-from tests.pipeline.tiny_world import RECIPE, SIDE
-from tests.pipeline.trained_world import trained_world
+from tests.pipeline.trained_world import textless_release, trained_world
 
 PROMPTS = ["a red circle", "a blue square"]
 MAINS = {"mix": mix.main, "interpolate": interpolate.main, "sweep": sweep.main}
@@ -38,21 +39,6 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
         config=PublishConfig(),
     )
     return world / "release"
-
-
-def textless(folder: Path, names: list[str]) -> Path:
-    """Write a release of classes, or of nothing without names."""
-    shape = ConditionShape(num_labels=len(names))
-    recipe = recipe_from(RECIPE)
-    generator = recipe.generator(SIDE, shape)
-    write_artifact(
-        folder, recipe=recipe, resolution=SIDE, shape=shape, nimg=0, seed=0,
-        generator_state=generator.state_dict(),
-    )  # fmt: skip
-    card = json.loads((folder / CARD).read_text())
-    card |= {"label_names": names, "release": {"content_hash": "ab" * 32}}
-    (folder / CARD).write_text(json.dumps(card))
-    return folder
 
 
 def drawn(folder: Path) -> list[tuple[dict, np.ndarray]]:
@@ -136,16 +122,20 @@ def test_interpolate_saves_frames(release: Path, tmp_path: Path) -> None:
 
 
 def test_classes_are_drawn_by_name_or_index(tmp_path: Path, capsys) -> None:
-    model = ["--model", str(textless(tmp_path / "model", ["cat", "dog", "owl"]))]
+    model = ["--model", str(textless_release(tmp_path / "model", ["cat", "dog", "owl"]))]
     words = ["--label", "dog", "--label", "2", "--out", str(tmp_path / "out"), *model]
     assert generate_main(words) == 0
     rows = drawn(tmp_path / "out")
     assert [(row["prompt"], row["label"]) for row, _ in rows] == [(None, "dog"), (None, "owl")]
     assert [row["file"] for row, _ in rows] == ["0000_dog_seed0.png", "0001_owl_seed0.png"]
-    walked = ["--label", "cat", "--label", "owl", "--frames", "3", "--out", str(tmp_path / "w.gif")]
-    assert interpolate.main([*walked, *model]) == 0
-    mixed = ["--label", "cat", "--rows", "0", "--cols", "1", "--out", str(tmp_path / "m.png")]
-    assert mix.main([*mixed, *model]) == 0
+    swept = ["--label", "cat", "owl", "--seeds", "0", "--psis", "0,1", "--out", str(tmp_path / "s")]
+    assert sweep.main([*swept, *model]) == 0
+    assert [(row["label"], row["psi"]) for row, _ in drawn(tmp_path / "s")] == [
+        ("cat", 0.0),
+        ("cat", 1.0),
+        ("owl", 0.0),
+        ("owl", 1.0),
+    ]
     capsys.readouterr()
     for words, says in (
         (["a cat"], "class labels, not prompts"),
@@ -158,8 +148,78 @@ def test_classes_are_drawn_by_name_or_index(tmp_path: Path, capsys) -> None:
     assert not (tmp_path / "x.png").exists()
 
 
+def test_classes_are_mixed_and_walked_between(tmp_path: Path) -> None:
+    folder = textless_release(tmp_path / "model", ["cat", "dog", "owl"])
+    words = ["--label", "cat", "2", "--model", str(folder), "--out"]
+    assert interpolate.main([*words, str(tmp_path / "w.gif"), "--frames", "3"]) == 0
+    assert interpolate.main([*words, str(tmp_path / "walk"), "--frames", "5", "--seed", "4"]) == 0
+    rows = drawn(tmp_path / "walk")
+    assert [stop["prompt"] for stop in rows[0][0]["stops"]] == ["cat", "owl"]
+    model, _ = load_release(folder)
+    ends = generate(model, ["cat", "owl"], [4, 4])
+    assert np.abs(rows[0][1] - ends[0]).max() <= 1
+    assert np.abs(rows[4][1] - ends[1]).max() <= 1
+    steps = [np.abs(a - b).mean() for (_, a), (_, b) in itertools.pairwise(rows)]
+    assert min(steps) > 0, "classes change little by little"
+    assert max(steps) < 0.6 * np.abs(rows[0][1] - rows[4][1]).mean()
+    assert mix.main([*words, str(tmp_path / "mix"), "--rows", "0", "--cols", "1,2"]) == 0
+    mixed = drawn(tmp_path / "mix")
+    assert [(row["label"], row["style"]) for row, _ in mixed[2:]] == [
+        ("cat", "cat"),
+        ("cat", "owl"),
+        ("cat", "owl"),
+    ]
+    pair = (["cat"], [0], ["owl"], [1], mixed[3][0]["layers"])
+    assert np.abs(mixed[3][1] - mix_images(model, *pair)[0]).max() <= 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OfClasses:
+    """A family whose truncation can go to centroids."""
+
+    name: ClassVar[str] = "of_classes"
+
+    def generator(self, resolution, shape):
+        return StyleGANXLGenerator(
+            shape=shape, stem_resolution=resolution, channel_base=256, channel_max=8, stem_layers=5,
+            z_dim=6, w_dim=10, embed_dim=7, num_mapping_layers=2,
+        )  # fmt: skip
+
+
+def test_psi_draws_to_centroids_or_in_some_layers(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setitem(RECIPES, "of_classes", OfClasses)
+    folder = textless_release(tmp_path / "model", ["cat", "dog"], OfClasses())
+    words = ["--label", "dog", "--model", str(folder), "--seeds", "1,2", "--centroids", "5"]
+    words += ["--out"]
+    for name in ("a", "b"):
+        assert generate_main([*words, str(tmp_path / name), "--psi", "0.3", "--cutoff", "2"]) == 0
+    rows = drawn(tmp_path / "a")
+    assert {(row["psi"], row["centroids"], row["cutoff"]) for row, _ in rows} == {(0.3, 5, 2)}
+    assert [p.read_bytes() for p in sorted((tmp_path / "a").iterdir())] == [
+        p.read_bytes() for p in sorted((tmp_path / "b").iterdir())
+    ]
+    model, card = load_release(folder)
+    aim = Towards(centroids_MD=fit_centroids(model.generator, card["shape"], 5), cutoff=2)
+    expected = generate(model, ["dog"] * 2, [1, 2], 0.3, towards=aim)
+    assert max(np.abs(image - e).max() for (_, image), e in zip(rows, expected, strict=True)) <= 1
+    assert sweep.main([*words, str(tmp_path / "c"), "--psis", "0.3,1"]) == 0
+    towards = Towards(centroids_MD=aim.centroids_MD)
+    expected = generate(model, ["dog"] * 4, [1, 1, 2, 2], [0.3, 1, 0.3, 1], towards=towards)
+    swept = [image for _, image in drawn(tmp_path / "c")]
+    assert np.abs(np.stack(swept) - expected).max() <= 1
+    capsys.readouterr()
+    plain = textless_release(tmp_path / "plain", ["cat", "dog"])
+    for command in (generate_main, mix.main, sweep.main, interpolate.main):
+        out = tmp_path / ("x.gif" if command is interpolate.main else "x.png")
+        asked = ["--label", "cat", "dog", "--centroids", "5", "--model", str(plain)]
+        assert command([*asked, "--out", str(out)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: this family's codes know no centroids (--centroids): ")
+        assert not out.exists()
+
+
 def test_a_model_of_nothing_needs_no_prompt(tmp_path: Path, capsys) -> None:
-    model = ["--model", str(textless(tmp_path / "model", []))]
+    model = ["--model", str(textless_release(tmp_path / "model", []))]
     assert generate_main(["-n", "2", "--out", str(tmp_path / "out"), *model]) == 0
     assert [row["file"] for row, _ in drawn(tmp_path / "out")] == [
         "0000_seed0.png",
@@ -168,6 +228,8 @@ def test_a_model_of_nothing_needs_no_prompt(tmp_path: Path, capsys) -> None:
     assert sweep.main(["--seeds", "0", "--out", str(tmp_path / "s.png"), *model]) == 0
     walked = ["--seeds", "0,1", "--frames", "3", "--out", str(tmp_path / "w.mp4"), *model]
     assert interpolate.main(walked) == 0
+    mixed = ["--rows", "0,1", "--cols", "2", "--out", str(tmp_path / "m.png"), *model]
+    assert mix.main(mixed) == 0
     capsys.readouterr()
     assert generate_main(["a cat", *model, "--out", str(tmp_path / "x.png")]) == 2
     assert "neither prompt nor label" in capsys.readouterr().err

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 
-from components.artifact import write_artifact
+from components.artifact import CARD, write_artifact
 from components.data.captions import ATTRIBUTES
 from components.data.shards import read_manifest
 from components.evaluation.config import EvaluateConfig
@@ -76,6 +77,23 @@ def trained_world(folder: Path, seed: int = 0, *, text: bool = True) -> Path:
         data_content_hash=read_manifest(folder / "data" / "train")["content_hash"],
         encoders={"clip": read_card(encoders / "clip").sha256},
     )
+    return folder
+
+
+def textless_release(folder: Path, names: list[str], recipe: Any = None, seed: int = 0) -> Path:
+    """Write a release of classes, or of nothing without names; never trained."""
+    shape = ConditionShape(num_labels=len(names))
+    recipe = recipe or recipe_from(RECIPE)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        generator = recipe.generator(SIDE, shape)
+    write_artifact(
+        folder, recipe=recipe, resolution=SIDE, shape=shape, nimg=0, seed=0,
+        generator_state=generator.state_dict(), label_names=names,
+    )  # fmt: skip
+    card = json.loads((folder / CARD).read_text())
+    card["release"] = {"content_hash": "ab" * 32}
+    (folder / CARD).write_text(json.dumps(card))
     return folder
 
 
