@@ -117,12 +117,14 @@ def record(phase: str, step: int, found: Distances, rate: float, noise: float = 
     Raises:
         NonFiniteError: the distance is NaN or infinite.
     """
-    terms = [float(x.detach()) for x in (found.total_N, found.features_N, found.pixels_N)]
-    if not all(map(math.isfinite, terms)):
+    total, features, pixels = (
+        float(x.detach()) for x in (found.total_N, found.features_N, found.pixels_N)
+    )
+    if not all(map(math.isfinite, (total, features, pixels))):
         raise NonFiniteError(
-            f"the distance is {terms[0]}", f"{phase}, step {step}", "lower the learning rate"
+            f"the distance is {total}", f"{phase}, step {step}", "lower the learning rate"
         )
-    return Step(phase, step, *terms, rate, noise)
+    return Step(phase, step, total, features, pixels, rate, noise)
 
 
 def _ramps(step: int, config: InversionConfig, scale: float) -> tuple[float, float]:

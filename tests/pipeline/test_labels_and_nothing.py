@@ -40,6 +40,7 @@ PARTS = {
         "sample_every_kimg": 0.016,
     },
     "superres": {str(SIDE): {**TRAIN, "start": "base", "recipe": {}, "total_kimg": 0.032}},
+    "text_encoder": {"start": f"px{SIDE}"},
     "encoders": {role: {"source": "none"} for role in ("clip", "classifier", "judge")},
 }
 
