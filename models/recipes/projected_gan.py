@@ -3,8 +3,8 @@
 Implemented: the FastGAN generator (full and lite) and StyleGAN2's, the projected discriminator on a
 frozen CNN with mixing across channels and scales, hinge loss, DiffAugment, unconditional and
 class-conditional. For ablations the parts change by fields: StyleGAN-T's generator stands in for
-FastGAN, StyleGAN-T's heads on a vision transformer for the projected discriminator, and the
-projection has three levels.
+FastGAN, StyleGAN-T's heads on a vision transformer or the same networks on the pixels for the
+projected discriminator, and the projection has three levels.
 
 Deviations:
 - Power iterations advance once per phase (models/layers/spectral_norm.py); batch norm's running
@@ -47,9 +47,9 @@ class ProjectedGAN:
     """Code: fastgan for large data, fastgan_lite for a few thousand images; stylegan2 with z_dim
     64, learning rates of 0.002 and separable discriminators.
     """
-    discriminator_network: Literal["cnn", "vit"] = "cnn"
+    discriminator_network: Literal["cnn", "vit", "pixels"] = "cnn"
     """cnn: the projected discriminator on the classifier's maps. vit: StyleGAN-T's heads on the
-    dino encoder's taps.
+    dino encoder's taps. pixels: the same networks as cnn on the image, nothing frozen, to compare.
     """
     z_dim: Annotated[int, Between(1, None)] = 256
     """Width of the noise vector. Code: 256, stylegan2 64. StyleGAN2-ADA: 512."""
@@ -84,9 +84,11 @@ class ProjectedGAN:
     projection_seed: Annotated[int, Between(0, 2**31 - 1)] = 0
     """cnn: of the random weights, apart from the run's seed."""
     discriminator_max: Annotated[int, Between(1, None)] = 512
-    """cnn: largest width of D, which doubles from 64 with each halving. Code: 512."""
+    """cnn, pixels: largest width of D, which doubles from 64 with each halving. Code: 512."""
     separable: bool = False
-    """cnn: depthwise convolutions in D. Code: only behind its StyleGAN2 generator."""
+    """cnn, pixels: depthwise convolutions in D. Code: only with its StyleGAN2 generator."""
+    pixel_scales: Annotated[int, Between(1, 8)] = 1
+    """pixels: sizes at which the image is judged, each half of the one before. Ours."""
     label_dim: Annotated[int, Between(1, None)] = 128
     """Width of the discriminators' class embeddings. Code: 128."""
     cmap_dim: Annotated[int, Between(1, None)] = 64
@@ -110,8 +112,12 @@ class ProjectedGAN:
 
     @property
     def encoder_roles(self) -> tuple[str, ...]:
-        """The frozen net behind the discriminator."""
-        return ("dino",) if self.discriminator_network == "vit" else ("classifier",)
+        """The frozen net behind the discriminator; none behind one that sees pixels."""
+        return {"cnn": ("classifier",), "vit": ("dino",), "pixels": ()}[self.discriminator_network]
+
+    def misfits(self, condition: str) -> dict[str, str]:
+        """Return nothing: it draws from text, from classes and from neither."""
+        return {}
 
     # --- Networks.
 
@@ -126,17 +132,18 @@ class ProjectedGAN:
         return make_generator(self, resolution, shape)
 
     def discriminator(self, features: Any, resolution: int, shape: ConditionShape) -> nn.Module:
-        """Return a fresh discriminator that reads `features`, the net of the one encoder role.
+        """Return a fresh discriminator that reads `features`, the net of its encoder role or None.
 
         Raises:
-            ValueError: the net's maps cannot be projected at this size.
+            ValueError: the net's maps cannot be projected at this size, or a scale is too small.
         """
         from models.recipes.projected_gan_networks import make_discriminator
 
         return make_discriminator(self, features, resolution, shape)
 
     def build(self, site: Site) -> Networks:
-        """Return generator, discriminator and the frozen net; a start of the same size continues.
+        """Return generator, discriminator and the frozen net, if there is one; a start of the same
+        size continues.
 
         Raises:
             ValueError: the start has another resolution, or does not fit.
@@ -149,14 +156,14 @@ class ProjectedGAN:
                 f"{site.resolution} px: {self.name} does not grow; train it at {site.resolution} "
                 "px from nothing"
             )
-        (role,) = self.encoder_roles
-        features = site.encoder(role)
+        frozen = {role: site.encoder(role) for role in self.encoder_roles}
+        features = next(iter(frozen.values()), None)
         generator = self.generator(site.resolution, site.shape)
         discriminator = self.discriminator(features, site.resolution, site.shape)
         if site.start is not None:
             _continue_from(site.start, generator, discriminator)
         trained = {"generator": generator, "discriminator": discriminator}
-        return Networks(trained=trained, frozen={role: features})
+        return Networks(trained=trained, frozen=frozen)
 
     # --- Training.
 

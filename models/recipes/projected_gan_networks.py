@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from models.discriminators.pixel_scales import PixelDiscriminator
 from models.discriminators.projected_gan import ProjectedDiscriminator
 from models.discriminators.stylegan_t import StyleGANTDiscriminator
 from models.generators.fastgan import FastGANGenerator
@@ -66,22 +67,27 @@ def make_discriminator(
             kernel_size=recipe.head_kernel_size,
             label_dim=recipe.label_dim,
         )
+    shared: dict[str, Any] = {
+        "shape": shape,
+        "width_max": recipe.discriminator_max,
+        "separable": recipe.separable,
+        "cmap_dim": recipe.cmap_dim,
+        "label_dim": recipe.label_dim,
+        "virtual_batch": recipe.norm_batch,
+    }
+    if recipe.discriminator_network == "pixels":
+        return PixelDiscriminator(resolution=resolution, num_scales=recipe.pixel_scales, **shared)
     size_px = max(resolution, recipe.feature_size_px)
     try:
         return ProjectedDiscriminator(
             channels=features.stage_channels,
             sides=features.stage_sides(size_px),
-            shape=shape,
             level=recipe.projection_level,
             width=recipe.projection_width,
             expand=recipe.projection_expand,
             kernel_size=recipe.projection_kernel_size,
             seed=recipe.projection_seed,
-            width_max=recipe.discriminator_max,
-            separable=recipe.separable,
-            cmap_dim=recipe.cmap_dim,
-            label_dim=recipe.label_dim,
-            virtual_batch=recipe.norm_batch,
+            **shared,
         )
     except ValueError as error:
         raise ValueError(

@@ -76,11 +76,12 @@ def step(recipe, networks, batch):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("generator", ["fastgan", "fastgan_lite", "stylegan2", "stylegan_t"])
-@pytest.mark.parametrize("discriminator", ["cnn", "vit"])
+@pytest.mark.parametrize("discriminator", ["cnn", "vit", "pixels"])
 def test_parts_combine_by_fields(encoder, generator, discriminator, shape):
     fields = {"generator_network": generator, "discriminator_network": discriminator}
     recipe, networks = build(encoder, SHAPES[shape], **fields)
-    assert recipe.encoder_roles == (("classifier",) if discriminator == "cnn" else ("dino",))
+    roles = {"cnn": ("classifier",), "vit": ("dino",), "pixels": ()}[discriminator]
+    assert recipe.encoder_roles == roles == tuple(networks.frozen)
     losses = step(recipe, networks, batch_of(SHAPES[shape]))
     assert list(losses) == ["generator", "discriminator"]  # the published order
     assert all(loss.isfinite() for loss in losses.values())
