@@ -17,8 +17,8 @@ from typing import Any
 
 from pipeline.stage import StageContext, run_stage
 
-# What metrics.json says in words, about the numbers.
-IN_WORDS = ("cards", "model", "not_measured")
+# What metrics.json says about the metrics, and no table of metrics should show.
+BESIDE = ("cards", "judge_counts", "model", "not_measured")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -93,8 +93,8 @@ def _work(context: StageContext) -> None:
 def _write(context: StageContext, scores: dict[str, Any], curve: list[dict[str, Any]]) -> None:
     """Write the report and the curve, to their places and into the output folder; track both.
 
-    The cards (how each metric was measured, or why not) stand in the folder alone: the report is
-    for `dvc metrics show`, whose table has a column for every value.
+    The cards (how each metric was measured, or why not) and the judge's counts stand in the folder
+    alone: the report is for `dvc metrics show`, whose table has a column for every value.
     """
     from components.evaluation.charts import draw_curve, write_curve
 
@@ -102,7 +102,7 @@ def _write(context: StageContext, scores: dict[str, Any], curve: list[dict[str, 
     draw_curve(paths.out / "truncation.png", curve)
     for table in (paths.curve, paths.out / "truncation.csv"):
         write_curve(table, curve)
-    short = {name: value for name, value in scores.items() if name not in IN_WORDS}
+    short = {name: value for name, value in scores.items() if name not in BESIDE}
     for file, content in ((paths.report, short), (paths.out / "metrics.json", scores)):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
@@ -159,7 +159,7 @@ def flat_numbers(values: dict[str, Any], prefix: str = "") -> dict[str, float]:
     """Return the numbers of nested scores under names joined by slashes, the cards left out."""
     flat: dict[str, float] = {}
     for name, value in values.items():
-        if isinstance(value, dict) and name not in IN_WORDS:
+        if isinstance(value, dict) and name not in BESIDE:
             flat |= flat_numbers(value, f"{prefix}{name}/")
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             flat[f"{prefix}{name}"] = float(value)

@@ -26,6 +26,8 @@ def recipe_findings(values: dict[str, Any]) -> list[Finding]:
         wrong, family = _check_base(base)
         findings += [(("train_base", "recipe", *path), what) for path, what in wrong]
         findings += _check_grows(family, values.get("superres"))
+    if base is not None and family is not None and not findings:
+        findings += _check_condition(family, base, values)
     grown = values.get("superres")
     later = {("superres", k): v for k, v in grown.items()} if isinstance(grown, dict) else {}
     later[("text_encoder",)] = values.get("text_encoder")  # type: ignore[index]
@@ -84,6 +86,28 @@ def _check_grows(family: type[Recipe] | None, superres: Any) -> list[Finding]:
         return []
     what = f"{family.name} does not grow: remove the entry and raise train_base.resolution_px"
     return [(("superres", key), what) for key in superres]
+
+
+def _check_condition(
+    family: type[Recipe], base: dict[str, Any], values: dict[str, Any]
+) -> list[Finding]:
+    """Ask the base's recipe, and what a later resolution changes of it, about the data's kind."""
+    source = values.get("source")
+    condition = source.get("condition", "text") if isinstance(source, dict) else "text"
+    fields = {name: value for name, value in base.items() if name != "name"}
+    wrong = family(**fields).misfits(condition)
+    findings: list[Finding] = [(("train_base", "recipe", key), what) for key, what in wrong.items()]
+    grown = values.get("superres")
+    for px, stage in grown.items() if isinstance(grown, dict) else ():
+        changed = _recipe_at(stage) or {}
+        if changed and not _check_growth(changed, family):
+            wrong = family(**fields | changed).misfits(condition)
+            findings += [
+                (("superres", px, "recipe", key), what)
+                for key, what in wrong.items()
+                if key in changed
+            ]
+    return findings
 
 
 def _check_growth(overrides: dict[str, Any], family: type[Recipe]) -> list[Finding]:

@@ -23,8 +23,6 @@ PAGE = "report.html"
 CARDS = "metrics.json"  # in a stage's output folder: how each metric was measured
 MOST_PICTURES, MOST_STEPS = 12, 24
 MOST_BYTES = 8 * 2**20  # a larger picture is named, not shown
-# What a curve is drawn against, the first that a table has.
-AXES = ("kimg", "truncation", "step", "nimg")
 
 
 def write_report(sources: Sources) -> Path:
@@ -86,19 +84,20 @@ def _stage(node: Node, sources: Sources) -> list[str]:
 
 
 def _curves(node: Node) -> list[str]:
+    """Draw every series of the stage's tables of (x, series, value)."""
     charts = []
     for path in node.plots:
         if path.suffix != ".csv" or not path.is_file():
             continue
         with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        names = list(rows[0]) if rows else []
-        axis = next((name for name in AXES if name in names), names[0] if names else "")
-        x = [_number(row[axis]) for row in rows]
-        for name in names:
-            if name != axis:
-                y = [_number(row[name]) for row in rows]
-                charts.append(html.curve(x, y, f"{name} against {axis}"))
+            table = csv.reader(file)
+            axis = next(table, [""])[0]
+            series: dict[str, list[tuple[float, float]]] = {}
+            for x, name, value in (row for row in table if len(row) == 3):
+                series.setdefault(name, []).append((_number(x), _number(value)))
+        for name, points in series.items():
+            xs, ys = zip(*points, strict=True)
+            charts.append(html.curve(list(xs), list(ys), f"{name} against {axis}"))
     return ['<div class="row">', *charts, "</div>"] if any(charts) else []
 
 

@@ -35,6 +35,8 @@ from pipeline.stage import StageContext, run_stage
 if TYPE_CHECKING:
     from components.training.config import StageConfig
 
+CURVE = ("kimg", "series", "value")  # columns of the curve
+
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("stage", choices=("train_base", "superres", "text_encoder"))
@@ -175,7 +177,7 @@ def _pass_on(context: StageContext, reason: str) -> None:
     if options.report:
         replace_file(options.report, json.dumps(report, indent=2) + "\n")
     if options.curve:
-        replace_file(options.curve, "kimg\n")
+        replace_file(options.curve, ",".join(CURVE) + "\n")
     context.say(f"{options.stage}: {reason}, {options.out} is {options.start}")
 
 
@@ -246,14 +248,15 @@ def _publish(job: TrainingJob, context: StageContext) -> None:
 
 
 def write_curve(path: Path, ticks: list[dict[str, Any]]) -> None:
-    """Write one row of metrics per tick, kimg first."""
-    rows = [metrics_of(tick) for tick in ticks]
-    columns = ["kimg", *sorted({name for row in rows for name in row} - {"kimg"})]
+    """Write one row (kimg, series, value) per metric of each tick."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(CURVE)
+        for tick in ticks:
+            metrics = metrics_of(tick)
+            kimg = metrics.pop("kimg")
+            writer.writerows((kimg, name, metrics[name]) for name in sorted(metrics))
 
 
 def _plan(context: StageContext) -> dict[str, Any]:

@@ -1,12 +1,16 @@
-"""The benchmark of StyleGAN-T runs every part in every mode; how fast is no business of a test."""
+"""Benchmarks run, in every mode, and compare rightly; how fast is no business of a test."""
 
 from __future__ import annotations
 
+import csv
 import json
 
 import pytest
+import yaml
 
+from benchmarks import images_to_distance
 from benchmarks.stylegan_t import main
+from tests.pipeline.tiny_world import SIDE, write_params, write_world
 
 
 @pytest.mark.slow
@@ -21,3 +25,42 @@ def test_every_part_is_measured_in_every_mode(tmp_path, capsys) -> None:
     assert all(row["seconds"] > 0 and row["ratio"] > 0 for row in result["rows"])
     assert all(row["ratio"] == 1 for row in result["rows"] if row["case"] == "textbook fp32")
     assert "discriminator step" in capsys.readouterr().out
+
+
+def test_images_to_a_distance_are_counted_on_the_same_images(tmp_path, capsys) -> None:
+    world = write_world(tmp_path)
+    params = write_params(world)
+    values = yaml.safe_load(params.read_text())
+    sizes = {"z_dim": 8, "base_channels": 2, "discriminator_max": 4, "head_kernel_size": 3}
+    values["train_base"] |= {
+        "recipe": {"name": "projected_gan", "discriminator_network": "vit", **sizes},
+        "resolution_px": SIDE,
+        "batch": 8,
+        "micro_batch": 8,
+    }
+    params.write_text(yaml.safe_dump(values))
+    words = [str(params), "--kimg", "0.048", "--every", "0.016", "--num", "20", "--net", "dino"]
+    words += ["--data", str(world / "data/train"), "--encoders", str(world / "artifacts/encoders")]
+    words += ["--csv", str(tmp_path / "c.csv"), "--json", str(tmp_path / "c.json")]
+    words += ["--pictures", str(tmp_path), "--case", "vit", "--case", "vit again,train.batch=8"]
+    words += ["--case", "pixels,discriminator_network=pixels,pixel_scales=2"]
+    assert images_to_distance.main(words) == 0
+    curves = json.loads((tmp_path / "c.json").read_text())["curves"]
+    assert [p["images"] for p in curves["pixels"]] == [0, 16, 32, 48]
+    distances = {name: [p["distance"] for p in points] for name, points in curves.items()}
+    assert distances["vit"] == distances["vit again"] != distances["pixels"]
+    assert distances["vit"][0] == distances["pixels"][0]  # the same untrained generator
+    rows = list(csv.DictReader((tmp_path / "c.csv").open()))
+    assert len(rows) == 12 and (tmp_path / "vit.png").is_file()
+    assert "pixels at its end" in capsys.readouterr().out
+
+
+def test_the_comparison_takes_the_first_point_that_is_as_near() -> None:
+    def points(*distances: float) -> list[dict[str, float]]:
+        return [{"images": 10.0 * i, "distance": d} for i, d in enumerate(distances)]
+
+    compared = images_to_distance.compare(
+        {"fast": points(9, 4, 3, 5), "never": points(9, 8, 7, 6), "slow": points(9, 7, 6, 5)}
+    )
+    assert compared["fast"] == {"images": 10.0, "times_fewer": 3.0}
+    assert compared["never"] == {"images": None, "times_fewer": None}

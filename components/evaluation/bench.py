@@ -58,7 +58,7 @@ class Bench:
         config: counts and seeds.
         net: the net of the distances.
         clip: for the CLIP score, by choice another one than guides; None without text.
-        judge: for the attributes; None on real data.
+        judge: for the attributes; None where nobody trained one.
         cache: folder of cached real features, or None.
         text_encoder: the network that embeds prompts for the generator; None without text.
         not_measured: metric -> why, for what this model or these encoders do not allow.
@@ -106,7 +106,17 @@ class Bench:
         net = open_distance_net(config.feature_role, config.inception_file, encoders, device)
         if not takes_text:
             skipped = dict.fromkeys(ABOUT_TEXT, "the model takes no text")
-            return cls(source=source, config=config, net=net, cache=cache, not_measured=skipped)
+            judge = None
+            if (encoders / "judge" / "card.json").is_file():
+                judge = net if net.role == "judge" else open_net(encoders, "judge", device)
+            return cls(
+                source=source,
+                config=config,
+                net=net,
+                judge=judge,
+                cache=cache,
+                not_measured=skipped,
+            )
         scorer = open_scorer(config.clip_scorer, encoders, "evaluate.clip_scorer", device)
         opened = {n.role: n for n in (net, scorer) if n is not None}
         for role in ("clip", "judge"):
@@ -188,8 +198,8 @@ class Bench:
         return frechet_distance(self.real_moments, Moments.of(sampled.feature_MD))
 
     def judged(self, sampled: Sampled) -> dict[str, float] | None:
-        """Return the judge's shares per attribute; None without a judge or readable captions."""
-        if self.judge is None or not sampled.logits:
+        """Return the judge's shares per attribute; None without judge, text or captions."""
+        if self.judge is None or not sampled.logits or "judge" in self.not_measured:
             return None
         classes = self.judge.network.classes
         return attribute_accuracy(sampled.logits, classes, sampled.captions, attributes_of)

@@ -10,6 +10,7 @@ from components.evaluation.nets import MeasuringNet
 SAME_CLIP = "this CLIP also took part in the training: the score may flatter, ask the judge"
 LOW_RANK = "fewer images than feature dimensions: compare only at equal counts"
 IGNORES_TEXT = "nearly the same with shuffled prompts: the generator ignores its text"
+NAMES_ALL = "the judge names something in every image: read this beside the distance"
 # Below this share of what real images reach, a generator is said to ignore its text.
 IGNORING_SHARE = 0.1
 

@@ -9,12 +9,18 @@ from typing import Any
 
 
 def write_curve(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write the rows of the curve as CSV, one column per score; absent scores stay empty."""
+    """Write one row (truncation, series, value) per score; absent scores are left out."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else ["truncation"])
-        writer.writeheader()
-        writer.writerows(rows)
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("truncation", "series", "value"))
+        for row in rows:
+            scores = {name: value for name, value in row.items() if name != "truncation"}
+            writer.writerows(
+                (row["truncation"], name, value)
+                for name, value in scores.items()
+                if value is not None
+            )
 
 
 def draw_curve(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -8,9 +8,16 @@ from typing import Any
 import torch
 
 from components.evaluation.bench import Bench, Sampled
-from components.evaluation.cards import IGNORES_TEXT, LOW_RANK, SAME_CLIP, sensitivity_note
+from components.evaluation.cards import (
+    IGNORES_TEXT,
+    LOW_RANK,
+    NAMES_ALL,
+    SAME_CLIP,
+    sensitivity_note,
+)
 from components.evaluation.distances import kernel_distance, manifold_scores
 from components.evaluation.nets import INCEPTION
+from components.evaluation.variety import variety_scores
 from components.family import recipe_from
 
 
@@ -32,9 +39,10 @@ def score_generator(
         say: prints one line of progress.
 
     Returns:
-        Plain values: judge, frechet_<net> {before, after, ratio}, kernel_<net>, precision, recall,
-        density, coverage, clip_score, prompt_sensitivity, real, curve (rows), truncation, cards,
-        not_measured (metric -> why its value is None). On Inception: fid and kid instead.
+        Plain values: judge, judge_variety, judge_counts, frechet_<net> {before, after, ratio},
+        kernel_<net>, precision, recall, density, coverage, clip_score, prompt_sensitivity, real,
+        curve (rows), truncation, cards, not_measured (metric -> why its value is None). On
+        Inception: fid and kid instead.
     """
     config, name = bench.config, bench.net.name
     count = max(config.num_fake, config.num_prompts)
@@ -46,18 +54,21 @@ def score_generator(
     alignment = _alignment(bench, sampled.first(config.num_prompts), real, clip_sha256_in_training)
     if IGNORES_TEXT in alignment["cards"].get("prompt_sensitivity", {}).get("note", ""):
         say(f"evaluate: {IGNORES_TEXT}")
+    kinds = _variety(bench, sampled.first(config.num_fake))
     say(f"evaluate: truncation curve over psi {', '.join(map(str, config.truncations))}")
     curve = truncation_curve(bench, after, sampled)
     return {
         **alignment.pop("scores"),
+        **kinds.pop("scores"),
         **distances.pop("scores"),
         "real": real,
         "truncation": _summary(curve, _frechet_name(name)),
         "curve": curve,
-        "cards": {**alignment["cards"], **distances["cards"]},
+        "cards": {**alignment["cards"], **kinds["cards"], **distances["cards"]},
         "not_measured": {
             metric: bench.not_measured.get(metric, why)
-            for metric, why in {**alignment["missing"], **distances["missing"]}.items()
+            for part in (alignment, kinds, distances)
+            for metric, why in part["missing"].items()
         },
     }
 
@@ -126,6 +137,17 @@ def _alignment(
     }
     missing = {metric: why for metric, why in missing.items() if scores[metric] is None}
     return {"scores": scores, "cards": cards, "missing": missing}
+
+
+def _variety(bench: Bench, sampled: Sampled) -> dict[str, Any]:
+    found = variety_scores(bench, sampled)
+    if found is None or bench.judge is None:
+        missing = {"judge_variety": "no judge among the encoders"}
+        return {"scores": {"judge_variety": None}, "cards": {}, "missing": missing}
+    num_real = len(bench.real_ND)
+    card = bench.card(bench.judge, len(sampled.feature_MD), num_real=num_real, note=NAMES_ALL)
+    scores = {"judge_variety": found["scores"], "judge_counts": found["counts"]}
+    return {"scores": scores, "cards": {"judge_variety": card}, "missing": {}}
 
 
 def truncation_curve(bench: Bench, generator: Any, sampled: Sampled) -> list[dict[str, Any]]:

@@ -1,9 +1,10 @@
 """Projected GAN: "Projected GANs Converge Faster" (Sauer et al. 2021).
 
-Implemented: the FastGAN generator (full and lite), the projected discriminator on a frozen CNN with
-mixing across channels and scales, hinge loss, DiffAugment, unconditional and class-conditional.
-For ablations the parts change by fields: StyleGAN-T's generator stands in for FastGAN, StyleGAN-T's
-heads on a vision transformer for the projected discriminator, and the projection has three levels.
+Implemented: the FastGAN generator (full and lite) and StyleGAN2's, the projected discriminator on a
+frozen CNN with mixing across channels and scales, hinge loss, DiffAugment, unconditional and
+class-conditional. For ablations the parts change by fields: StyleGAN-T's generator stands in for
+FastGAN, StyleGAN-T's heads on a vision transformer or the same networks on the pixels for the
+projected discriminator, and the projection has three levels.
 
 Deviations:
 - Power iterations advance once per phase (models/layers/spectral_norm.py); batch norm's running
@@ -42,20 +43,30 @@ class ProjectedGAN:
         "discriminator_learning_rate": (5e-5, 5e-3),
     }
 
-    generator_network: Literal["fastgan", "fastgan_lite", "stylegan_t"] = "fastgan"
-    """The generator. Code: fastgan for large data, fastgan_lite for a few thousand images."""
-    discriminator_network: Literal["cnn", "vit"] = "cnn"
+    generator_network: Literal["fastgan", "fastgan_lite", "stylegan2", "stylegan_t"] = "fastgan"
+    """Code: fastgan for large data, fastgan_lite for a few thousand images; stylegan2 with z_dim
+    64, learning rates of 0.002 and separable discriminators.
+    """
+    discriminator_network: Literal["cnn", "vit", "pixels"] = "cnn"
     """cnn: the projected discriminator on the classifier's maps. vit: StyleGAN-T's heads on the
-    dino encoder's taps.
+    dino encoder's taps. pixels: the same networks as cnn on the image, nothing frozen, to compare.
     """
     z_dim: Annotated[int, Between(1, None)] = 256
-    """Width of the noise vector. Code: 256."""
+    """Width of the noise vector. Code: 256, stylegan2 64. StyleGAN2-ADA: 512."""
     base_channels: Annotated[int, Between(1, None)] = 128
     """fastgan: width at 128 px; 16 times that at 4 px. Code: 128."""
     channel_base: Annotated[int, Between(8, None)] = 32768
-    """stylegan_t: a block at r px is min(channel_base / r, channel_max) wide."""
+    """stylegan2, stylegan_t: min(channel_base / r, channel_max) channels at r px. Code: 32768."""
     channel_max: Annotated[int, Between(1, None)] = 512
-    """stylegan_t: largest width."""
+    """stylegan2, stylegan_t: largest width. Code: 512."""
+    w_dim: Annotated[int, Between(1, None)] = 128
+    """stylegan2: width of w. Code: 128. StyleGAN2-ADA: 512."""
+    num_mapping_layers: Annotated[int, Between(1, None)] = 2
+    """stylegan2: of the mapping network. Code: 2. StyleGAN2-ADA: 8, or 2 by its "auto" settings."""
+    mean_beta: Annotated[float, Between(0.0, 1.0)] = 0.998
+    """stylegan2: decay of the running mean of w, per phase. Code: 0.998. StyleGAN2-ADA: 0.995."""
+    activation_clamp: Annotated[float, Between(0.0, None)] = 256.0
+    """stylegan2: bound of the activations; 0 = none. Code: 256."""
     num_res_blocks: Annotated[int, Between(0, None)] = 2
     """stylegan_t: pairs of a plain and a residual layer in a block."""
     group_norm_groups: Annotated[int, Between(1, None)] = 32
@@ -73,9 +84,11 @@ class ProjectedGAN:
     projection_seed: Annotated[int, Between(0, 2**31 - 1)] = 0
     """cnn: of the random weights, apart from the run's seed."""
     discriminator_max: Annotated[int, Between(1, None)] = 512
-    """cnn: largest width of D, which doubles from 64 with each halving. Code: 512."""
+    """cnn, pixels: largest width of D, which doubles from 64 with each halving. Code: 512."""
     separable: bool = False
-    """cnn: depthwise convolutions in D. Code: only behind its StyleGAN2 generator."""
+    """cnn, pixels: depthwise convolutions in D. Code: only with its StyleGAN2 generator."""
+    pixel_scales: Annotated[int, Between(1, 8)] = 1
+    """pixels: sizes at which the image is judged, each half of the one before. Ours."""
     label_dim: Annotated[int, Between(1, None)] = 128
     """Width of the discriminators' class embeddings. Code: 128."""
     cmap_dim: Annotated[int, Between(1, None)] = 64
@@ -99,8 +112,12 @@ class ProjectedGAN:
 
     @property
     def encoder_roles(self) -> tuple[str, ...]:
-        """The frozen net behind the discriminator."""
-        return ("dino",) if self.discriminator_network == "vit" else ("classifier",)
+        """The frozen net behind the discriminator; none behind one that sees pixels."""
+        return {"cnn": ("classifier",), "vit": ("dino",), "pixels": ()}[self.discriminator_network]
+
+    def misfits(self, condition: str) -> dict[str, str]:
+        """Return nothing: it draws from text, from classes and from neither."""
+        return {}
 
     # --- Networks.
 
@@ -110,71 +127,23 @@ class ProjectedGAN:
         Raises:
             ValueError: a resolution or width that cannot be built.
         """
-        from models.generators.fastgan import FastGANGenerator
-        from models.generators.stylegan_t import StyleGANTGenerator
+        from models.recipes.projected_gan_networks import make_generator
 
-        if self.generator_network == "stylegan_t":
-            return StyleGANTGenerator(
-                resolution=resolution,
-                shape=shape,
-                z_dim=self.z_dim,
-                channel_base=self.channel_base,
-                channel_max=self.channel_max,
-                num_res_blocks=self.num_res_blocks,
-                num_groups=self.group_norm_groups,
-            )
-        return FastGANGenerator(
-            resolution=resolution,
-            shape=shape,
-            z_dim=self.z_dim,
-            base_channels=self.base_channels,
-            lite=self.generator_network == "fastgan_lite",
-            virtual_batch=self.norm_batch,
-        )
+        return make_generator(self, resolution, shape)
 
     def discriminator(self, features: Any, resolution: int, shape: ConditionShape) -> nn.Module:
-        """Return a fresh discriminator that reads `features`, the net of the one encoder role.
+        """Return a fresh discriminator that reads `features`, the net of its encoder role or None.
 
         Raises:
-            ValueError: the net's maps cannot be projected at this size.
+            ValueError: the net's maps cannot be projected at this size, or a scale is too small.
         """
-        from models.discriminators.projected_gan import ProjectedDiscriminator
-        from models.discriminators.stylegan_t import StyleGANTDiscriminator
+        from models.recipes.projected_gan_networks import make_discriminator
 
-        if self.discriminator_network == "vit":
-            return StyleGANTDiscriminator(
-                num_taps=features.num_taps,
-                tap_dim=features.tap_dim,
-                shape=shape,
-                cmap_dim=self.cmap_dim,
-                kernel_size=self.head_kernel_size,
-                label_dim=self.label_dim,
-            )
-        size_px = max(resolution, self.feature_size_px)
-        try:
-            return ProjectedDiscriminator(
-                channels=features.stage_channels,
-                sides=features.stage_sides(size_px),
-                shape=shape,
-                level=self.projection_level,
-                width=self.projection_width,
-                expand=self.projection_expand,
-                kernel_size=self.projection_kernel_size,
-                seed=self.projection_seed,
-                width_max=self.discriminator_max,
-                separable=self.separable,
-                cmap_dim=self.cmap_dim,
-                label_dim=self.label_dim,
-                virtual_batch=self.norm_batch,
-            )
-        except ValueError as error:
-            raise ValueError(
-                f"the classifier cannot be projected at {size_px} px: {error}; set "
-                "feature_size_px to a multiple of its largest stride, or take another network"
-            ) from error
+        return make_discriminator(self, features, resolution, shape)
 
     def build(self, site: Site) -> Networks:
-        """Return generator, discriminator and the frozen net; a start of the same size continues.
+        """Return generator, discriminator and the frozen net, if there is one; a start of the same
+        size continues.
 
         Raises:
             ValueError: the start has another resolution, or does not fit.
@@ -187,14 +156,14 @@ class ProjectedGAN:
                 f"{site.resolution} px: {self.name} does not grow; train it at {site.resolution} "
                 "px from nothing"
             )
-        (role,) = self.encoder_roles
-        features = site.encoder(role)
+        frozen = {role: site.encoder(role) for role in self.encoder_roles}
+        features = next(iter(frozen.values()), None)
         generator = self.generator(site.resolution, site.shape)
         discriminator = self.discriminator(features, site.resolution, site.shape)
         if site.start is not None:
             _continue_from(site.start, generator, discriminator)
         trained = {"generator": generator, "discriminator": discriminator}
-        return Networks(trained=trained, frozen={role: features})
+        return Networks(trained=trained, frozen=frozen)
 
     # --- Training.
 

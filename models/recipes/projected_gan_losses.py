@@ -65,10 +65,12 @@ def _generate(
 def _features(
     recipe: ProjectedGAN, networks: Networks, image: Tensor, rng: torch.Generator
 ) -> dict[str, Tensor]:
-    """Augment, and read the frozen net: four maps, or the transformer's taps."""
+    """Augment, and read the frozen net: four maps, or the transformer's taps; or the pixels."""
+    image = diff_augment(image, recipe.diff_augment, rng)
+    if recipe.discriminator_network == "pixels":
+        return {"pixels": image}
     (role,) = recipe.encoder_roles
     net: Any = networks.frozen[role]
-    image = diff_augment(image, recipe.diff_augment, rng)
     if recipe.discriminator_network == "vit":
         taps: dict[str, Tensor] = net(crop_or_shrink(image, net.image_size, rng))
         return taps

@@ -103,6 +103,18 @@ class StyleGANT:
         """Weight of the CLIP guidance in the phase that this recipe stands for."""
         return self.text_clip_weight if self.trains == "text_encoder" else self.clip_weight
 
+    def misfits(self, condition: str) -> dict[str, str]:
+        """Return what asks for text that the data does not have."""
+        if condition == "text":
+            return {}
+        if self.trains == "text_encoder":
+            return {"trains": "got text_encoder; allowed: generator, for the data has no text"}
+        if self.clip_weight > 0:
+            return {
+                "clip_weight": f"got {self.clip_weight:g}; allowed: 0, for the data has no text"
+            }
+        return {}
+
     # --- Networks.
 
     def generator(self, resolution: int, shape: ConditionShape) -> StyleGANTGenerator:
@@ -159,14 +171,11 @@ class StyleGANT:
 
     def _check(self, site: Site) -> None:
         """Raise ValueError where the recipe asks for what data or start do not have."""
-        if self.guidance > 0 and not site.shape.pooled_dim:
-            raise ValueError(
-                f"clip_weight is {self.guidance}, but the data has no text: set clip_weight to 0"
-            )
+        condition = "text" if site.shape.pooled_dim else "none"
+        for field, what in self.misfits(condition).items():
+            raise ValueError(f"{field}: {what}")
         if self.trains != "text_encoder":
             return
-        if not site.shape.pooled_dim:
-            raise ValueError("trains is text_encoder, but the data has no text")
         if site.start is None or site.start.card["resolution_px"] != site.resolution:
             raise ValueError(
                 "trains is text_encoder, which wants a start of the stage's own resolution: to "

@@ -94,7 +94,7 @@ def finished(project):
     )
     save_json(project / "reports/train_base.json", {"images_per_s": 123.4, "nimg": 2000})
     (project / "reports/train_base.csv").write_text(
-        "kimg,loss/generator,loss/discriminator\n1,0.5,1.5\n2,0.25,\n"
+        "kimg,series,value\n1,loss/generator,0.5\n1,loss/discriminator,1.5\n2,loss/generator,0.25\n"
     )
     short = {name: value for name, value in EVALUATION.items() if name != "cards"}
     save_json(project / "reports/evaluation.json", short)

@@ -84,3 +84,28 @@ def test_a_family_that_does_not_grow_has_no_superres(tmp_path: Path) -> None:
         load_params(path)
     lines = {problem.key: problem.what for problem in caught.value.problems}
     assert lines["superres.128"].startswith("projected_gan does not grow: remove the entry")
+
+
+@pytest.mark.parametrize("condition", ["label", "none"])
+def test_guidance_by_text_is_refused_where_the_data_has_none(tmp_path: Path, condition) -> None:
+    """Said at once too, in the words of the family."""
+
+    def said(values: dict) -> dict[str, str]:
+        path = tmp_path / "params.yaml"
+        path.write_text(yaml.safe_dump(values))
+        with pytest.raises(ParamsError) as caught:
+            load_params(path)
+        return {problem.key: problem.what for problem in caught.value.problems}
+
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    values["source"]["condition"] = condition
+    values["train_base"]["recipe"]["clip_weight"] = 1.6
+    values["superres"]["64"]["recipe"] = {"trains": "text_encoder"}
+    assert said(values) == {
+        "train_base.recipe.clip_weight": "got 1.6; allowed: 0, for the data has no text",
+        "superres.64.recipe.trains": "got text_encoder; allowed: generator, for the data has no "
+        "text",
+    }
+    values["train_base"]["recipe"]["clip_weight"] = 0.0
+    values["superres"]["64"]["recipe"] = {"clip_weight": 2.0}  # of text_encoder nothing is asked
+    assert set(said(values)) == {"superres.64.recipe.clip_weight"}

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from components.data.captions import ATTRIBUTES
 from components.errors import ConfigError, DataError
 from components.evaluation.bench import ABOUT_TEXT, Bench
 from components.evaluation.cards import IGNORES_TEXT, SAME_CLIP
@@ -53,6 +54,11 @@ def test_a_generator_that_paints_the_prompt_scores_full(rows, judge, clip, paint
         scores["prompt_sensitivity"], abs=0.05
     )
     assert scores["not_measured"] == {}
+    # 70 paintings of 60 rows, ten of them painted twice: nearly the same shares.
+    assert scores["judge_variety"]["missing"] == 0
+    assert min(scores["judge_variety"].pop(name) for name in ATTRIBUTES) > 0.85
+    assert sum(scores["judge_counts"]["generated"]["shape"].values()) == 70
+    assert sum(scores["judge_counts"]["real"]["shape"].values()) == 60
     frechet = scores["frechet_judge"]
     # The same 60 rows, ten of them painted twice: near 0 beside the untrained one.
     assert frechet["after"] < 0.02 * frechet["before"]
@@ -73,6 +79,9 @@ def test_a_generator_that_ignores_the_prompt_is_found_out(rows, judge, clip, pai
     )
     assert scores["judge"]["all"] < 0.1
     assert abs(scores["prompt_sensitivity"]) < 0.1 * scores["real"]["prompt_sensitivity"]
+    # It paints the same four bands up to noise, so most kinds of image are missing.
+    assert scores["judge_variety"]["missing"] > 3
+    assert scores["judge_variety"]["shape"] < 0.8
     assert scores["cards"]["prompt_sensitivity"]["note"] == IGNORES_TEXT
     assert scores["cards"]["clip_score"]["note"] == ""
 
@@ -102,7 +111,7 @@ def test_without_judge_and_clip_their_parts_are_null(rows, judge, painter) -> No
     assert scores["judge"] is None
     assert scores["clip_score"] is scores["prompt_sensitivity"] is None
     assert scores["real"] == {"judge": None, "clip_score": None, "prompt_sensitivity": None}
-    assert set(scores["not_measured"]) == {"judge", "clip_score", "prompt_sensitivity"}
+    assert set(scores["not_measured"]) == {*ABOUT_TEXT, "judge_variety"}
     assert not set(scores["not_measured"]) & set(scores["cards"])
     assert scores["frechet_judge"]["after"] >= 0
     assert "clearest" not in scores["truncation"]
@@ -134,15 +143,17 @@ def test_without_text_the_rest_is_measured_and_the_reason_said(rows, judge, labe
             return dataclasses.replace(batch, condition=Condition(label_N=label_N), captions=())
 
     reasons = dict.fromkeys(ABOUT_TEXT, "the model takes no text")
-    bench = Bench(source=Labelled(), config=CONFIG, net=judge, not_measured=reasons)
+    bench = Bench(source=Labelled(), config=CONFIG, net=judge, judge=judge, not_measured=reasons)
     scores = score_generator(bench, Blind(), Blind())
     assert scores["not_measured"] == reasons
     assert scores["judge"] is scores["clip_score"] is scores["prompt_sensitivity"] is None
+    assert scores["judge_variety"]["missing"] > 0  # its bands are all equal
     assert scores["frechet_judge"]["after"] > 0
     assert None not in (scores["precision"], scores["recall"], scores["coverage"])
     assert [row["clip_score"] for row in scores["curve"]] == [None, None]
     assert set(scores["cards"]) == {
         "frechet_judge", "kernel_judge", "precision", "recall", "density", "coverage",
+        "judge_variety",
     }  # fmt: skip
     json.dumps(scores, allow_nan=False)
 

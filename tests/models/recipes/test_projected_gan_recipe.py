@@ -1,5 +1,7 @@
 """Projected GAN's own: its parts combine by fields, it does not grow, both networks train."""
 
+import dataclasses
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,6 +16,7 @@ TINY = {
     "z_dim": 8,
     "channel_base": 64,
     "channel_max": 8,
+    "w_dim": 8,
     "num_res_blocks": 1,
     "group_norm_groups": 4,
     "projection_width": 4,
@@ -72,12 +75,13 @@ def step(recipe, networks, batch):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("generator", ["fastgan", "fastgan_lite", "stylegan_t"])
-@pytest.mark.parametrize("discriminator", ["cnn", "vit"])
+@pytest.mark.parametrize("generator", ["fastgan", "fastgan_lite", "stylegan2", "stylegan_t"])
+@pytest.mark.parametrize("discriminator", ["cnn", "vit", "pixels"])
 def test_parts_combine_by_fields(encoder, generator, discriminator, shape):
     fields = {"generator_network": generator, "discriminator_network": discriminator}
     recipe, networks = build(encoder, SHAPES[shape], **fields)
-    assert recipe.encoder_roles == (("classifier",) if discriminator == "cnn" else ("dino",))
+    roles = {"cnn": ("classifier",), "vit": ("dino",), "pixels": ()}[discriminator]
+    assert recipe.encoder_roles == roles == tuple(networks.frozen)
     losses = step(recipe, networks, batch_of(SHAPES[shape]))
     assert list(losses) == ["generator", "discriminator"]  # the published order
     assert all(loss.isfinite() for loss in losses.values())
@@ -125,6 +129,20 @@ def test_it_does_not_grow_but_continues_at_its_own_size(encoder):
             assert torch.equal(tensor, tensors[name][key]), key
 
 
+def test_stylegan2_has_the_published_sizes():
+    published = ProjectedGAN(generator_network="stylegan2", z_dim=64)
+    imported = dataclasses.replace(
+        published, z_dim=512, w_dim=512, num_mapping_layers=8, mean_beta=0.995, activation_clamp=0.0
+    )
+    with torch.device("meta"):
+        ours, ada = (r.generator(256, ConditionShape()) for r in (published, imported))
+    assert sum(p.numel() for p in ours.parameters()) == 24_615_586  # spec 3.4
+    assert sum(p.numel() for p in ada.mapping.parameters()) == 8 * (512 * 512 + 512)
+    assert (ours.mapping.mean.beta, ada.mapping.mean.beta) == (0.998, 0.995)
+    clamps = [{b.to_rgb.clamp for b in net.synthesis.each_block()} for net in (ours, ada)]
+    assert clamps == [{256.0}, {None}]
+
+
 def test_half_of_the_images_are_mirrored():
     x = torch.arange(12.0).view(1, 3, 1, 4).expand(400, -1, -1, -1)
     y = mirror_half(x, torch.Generator().manual_seed(0))
@@ -139,4 +157,5 @@ def test_the_defaults_are_the_published_configuration():
     assert (recipe.projection_level, recipe.projection_width, recipe.norm_batch) == (2, 64, 8)
     assert recipe.generator_learning_rate == recipe.discriminator_learning_rate == 2e-4
     assert (recipe.beta1, recipe.beta2) == (0.0, 0.99)
+    assert (recipe.w_dim, recipe.num_mapping_layers, recipe.mean_beta) == (128, 2, 0.998)
     assert recipe.diff_augment == ("color", "translation", "cutout")

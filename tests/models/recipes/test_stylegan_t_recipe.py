@@ -146,7 +146,7 @@ def test_clip_is_asked_for_only_when_it_guides(encoder):
     assert asked == ["dino"]
     build(recording)
     assert set(asked) == set(TINY.encoder_roles)
-    with pytest.raises(ValueError, match=r"clip_weight is 1\.6, but the data has no text"):
+    with pytest.raises(ValueError, match=r"clip_weight: got 1\.6; allowed: 0, for the data"):
         build(recording, shape=ConditionShape(num_labels=3))
 
 

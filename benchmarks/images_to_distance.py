@@ -1,0 +1,196 @@
+"""How many images a training sees before it comes how near: recipes that differ in some fields, on
+the same images in the same order.
+
+python -m benchmarks.images_to_distance presets/projected_gan_shapes.yaml --kimg 20
+    --case projected --case pixels,discriminator_network=pixels [--csv FILE] [--json FILE]
+
+A case is a name and the fields that differ from `train_base.recipe` of the params file (and, with a
+leading `train.`, from its sizes). The averaged generator is measured on held-out images as the
+evaluate stage does. The last case is what the others are compared with. Nothing passes or fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import describe
+
+Points = list[dict[str, float]]  # images, distance, cpu_s
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train and measure every case, print the table, write CSV and JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.images_to_distance")
+    parser.add_argument("params", type=Path, help="params file: its train_base and its seed")
+    parser.add_argument("--case", action="append", required=True, metavar="NAME[,FIELD=VALUE...]")
+    parser.add_argument("--data", type=Path, default=Path("data/train"), metavar="FOLDER")
+    parser.add_argument("--encoders", type=Path, default=Path("artifacts/encoders"))
+    parser.add_argument("--net", default="judge", help="role of the net that measures")
+    parser.add_argument("--kimg", type=float, required=True, help="of every case")
+    parser.add_argument("--every", type=float, default=1.0, help="kimg between measurements")
+    parser.add_argument("--num", type=int, default=1000, help="generated images per measurement")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--csv", type=Path, help="write the curves here: images, series, value")
+    parser.add_argument("--json", type=Path, help="write everything here")
+    parser.add_argument("--pictures", type=Path, help="folder for a last grid of every case")
+    options = parser.parse_args(argv)
+    import torch
+
+    torch.set_num_threads(options.threads)
+    curves = {}
+    for text in options.case:
+        name, changes = read_case(text)
+        curves[name] = run_case(name, changes, options)
+    result = {"machine": describe("cpu"), "net": options.net, "num_fake": options.num}
+    result |= {"curves": curves, "compared": compare(curves)}
+    _print(result)
+    if options.csv:
+        _write_csv(options.csv, curves)
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
+    return 0
+
+
+def read_case(text: str) -> tuple[str, dict[str, Any]]:
+    """Return the name of a case and its changes, values read as YAML."""
+    import yaml
+
+    name, *settings = text.split(",")
+    pairs = (setting.partition("=") for setting in settings)
+    return name, {key: yaml.safe_load(value) for key, _, value in pairs}
+
+
+def run_case(name: str, changes: dict[str, Any], options: argparse.Namespace) -> Points:
+    """Train one case; return its points, the untrained generator's first."""
+    import torch
+
+    from components.training.distributed import World
+    from components.training.job import TrainingJob
+    from components.training.loop import train
+    from components.training.seeds import derived_seed
+    from components.training.site import build_site
+    from pipeline.params import load_params
+
+    params = load_params(options.params)
+    stage = params.train_base
+    sizes = {k.removeprefix("train."): v for k, v in changes.items() if k.startswith("train.")}
+    fields = {k: v for k, v in changes.items() if not k.startswith("train.")}
+    sizes |= {"total_kimg": options.kimg, "sample_every_kimg": options.every}
+    config = dataclasses.replace(stage.train, **sizes)
+    places = {"data_dir": str(options.data), "encoders_dir": str(options.encoders), "run_dir": ""}
+    recipe_fields = stage.recipe | fields
+    job = TrainingJob(stage=name, seed=params.seed, recipe=recipe_fields, train={}, **places)
+    recipe, site, batches = build_site(job, config)
+    torch.manual_seed(derived_seed(job.seed, "build"))
+    networks = recipe.build(site)
+    points: Points = []
+    distance = _measurer(options, config.resolution_px, bool(site.shape.pooled_dim))
+    measuring = 0.0
+    started = time.process_time()
+
+    def measure(model: Any, nimg: int) -> None:
+        nonlocal measuring
+        before = time.process_time()
+        point = {"images": nimg, "distance": distance(model), "cpu_s": before - started - measuring}
+        measuring += time.process_time() - before
+        points.append({key: round(value, 3) for key, value in point.items()})
+        print(f"{name}: {point['images']} images, distance {point['distance']:.1f}", flush=True)
+
+    def sample(model: Any, nimg: int) -> None:
+        if nimg > config.batch:  # the loop also shows its first step
+            measure(model, nimg)
+
+    measure(networks.trained[networks.model], 0)
+    result = train(
+        recipe=recipe,
+        networks=networks,
+        config=config,
+        seed=job.seed,
+        batches=batches,
+        state_store=None,
+        world=World(),
+        report=lambda record: None,
+        device="cpu",
+        sample=sample,
+    )
+    if options.pictures:
+        _draw(options.pictures / f"{name}.png", result.ema, site.shape, batches)
+    return points
+
+
+def _measurer(
+    options: argparse.Namespace, resolution: int, takes_text: bool
+) -> Callable[[Any], float]:
+    """Return a function: generator -> Frechet distance from the held-out images."""
+    from components.data.batches import BatchSource
+    from components.evaluation.bench import Bench
+    from components.evaluation.config import EvaluateConfig
+
+    config = EvaluateConfig(feature_role=options.net, num_fake=options.num)
+    heldout = BatchSource(options.data, "heldout", resolution, config.seed)
+    bench = Bench.open(heldout, options.encoders, config, cache=None, takes_text=takes_text)
+
+    def distance(model: Any) -> float:
+        training = model.training
+        sampled = bench.sample(model.eval(), options.num, aligned=False)
+        model.train(training)
+        return bench.frechet(sampled)
+
+    return distance
+
+
+def _draw(path: Path, model: Any, shape: Any, batches: Any) -> None:
+    from components.sampling import generate_from
+    from components.sheets import image_grid
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images = generate_from(model, batches.first(32).condition, range(32))
+    image_grid(images, 8).save(path)
+
+
+def compare(curves: dict[str, Points]) -> dict[str, dict[str, float | None]]:
+    """Return, per case but the last, after how many images it was first as near as the last case is
+    at its end, and the last case's images divided by that; None where it never was.
+    """
+    *others, reference = curves
+    goal = curves[reference][-1]
+    found: dict[str, dict[str, float | None]] = {}
+    for name in others:
+        near = (p["images"] for p in curves[name] if p["distance"] <= goal["distance"])
+        images = next(near, None)
+        found[name] = {"images": images, "times_fewer": goal["images"] / images if images else None}
+    return found
+
+
+def _print(result: dict[str, Any]) -> None:
+    curves: dict[str, Points] = result["curves"]
+    print("images  " + "  ".join(f"{name:>12}" for name in curves))
+    for row in zip(*curves.values(), strict=True):
+        print(f"{row[0]['images']:6.0f}  " + "  ".join(f"{p['distance']:12.1f}" for p in row))
+    print("cpu s   " + "  ".join(f"{points[-1]['cpu_s']:12.0f}" for points in curves.values()))
+    reference = list(curves)[-1]
+    for name, found in result["compared"].items():
+        if found["images"] is None:
+            print(f"{name} was never as near as {reference} at its end")
+        else:
+            says = f"{found['images']:.0f} images, {found['times_fewer']:.1f} times fewer"
+            print(f"{name} is as near as {reference} at its end after {says}")
+
+
+def _write_csv(path: Path, curves: dict[str, Points]) -> None:
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(("images", "series", "value"))
+        for name, points in curves.items():
+            writer.writerows((int(p["images"]), name, p["distance"]) for p in points)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
