@@ -51,6 +51,7 @@ def write_artifact(
     discriminator_state: Mapping[str, Tensor] | None = None,
     text_encoder: nn.Module | None = None,
     label_names: Sequence[str] = (),
+    imported_from: Mapping[str, Any] | None = None,
     samples: Any = None,
     metrics: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -69,6 +70,7 @@ def write_artifact(
         discriminator_state: kept when a next stage may warm-start.
         text_encoder: the averaged model's own, if it has one.
         label_names: of the data's classes, in their order; empty where they are numbers.
+        imported_from: the file that the weights come from, if they were not trained here.
         samples: a PIL image of the fixed prompts.
         metrics: the last tick and other numbers.
     """
@@ -88,6 +90,7 @@ def write_artifact(
         "label_names": list(label_names),
         "nimg": nimg,
         "seed": seed,
+        "imported_from": dict(imported_from or {}),
         "parent_sha256": parent_sha256,
         "data_content_hash": data_content_hash,
         "encoders": dict(encoders or {}),

@@ -133,9 +133,15 @@ def _quality(metrics: Mapping[str, Any]) -> str:
 def _training(card: Mapping[str, Any]) -> str:
     encoders = ", ".join(f"{k} {v[:12]}" for k, v in sorted(card.get("encoders", {}).items()))
     fields = ", ".join(f"{k} {v}" for k, v in sorted(card["recipe"]["fields"].items()))
+    source, origin = card.get("imported_from"), ""
+    if source:
+        origin = (
+            f"- imported from {source['file']} ({source['network']}, sha256 {source['sha256']}): "
+            "not trained by ganline\n"
+        )
     return f"""## What it was trained on
 
-- data: content hash {card.get("data_content_hash") or "unknown"}
+{origin}- data: content hash {card.get("data_content_hash") or "unknown"}
 - images seen in the last stage: {card["nimg"]:,}; seed {card["seed"]}
 - family {card["recipe"]["name"]}: {fields or "defaults"}
 - frozen networks: {encoders or "none"}

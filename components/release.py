@@ -24,6 +24,7 @@ from components.artifact import (
     TEXT_WEIGHTS,
     load_generator,
     read_card,
+    weights_hash,
 )
 from components.durable_files import file_hash, publish_folder, sync
 from components.errors import DataError, StorageError
@@ -105,30 +106,42 @@ def content_hash(card: Mapping[str, Any], text_encoder_sha256: str) -> str:
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
+def model_hash(card: Mapping[str, Any]) -> str:
+    """Return what tells this model from others: a release's content hash, or its weights'."""
+    if "release" in card:
+        return str(card["release"]["content_hash"])
+    return weights_hash(card)
+
+
 def load_release(
     folder: Path, device: torch.device | str = "cpu"
 ) -> tuple[TextToImage | LabelToImage, dict[str, Any]]:
     """Return the model of a release, ready to sample, and its card.
 
+    An artifact will do where it has all that sampling needs: a text encoder of its own, or no text.
     A model of classes, or of nothing, is asked for their names (components/subjects.py).
 
     Raises:
-        StorageError: the folder is missing, not a release, or a file is not the one its card names.
+        StorageError: the folder is missing or no model, or a file is not the one its card names.
     """
     from components.label_to_image import LabelToImage
     from models.features import load_feature_net
-    from models.text_to_image import TextToImage
+    from models.text_to_image import AlignedGenerator, TextToImage
 
     folder = Path(folder)
     if not folder.is_dir():
         raise StorageError("there is no model", str(folder), "run make demo first, or give --model")
     generator, card = load_generator(folder)
-    if "release" not in card:
-        raise StorageError(
-            "this is an artifact, not a release", str(folder), "run ganline publish first"
-        )
     if kind_of(card) != "text":
         return LabelToImage(generator, card).eval().to(device), card
+    if isinstance(generator, AlignedGenerator):
+        return TextToImage.of(generator, generator.text_encoder).eval().to(device), card
+    if "release" not in card:
+        raise StorageError(
+            "this is an artifact without a text encoder, not a release",
+            str(folder),
+            "run ganline publish first",
+        )
     try:
         text_encoder = load_feature_net(folder / TEXT_ENCODER)
     except ValueError as error:
@@ -198,6 +211,13 @@ def _write_clip_text(folder: Path, clip: Path, card: Mapping[str, Any]) -> str:
         net = load_feature_net(clip)
     except ValueError as error:
         raise StorageError(str(error), str(clip), "run the encoders stage again") from error
+    width = card["shape"]["pooled_dim"]
+    if net.embedding_dim != width:
+        raise DataError(
+            f"the model wants text in {width} numbers, this CLIP gives {net.embedding_dim}",
+            str(clip),
+            "give the CLIP that the model was trained with",
+        )
     trained_with = card.get("encoders", {}).get("clip", clip_card.sha256)
     if trained_with != clip_card.sha256:
         raise DataError(

@@ -93,6 +93,11 @@ def _tools() -> dict[str, tuple[str, Callable[[], Main]]]:
 
         return main
 
+    def import_model() -> Main:
+        from pipeline.import_model import main
+
+        return main
+
     def report() -> Main:
         from pipeline.report import main
 
@@ -120,6 +125,7 @@ def _tools() -> dict[str, tuple[str, Callable[[], Main]]]:
 
     return {
         **_sampling_tools(),
+        "import": ("make an artifact of a published network's file", import_model),
         "benchmark_coco": ("measure FID and CLIP score on COCO, zero-shot", benchmark_coco),
         "report": ("write one HTML page about the last run", report),
         "summary": ("say in short what the last run did, and write it as JSON", summary),

@@ -87,7 +87,10 @@ def sampling_parser(
     parser.add_argument("--out", type=Path, default=Path(out), help=f"{saves}; default {out}")
     parser.add_argument("--force", action="store_true", help="replace what --out names")
     parser.add_argument(
-        "--model", type=Path, metavar="DIR", help="a release; default: what publish made"
+        "--model",
+        type=Path,
+        metavar="DIR",
+        help="a release, or an artifact that needs no CLIP; default: what publish made",
     )
     speed = parser.add_argument_group("speed")
     speed.add_argument("--bf16", action="store_true", help="weights and convolutions in bfloat16")
@@ -146,13 +149,15 @@ def towards(options: argparse.Namespace, model: Any, card: dict[str, Any]) -> An
 
 def facts(card: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """Return what an index says about every image alike."""
+    from components.release import model_hash
+
     drawn_to = {name: getattr(options, name) for name in ("centroids", "cutoff")}
     return {
         "psi": options.psi,
         **{name: value for name, value in drawn_to.items() if value is not None},
         "noise": options.noise,
         "precision": "bfloat16" if options.bf16 else "float32",
-        "model": card["release"]["content_hash"],
+        "model": model_hash(card),
     }
 
 

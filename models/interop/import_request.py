@@ -1,0 +1,109 @@
+"""What an importer is asked for and what it answers; each family's answers are in its own file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from models.interfaces import ConditionShape
+from models.interop.foreign_network import ForeignNetwork
+
+
+class Undecided(ValueError):
+    """A size that the checkpoint does not tell, and the option that does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the user says about a checkpoint: what it cannot say itself.
+
+    Attributes:
+        resolution: of the images, in pixels; 0 = see the checkpoint.
+        num_labels: classes; 0 = see the checkpoint.
+    """
+
+    resolution: int = 0
+    num_labels: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """A generator as a family of ours builds it.
+
+    Attributes:
+        recipe: name of the family in `models.recipes.RECIPES`.
+        fields: of the recipe, as far as the checkpoint decides them.
+        resolution: of the images, in pixels.
+        shape: what the images are conditioned on.
+        assumed: what the checkpoint does not tell and was taken as published, in words.
+    """
+
+    recipe: str
+    fields: dict[str, Any]
+    resolution: int
+    shape: ConditionShape
+    assumed: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One network of ours, how it is made and filled.
+
+    Attributes:
+        fields: of the recipe, that this network decides.
+        build: makes it, of the right sizes.
+        load: puts the authors' tensors into it; ValueError where they do not fit.
+    """
+
+    fields: dict[str, Any] = field(default_factory=dict)
+    build: Callable[[], nn.Module]
+    load: Callable[[Any, Mapping[str, Tensor]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Importer:
+    """How checkpoints of one published generator become ours.
+
+    Attributes:
+        title: of the network, in words.
+        matches: whether tensors of these names are this network's.
+        sizes: what the tensors' shapes and the facts say.
+        load: puts the authors' tensors into our module; ValueError where they do not fit.
+        discriminator: ours that corresponds to the authors'; ValueError says why there is none.
+        text_encoder: our text encoder with the checkpoint's own weights; None without.
+    """
+
+    title: str
+    matches: Callable[[Iterable[str]], bool]
+    sizes: Callable[[ForeignNetwork, Asked], Sizes]
+    load: Callable[[Any, Mapping[str, Tensor]], None]
+    discriminator: Callable[[ForeignNetwork, Sizes], Part]
+    text_encoder: Callable[[ForeignNetwork, Sizes], nn.Module | None] = lambda network, sizes: None
+
+
+def block_widths(widths: Mapping[int, int]) -> dict[str, int]:
+    """Return channel_base and channel_max of widths min(channel_base // r, channel_max).
+
+    Args:
+        widths: resolution -> channels.
+
+    Raises:
+        ValueError: no such rule gives them.
+    """
+    largest = max(widths.values())
+    base = max(r * width for r, width in widths.items())
+    if any(min(base // r, largest) != width for r, width in widths.items()):
+        shown = ", ".join(f"{r} px {width}" for r, width in sorted(widths.items()))
+        raise ValueError(f"widths that follow no rule of ours: {shown}")
+    return {"channel_base": base, "channel_max": largest}
+
+
+def first_number(*values: Any, otherwise: float) -> float:
+    """Return the first value that is a number; a fact may be anything."""
+    for value in values:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return value
+    return otherwise

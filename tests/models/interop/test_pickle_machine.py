@@ -1,0 +1,185 @@
+"""The pickle reader: plain values as Python reads them, everything else as told."""
+
+import io
+import pickle
+import struct
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+
+from models.interop.checkpoint_file import read_checkpoint
+from models.interop.foreign_network import ForeignNetwork, networks_in
+from models.interop.pickle_machine import Budget, Record, Refused, World, read_pickle
+from models.interop.stored_tensors import NumpyArray, StoredTensor
+
+VALUE = {
+    "words": ["a", "\u00fc", "b" * 300],
+    "numbers": (1, -3, 300, 70_000, 2**40, -(2**70), 0.5, float("inf")),
+    "nothing": [None, True, False, (), (1,), (1, 2), (1, 2, 3), b"bytes", bytearray(b"x")],
+    "sets": [set(), {1, 2}, frozenset({"x"})],
+    7: {"deeper": OrderedDict([("b", 1), ("a", 2)])},
+}
+
+
+def read(data, tmp_path, suffix=".pkl", inert=()):
+    file = tmp_path / f"x{suffix}"
+    file.write_bytes(data)
+    return read_checkpoint(file, inert)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_plain_values_are_those_that_pickle_reads(protocol, tmp_path):
+    value = {name: x for name, x in VALUE.items() if protocol == 5 or name != "nothing"}
+    found = read(pickle.dumps(value, protocol), tmp_path)
+    assert found == value
+    assert list(found[7]["deeper"]) == ["b", "a"]
+
+
+def test_a_shared_value_is_one_value(tmp_path):
+    inner = [1]
+    found = read(pickle.dumps([inner, inner]), tmp_path)
+    assert found[0] is found[1]
+    inner.append(inner)
+    found = read(pickle.dumps(inner), tmp_path)
+    assert found[1] is found
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_numbers_of_numpy_come_as_numbers(protocol, tmp_path):
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    values = {"x": np.float64(2.5), "n": np.int64(-3), "a": array, "big": array.astype(">f4").T}
+    found = read(pickle.dumps(values, protocol), tmp_path)
+    assert (found["x"], found["n"]) == (2.5, -3)
+    assert type(found["x"]) is float
+    for name in ("a", "big"):
+        assert type(found[name]) is NumpyArray
+        np.testing.assert_array_equal(found[name].value, values[name])
+
+
+TENSORS = {
+    "plain": torch.randn(3, 4),
+    "half": torch.randn(5).half(),
+    "brain": torch.randn(5).bfloat16(),
+    "whole": torch.arange(4),
+    "truth": torch.tensor([True, False]),
+    "number": torch.tensor(2.5),
+    "none": torch.empty(0, 3),
+    "turned": torch.randn(3, 4).t(),
+    "part": torch.randn(100)[10:20],
+    "parameter": torch.nn.Parameter(torch.randn(2)),
+    "spread": torch.randn(1, 3).expand(1, 3),
+}
+
+
+@pytest.mark.parametrize("kind", ["zip", "old", "pickle"])
+def test_tensors_are_those_that_torch_wrote(kind, tmp_path):
+    buffer = io.BytesIO()
+    if kind == "pickle":
+        pickle.dump(TENSORS, buffer)
+    else:
+        torch.save(TENSORS, buffer, _use_new_zipfile_serialization=kind == "zip")
+    found = read(buffer.getvalue(), tmp_path)
+    assert found.keys() == TENSORS.keys()
+    for name, wanted in TENSORS.items():
+        assert type(found[name]) is StoredTensor
+        tensor = found[name].read()
+        assert tensor.dtype == wanted.dtype
+        assert tensor.is_contiguous()
+        assert torch.equal(tensor, wanted.detach()), name
+
+
+def test_modules_become_records_with_their_state_dict(tmp_path):
+    net = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 1), torch.nn.BatchNorm2d(3))
+    net[1].register_buffer("scratch", torch.zeros(9), persistent=False)
+    found = read(pickle.dumps({"G_ema": net}), tmp_path)
+    assert found["G_ema"].kind == "torch.nn.modules.container.Sequential"
+    network, discriminator = networks_in(found)
+    assert discriminator is None
+    own = net.state_dict()
+    assert {n: x.tolist() for n, x in network.read().items()} == {
+        n: x.tolist() for n, x in own.items()
+    }
+    assert network.facts["1.momentum"] == 0.1
+    assert network.outline()["0.weight"].is_meta
+
+
+def test_nothing_outside_the_lists_passes(tmp_path):
+    """A class that is nearly on the list, a listed name that is called as it must not be."""
+    for module, name in [
+        ("torch.nn.modules.module", "register_module_forward_hook"),
+        ("torch.nn.modules.conv", "Conv2d.forward"),
+        ("torch.nn.modules", "Conv2d.x.Y"),
+        ("dnnlib.util", "EasyDictX"),
+        ("timm.models", "create_model"),
+        ("training.networks.os", "system"),
+        ("builtins", "object"),
+    ]:
+        words = b"".join(b"\x8c" + bytes([len(w)]) + w.encode() for w in (module, name))
+        with pytest.raises(Refused, match=f"^{module}.{name}$"):
+            read(b"\x80\x04" + words + b"\x93.", tmp_path)
+    storage = b"\x80\x02ctorch\nFloatStorage\n)R."
+    with pytest.raises(Refused, match=r"^a call of torch\.FloatStorage$"):
+        read(storage, tmp_path)
+
+
+def test_a_record_is_never_called(tmp_path):
+    """What an inert class would return is nothing that can be called, extended or completed."""
+    relu = b"ctorch.nn.modules.activation\nReLU\n)\x81"
+    found = read(b"\x80\x02" + relu + b".", tmp_path)
+    assert type(found) is Record
+    for end, says in [
+        (b")R.", "a call of a record of torch.nn.modules.activation.ReLU"),
+        (b"(K\x01\x90.", "members added to a record"),
+    ]:
+        with pytest.raises(Refused, match=says):
+            read(b"\x80\x04" + relu + end, tmp_path)
+    for start in (b"]", b"K\x05", b"N"):
+        with pytest.raises(Refused, match="attributes set on a"):
+            read(b"\x80\x02" + start + b"}b.", tmp_path)
+
+
+def test_a_broken_stack_is_no_pickle(tmp_path):
+    for data in (b"\x80\x02.", b"\x80\x020.", b"\x80\x02(t", b"\x80\x02h\x07."):
+        with pytest.raises(Refused, match=r"no whole pickle|without an end"):
+            read(data, tmp_path)
+    with pytest.raises(Refused, match="a key without a value"):
+        read(b"\x80\x02(K\x01d.", tmp_path)
+
+
+def test_operations_are_counted_over_all_pickles():
+    world = World(calls={}, tokens=frozenset(), is_record=lambda _: False, budget=Budget(10))
+    assert read_pickle(io.BytesIO(b"]]]]]]]."), world) == []
+    with pytest.raises(Refused, match="operations"):
+        read_pickle(io.BytesIO(b"]]]."), world)
+
+
+def test_a_storage_that_the_file_does_not_hold(tmp_path):
+    buffer = io.BytesIO()
+    torch.save({"w": torch.zeros(77)}, buffer, _use_new_zipfile_serialization=False)
+    whole = buffer.getvalue()
+    with pytest.raises(Refused, match="that the file does not hold"):
+        read(whole[:-4], tmp_path)
+    count = struct.pack("<q", 77)
+    assert whole.count(count) == 1
+    with pytest.raises(Refused, match="that the file does not hold"):
+        read(whole.replace(count, struct.pack("<q", 78)), tmp_path)
+
+
+def test_tensors_that_share_bytes_too_often_are_not_read(tmp_path):
+    weight = torch.zeros(100)
+    buffer = io.BytesIO()
+    torch.save({f"x{i}": weight for i in range(5)}, buffer)
+    network, _ = networks_in(read(buffer.getvalue(), tmp_path))
+    assert isinstance(network, ForeignNetwork)
+    with pytest.raises(Refused, match="share the same bytes"):
+        network.read()
+
+
+def test_modules_without_an_end(tmp_path):
+    state = {"_modules": {}, "_parameters": {}}
+    record = Record("Loop", state=state)
+    state["_modules"]["again"] = record
+    with pytest.raises(Refused, match="without an end"):
+        networks_in(record)
