@@ -156,9 +156,10 @@ class ProjectedGAN:
                 f"{site.resolution} px: {self.name} does not grow; train it at {site.resolution} "
                 "px from nothing"
             )
+        # First, so that it starts from the same weights before any discriminator.
+        generator = self.generator(site.resolution, site.shape)
         frozen = {role: site.encoder(role) for role in self.encoder_roles}
         features = next(iter(frozen.values()), None)
-        generator = self.generator(site.resolution, site.shape)
         discriminator = self.discriminator(features, site.resolution, site.shape)
         if site.start is not None:
             _continue_from(site.start, generator, discriminator)
