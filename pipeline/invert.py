@@ -204,8 +204,8 @@ def _write(
 
 def _report(out: Path, result: Inversion) -> None:
     found, last = result.code.facts["distance"], result.steps[-1]
-    print(f"{out}: distance {found:.4f} (mean image {result.mean_distance:.4f})", end="")
-    print(f", tuned {last.distance:.4f}" if "tuned" in result.pictures else "")
+    print(f"{out}: distance {found:.4g} (mean image {result.mean_distance:.4g})", end="")
+    print(f", tuned {last.distance:.4g}" if "tuned" in result.pictures else "")
 
 
 def _progress(config: InversionConfig) -> Callable[[Step], None]:
@@ -215,7 +215,7 @@ def _progress(config: InversionConfig) -> Callable[[Step], None]:
     def report(step: Step) -> None:
         total = totals[step.phase]
         if step.step * 10 // total > (step.step - 1) * 10 // total:
-            _say(f"{step.phase}: step {step.step} of {total}, distance {step.distance:.4f}")
+            _say(f"{step.phase}: step {step.step} of {total}, distance {step.distance:.4g}")
 
     return report
 

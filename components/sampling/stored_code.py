@@ -79,6 +79,8 @@ def read_code(path: Path) -> StoredCode:
             generator_sha256=str(record["generator_sha256"]),
             facts=dict(record["facts"]),
         )
+    except FileNotFoundError as error:
+        raise StorageError("there is no such file", str(path), todo) from error
     except OSError as error:
         raise StorageError(f"not readable: {error.strerror or error}", str(path), todo) from error
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
