@@ -156,7 +156,7 @@ def write_tuned_release(
 
     Args:
         folder: where; must not exist.
-        source: the release it was tuned from.
+        source: the release, or artifact that samples by itself, it was tuned from.
         generator: the tuned one.
         samples: a PIL image of what it was tuned to.
         facts: how it was tuned.
@@ -171,11 +171,16 @@ def write_tuned_release(
     save_file(state, folder / GENERATOR)
     (folder / GENERATOR).chmod(0o644)  # the library leaves it readable by its owner alone
     samples.save(folder / SAMPLES)
+    release, text_sha256 = card.get("release", {}), card["files"].get(TEXT_WEIGHTS, "")
+    text_sha256 = release.get("text_encoder_sha256", text_sha256)
     card["parent_sha256"] = card["files"][GENERATOR]
     card["files"] = {GENERATOR: file_hash(folder / GENERATOR)}
     card["tuned"] = dict(facts)
-    text_sha256 = card["release"].get("text_encoder_sha256", "")
-    card["release"] = {**card["release"], "content_hash": content_hash(card, text_sha256)}
+    card["release"] = {
+        **release,
+        "text_encoder_sha256": text_sha256,
+        "content_hash": content_hash(card, text_sha256),
+    }
     (folder / CARD).write_text(json.dumps(card, indent=1) + "\n")
     if (source / MODEL_CARD).is_file():
         text = (source / MODEL_CARD).read_text(encoding="utf-8")
