@@ -111,7 +111,7 @@ def _read(options: argparse.Namespace, overrides: Mapping[str, Any]) -> Imported
     from models.interop.checkpoint_file import read_checkpoint
     from models.interop.import_request import Asked, Undecided
     from models.interop.importing import import_networks
-    from models.interop.pickle_machine import Refused
+    from models.interop.pickle_values import Refused
 
     where = str(options.file)
     asked = Asked(resolution=options.resolution, num_labels=options.classes)

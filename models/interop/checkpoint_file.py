@@ -22,7 +22,8 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from models.interop.pickle_machine import Name, Refused, read_pickle
+from models.interop.pickle_machine import read_pickle
+from models.interop.pickle_values import Name, Refused
 from models.interop.pickle_world import pickle_world
 from models.interop.stored_tensors import STORAGE_TYPES, Storage
 
@@ -30,6 +31,7 @@ ZIP_START = b"PK\x03\x04"
 # The first two pickles of an old torch file.
 TORCH_MAGIC, TORCH_VERSION = 0x1950A86A20F9469CFC6C, 1001
 DEPTH_LIMIT = 3  # torch files inside pickles; a network snapshot has one level
+STORAGES = "data"  # folder inside a zip of torch.save
 
 
 def read_checkpoint(path: Path, inert: Sequence[str] = ()) -> Any:
@@ -113,7 +115,7 @@ class _Reader:
                 raise
             raise Refused(f"a zip that torch.save did not write ({error})") from error
         for key, storage in storages.items():
-            info = members.get(f"{folder}data/{key}")
+            info = members.get(f"{folder}{STORAGES}/{key}")
             if info is not None:
                 storage.fill(info.file_size, partial(_member, archive, info))
         return value

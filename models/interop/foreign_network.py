@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.interop.pickle_machine import SIMPLE, Record, Refused
+from models.interop.pickle_values import SIMPLE, Record, Refused
 from models.interop.stored_tensors import StoredTensor
 
 MODULES_LIMIT, DEPTH_LIMIT = 50_000, 40

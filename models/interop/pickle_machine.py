@@ -16,46 +16,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from models.interop.pickle_values import Buildable, Name, Record, Refused, as_key, kind_of
+
 OPERATIONS_LIMIT = 5_000_000  # a snapshot of the largest network has a tenth of it
-SIMPLE = (str, int, float, bytes, bool, type(None))
-
-
-class Refused(ValueError):
-    """The file holds something that is not read; the message names it."""
-
-
-@dataclass(frozen=True)
-class Name:
-    """A global that the pickle names: two words, never the thing itself."""
-
-    text: str
-
-
-@dataclass(eq=False)
-class Record:
-    """An object of a class that is never imported: what the pickle says about it.
-
-    Attributes:
-        kind: dotted name of the class.
-        args: what its constructor would get.
-        state: what `__setstate__` would get; its attributes, in most cases.
-        items: of a dict's subclass.
-        entries: of a list's subclass.
-    """
-
-    kind: str
-    args: tuple[Any, ...] = ()
-    state: Any = None
-    items: dict[Any, Any] = field(default_factory=dict)
-    entries: list[Any] = field(default_factory=list)
-
-
-class Buildable:
-    """A rebuilt value that the pickle completes afterwards (numpy's arrays)."""
-
-    def complete(self, state: Any) -> None:
-        """Take the state."""
-        raise NotImplementedError
 
 
 @dataclass
@@ -137,7 +100,7 @@ class _Machine:
             "TUPLE": lambda _: self._push(tuple(self._since_mark())),
             "LIST": lambda _: self._push(self._since_mark()),
             "DICT": lambda _: self._push(_pairs(self._since_mark())),
-            "FROZENSET": lambda _: self._push(frozenset(map(_key, self._since_mark()))),
+            "FROZENSET": lambda _: self._push(frozenset(map(as_key, self._since_mark()))),
             "APPEND": lambda _: self._extend([self._pop()]),
             "APPENDS": lambda _: self._extend(self._since_mark()),
             "ADDITEMS": lambda _: self._add(self._since_mark()),
@@ -229,13 +192,13 @@ class _Machine:
         elif type(target) is Record:
             target.entries.extend(values)
         else:
-            raise Refused(f"entries appended to a {_word(target)}")
+            raise Refused(f"entries appended to a {kind_of(target)}")
 
     def _add(self, values: list[Any]) -> None:
         target = self._top()
         if type(target) is not set:
-            raise Refused(f"members added to a {_word(target)}")
-        target.update(map(_key, values))
+            raise Refused(f"members added to a {kind_of(target)}")
+        target.update(map(as_key, values))
 
     def _set(self, values: list[Any]) -> None:
         target = self._top()
@@ -244,7 +207,7 @@ class _Machine:
         elif type(target) in (dict, OrderedDict):
             target.update(_pairs(values))
         else:
-            raise Refused(f"items set in a {_word(target)}")
+            raise Refused(f"items set in a {kind_of(target)}")
 
     # --- Names and what is made of them.
 
@@ -263,7 +226,7 @@ class _Machine:
     def _call(self, function: Any, args: Any, keywords: Any = None) -> Any:
         """Rebuild a value by our own function, or keep a record; nothing else is ever called."""
         if type(function) is not Name:
-            raise Refused(f"a call of a {_word(function)}")
+            raise Refused(f"a call of a {kind_of(function)}")
         if type(args) is not tuple:
             raise Refused(f"{function.text} with arguments that are no tuple")
         if function.text in self._world.calls and not keywords:
@@ -279,7 +242,7 @@ class _Machine:
         elif isinstance(target, Buildable):
             target.complete(state)
         elif type(target) is not OrderedDict:  # a state dict's `_metadata`: not needed
-            raise Refused(f"attributes set on a {_word(target)}")
+            raise Refused(f"attributes set on a {kind_of(target)}")
 
     def _persistent(self, key: Any) -> None:
         if self._world.persistent is None:
@@ -291,18 +254,4 @@ def _pairs(values: list[Any]) -> dict[Any, Any]:
     """Return {key: value} of key, value, key, value, ..."""
     if len(values) % 2:
         raise Refused("a key without a value")
-    return {_key(key): value for key, value in zip(values[::2], values[1::2], strict=True)}
-
-
-def _key(value: Any) -> Any:
-    """Return a dictionary's key; deep ones, whose hash would exhaust the stack, do not pass."""
-    if type(value) not in (*SIMPLE, Name):
-        raise Refused(f"a {_word(value)} as a key")
-    return value
-
-
-def _word(value: Any) -> str:
-    """Say what a value is without showing what is in it."""
-    if type(value) is Record:
-        return f"record of {value.kind}"
-    return value.text if type(value) is Name else type(value).__name__
+    return {as_key(key): value for key, value in zip(values[::2], values[1::2], strict=True)}

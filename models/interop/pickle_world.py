@@ -12,7 +12,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from models.interop.pickle_machine import SIMPLE, Record, Refused, World
+from models.interop.pickle_machine import World
+from models.interop.pickle_values import SIMPLE, Record, Refused
 from models.interop.stored_tensors import (
     STORAGE_TYPES,
     TYPES,

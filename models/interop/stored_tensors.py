@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.interop.pickle_machine import Buildable, Refused
+from models.interop.pickle_values import Buildable, Refused
 
 AXES_LIMIT = 8
 STORAGE_TYPES = {

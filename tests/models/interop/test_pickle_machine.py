@@ -11,7 +11,8 @@ import torch
 
 from models.interop.checkpoint_file import read_checkpoint
 from models.interop.foreign_network import ForeignNetwork, networks_in
-from models.interop.pickle_machine import Budget, Record, Refused, World, read_pickle
+from models.interop.pickle_machine import Budget, World, read_pickle
+from models.interop.pickle_values import Record, Refused
 from models.interop.stored_tensors import NumpyArray, StoredTensor
 
 VALUE = {
