@@ -180,7 +180,8 @@ def _print(result: dict[str, Any]) -> None:
         if found["images"] is None:
             print(f"{name} was never as near as {reference} at its end")
         else:
-            says = f"{found['images']:.0f} images, {found['times_fewer']:.1f} times fewer"
+            fewer = found["times_fewer"]  # none where it was as near before the first image
+            says = f"{found['images']:.0f} images" + (f", {fewer:.1f} times fewer" if fewer else "")
             print(f"{name} is as near as {reference} at its end after {says}")
 
 

@@ -31,6 +31,8 @@ def run(project, sections, *extra):
     values["source"] = {"path": "data/raw/train"}
     if sections.get("clip", {}).get("source") == "none":  # allowed where nothing is asked by text
         values["source"]["condition"] = "none"
+        for stage in (values["train_base"], values["superres"]["64"]):
+            stage["recipe"]["clip_weight"] = 0
     (project / "params.yaml").write_text(yaml.safe_dump(values))
     paths = ["--raw", "data/raw", "--source", "data/raw/train", "--out", "artifacts/encoders"]
     return encoders.main([*paths, *extra])
