@@ -23,6 +23,7 @@ from models.interop.import_request import (
     Sizes,
     Undecided,
     block_widths,
+    check_published,
     first_number,
 )
 from models.interop.projected_gan import ALWAYS_BUILT, load_discriminator, load_synthesis
@@ -134,6 +135,9 @@ def stylegan2_sizes(network: ForeignNetwork, asked: Asked) -> Sizes:
         "generator_learning_rate": 0.002,
         "discriminator_learning_rate": 0.002,
     }
+    check_published(
+        network, {"mapping.fc0.bias_gain": 0.01, "synthesis.b4.conv1.activation": "lrelu"}
+    )
     assumed = []
     beta = network.fact("mapping.w_avg_beta", "init.mapping_kwargs.w_avg_beta")
     if isinstance(beta, float):

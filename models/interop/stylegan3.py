@@ -123,9 +123,7 @@ def _check_filters(
             stored = theirs.get(f"{name}.{kind}")
             if stored is None or stored.is_meta:  # names and shapes alone are being compared
                 continue
-            if not (
-                stored.shape == taps.shape and torch.allclose(stored, taps, rtol=0, atol=1e-5)
-            ):
+            if not (stored.shape == taps.shape and torch.allclose(stored, taps, rtol=0, atol=1e-5)):
                 wrong.append(f"{name}.{kind}")
     if wrong:
         raise ValueError(

@@ -58,7 +58,10 @@ def test_stylegan3_draws_the_same(tmp_path: Path, suffix: str, capsys) -> None:
 def test_a_grown_stylegan_xl_draws_the_same_and_grows_on(
     tmp_path: Path, suffix: str, capsys
 ) -> None:
-    synthesis, mapping = parity("stylegan_xl_superres_synthesis"), parity("stylegan_xl_mapping_cond")
+    synthesis, mapping = (
+        parity("stylegan_xl_superres_synthesis"),
+        parity("stylegan_xl_mapping_cond"),
+    )
     theirs = {**below("synthesis", synthesis.param), **below("mapping", mapping.param)}
     table = theirs["mapping.embed.weight"]
     rows = torch.zeros(1000 - len(table), table.shape[1])  # the published table has 1000
@@ -88,8 +91,8 @@ def test_a_grown_stylegan_xl_draws_the_same_and_grows_on(
         assert torch.equal(larger.state_dict()[name], start.generator[name]), name
 
 
-def test_another_number_of_critical_layers_is_named(tmp_path: Path, capsys) -> None:
-    """Filters follow from the sizes; where they do not, no image is drawn by wrong ones."""
+def test_filters_that_are_not_ours_are_named(tmp_path: Path, capsys) -> None:
+    """They follow from the sizes; where they do not, no image is drawn by wrong ones."""
     synthesis, mapping = parity("stylegan3_synthesis"), parity("stylegan_xl_mapping_uncond")
     theirs = {**below("synthesis", synthesis.param), **below("mapping", mapping.param)}
     theirs.pop("mapping.embed.weight", None)

@@ -136,6 +136,22 @@ def test_a_table_of_a_thousand_classes_is_cut_to_those_there_are(lite, asked):
         projected_gan_checkpoint.fastgan_sizes(theirs, Asked(num_labels=1001))
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("mapping.fc0.bias_gain", 0.1), ("synthesis.b4.conv1.activation", "relu")],
+)
+def test_a_constant_that_is_not_the_published_one_is_named(name, value):
+    network = ForeignNetwork(dict(parity("stylegan2_generator").param), {name: value})
+    with pytest.raises(ValueError, match=f"^{name} is {value}: ours is the published"):
+        projected_gan_checkpoint.stylegan2_sizes(network, Asked())
+
+
+def test_another_filter_is_named():
+    theirs = {**parity("stylegan2_generator").param, "synthesis.b8.resample_filter": torch.ones(2)}
+    with pytest.raises(ValueError, match="four taps"):
+        projected_gan_checkpoint.stylegan2_sizes(ForeignNetwork(theirs), Asked())
+
+
 def test_stylegan2_of_classes():
     theirs = dict(parity("stylegan2_generator").param)
     theirs["mapping.embed.weight"] = torch.randn(32, 5)
