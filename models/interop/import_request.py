@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from models.interfaces import ConditionShape
 from models.interop.foreign_network import ForeignNetwork
 
+FILTER_SHAPE = (4, 4)  # [1, 3, 3, 1] by itself
+
 
 class Undecided(ValueError):
     """A size that the checkpoint does not tell, and the option that does."""
@@ -82,6 +84,25 @@ class Importer:
     load: Callable[[Any, Mapping[str, Tensor]], None]
     discriminator: Callable[[ForeignNetwork, Sizes], Part]
     text_encoder: Callable[[ForeignNetwork, Sizes], nn.Module | None] = lambda network, sizes: None
+
+
+def check_published(network: ForeignNetwork, published: Mapping[str, Any]) -> None:
+    """Hold what a snapshot says of a network's constants against the ones that ours has.
+
+    Args:
+        network: whose facts count; a state dict has none.
+        published: name of a fact -> its value.
+
+    Raises:
+        ValueError: a fact is another.
+    """
+    for name, wanted in published.items():
+        found = network.facts.get(name, wanted)
+        if found != wanted:
+            raise ValueError(f"{name} is {str(found)[:40]}: ours is the published {wanted}")
+    for name, tensor in network.tensors.items():
+        if name.endswith("resample_filter") and tuple(tensor.shape) != FILTER_SHAPE:
+            raise ValueError(f"{name} is {list(tensor.shape)}: ours has the published four taps")
 
 
 def block_widths(widths: Mapping[int, int]) -> dict[str, int]:

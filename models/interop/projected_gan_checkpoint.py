@@ -23,6 +23,7 @@ from models.interop.import_request import (
     Sizes,
     Undecided,
     block_widths,
+    check_published,
     first_number,
 )
 from models.interop.projected_gan import ALWAYS_BUILT, load_discriminator, load_synthesis
@@ -134,6 +135,9 @@ def stylegan2_sizes(network: ForeignNetwork, asked: Asked) -> Sizes:
         "generator_learning_rate": 0.002,
         "discriminator_learning_rate": 0.002,
     }
+    check_published(
+        network, {"mapping.fc0.bias_gain": 0.01, "synthesis.b4.conv1.activation": "lrelu"}
+    )
     assumed = []
     beta = network.fact("mapping.w_avg_beta", "init.mapping_kwargs.w_avg_beta")
     if isinstance(beta, float):
@@ -194,10 +198,7 @@ def _projection(network: ForeignNetwork) -> tuple[dict[str, Any], list[int]]:
     scratch, tensors = "feature_network.scratch.layer", network.tensors
     fields: dict[str, Any] = {"separable": any(".depthwise." in name for name in tensors)}
     if f"{scratch}0_ccm.weight" not in tensors:
-        part = "depthwise.weight_orig" if fields["separable"] else "weight_orig"
-        first = [f"discriminator.mini_discs.{i}.main.0.main.0.{part}" for i in range(4)]
-        axis = 0 if fields["separable"] else 1
-        return {**fields, "projection_level": 0}, [network.shape(name)[axis] for name in first]
+        return {**fields, "projection_level": 0}, [_channels(network, i) for i in range(4)]
     mixing = [network.shape(f"{scratch}{i}_ccm.weight") for i in range(4)]
     fields["projection_width"] = mixing[0][0]
     fields["projection_expand"] = mixing[3][0] != mixing[0][0]
@@ -206,6 +207,20 @@ def _projection(network: ForeignNetwork) -> tuple[dict[str, Any], list[int]]:
         fields["projection_level"] = 2
         fields["projection_kernel_size"] = network.shape(f"{scratch}0_csm.out_conv.weight")[-1]
     return fields, [shape[1] for shape in mixing]
+
+
+def _channels(network: ForeignNetwork, scale: int) -> int:
+    """Return the channels that the discriminator of a scale reads in its first layer."""
+    at = f"discriminator.mini_discs.{scale}"
+    for name, axis in (
+        (f"{at}.main.0.main.0.depthwise.weight_orig", 0),
+        (f"{at}.main.0.main.0.weight_orig", 1),
+        (f"{at}.main.0.weight_orig", 1),
+        (f"{at}.cls.weight_orig", 1),
+    ):
+        if name in network.tensors:
+            return network.shape(name)[axis]
+    raise ValueError(f"its scale {scale} has no first layer")
 
 
 def _load_discriminator(module: ProjectedDiscriminator, theirs: Mapping[str, Tensor]) -> None:

@@ -13,7 +13,14 @@ from models.generators.stylegan_xl import StyleGANXLGenerator
 from models.interfaces import ConditionShape
 from models.interop.foreign_network import ForeignNetwork
 from models.interop.growth_chain import Growth, find_growth
-from models.interop.import_request import Asked, Importer, Part, Sizes, first_number
+from models.interop.import_request import (
+    Asked,
+    Importer,
+    Part,
+    Sizes,
+    check_published,
+    first_number,
+)
 from models.interop.stored_tensors import StoredTensor
 from models.interop.stylegan3 import load_stylegan3, load_stylegan_xl
 
@@ -106,6 +113,8 @@ def _size(name: str) -> int:
 def _common(network: ForeignNetwork, names: list[str]) -> dict[str, Any]:
     """Return the fields that follow from shapes alone; a snapshot's facts go first."""
     layer = f"synthesis.{names[0]}"
+    published = {"mapping.fc0.bias_gain": 0.01, "synthesis.output_scale": 0.25}
+    check_published(network, {**published, f"{layer}.conv_clamp": 256})
     widths = [int(name.split("_")[2]) for name in names]
     if widths[-1] != 3:
         raise ValueError(f"images of {widths[-1]} channels: ours have 3")

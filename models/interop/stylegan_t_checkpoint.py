@@ -16,6 +16,7 @@ from models.interop.import_request import (
     Part,
     Sizes,
     block_widths,
+    check_published,
     first_number,
 )
 from models.interop.names import Rule, load_translated
@@ -40,6 +41,7 @@ def sizes(network: ForeignNetwork, asked: Asked) -> Sizes:
         "z_dim": z_dim,
         "group_norm_groups": int(first_number(groups, otherwise=32)),
     }
+    check_published(network, {"mapping.mlp.fc0.bias_gain": 0.01, "synthesis.b8.conv_clamp": 256})
     return Sizes(
         recipe="stylegan_t",
         fields=fields,
