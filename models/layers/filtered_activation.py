@@ -61,16 +61,17 @@ class FilteredLeakyReLU(nn.Module):
         # Zero insertion leaves up - 1 zeros at the end, so the front gets half of those more.
         before = (pad + up) // 2
         # Leaky ReLU commutes with a positive factor: its gain goes into the taps of both axes.
-        taps = up_taps * (up * 2**0.25)
-        self.raise_rate = AxisFilter(
-            taps, up=up, before=before, size_in=size_in, size_out=self.size_high
+        taps, sizes = up_taps * (up * 2**0.25), {"size_in": size_in, "size_out": self.size_high}
+        self.raise_rate = nn.Sequential(
+            *(AxisFilter(taps, axis=axis, up=up, before=before, **sizes) for axis in (3, 2))
         )
-        self.lower_rate: AxisFilter | None = None
+        self.lower_rate: nn.Module | None = None
         self.register_buffer("up_taps", up_taps.float(), persistent=False)
         self.register_buffer("down_taps", down_taps.float(), persistent=False)
         if down_taps.ndim == 1:
-            self.lower_rate = AxisFilter(
-                down_taps, down=down, size_in=self.size_high, size_out=size_out
+            sizes = {"size_in": self.size_high, "size_out": size_out}
+            self.lower_rate = nn.Sequential(
+                *(AxisFilter(down_taps, axis=axis, down=down, **sizes) for axis in (2, 3))
             )
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
@@ -92,14 +93,13 @@ class FilteredLeakyReLU(nn.Module):
         return result
 
     def _filtered(self, x: Tensor) -> Tensor:
-        # Each product filters the last axis; the axes change places in between, which costs one
-        # copy. After two products and a transpose the axes stand as they did.
-        y = self.raise_rate(self.raise_rate(x).transpose(2, 3))
-        y = F.leaky_relu(y, LEAK)
+        y = F.leaky_relu(self.raise_rate(x), LEAK)
         if self.clamp is not None:
             y = y.clamp(-self.clamp, self.clamp)
         if self.lower_rate is not None:
-            return self.lower_rate(self.lower_rate(y).transpose(2, 3))
-        channels = y.shape[1]
-        kernel = self.down_taps.expand(channels, 1, -1, -1)
-        return F.conv2d(y, kernel, stride=self.down, groups=channels).transpose(2, 3)
+            y = self.lower_rate(y)
+        else:
+            channels = y.shape[1]
+            kernel = self.down_taps.expand(channels, 1, -1, -1)
+            y = F.conv2d(y, kernel, stride=self.down, groups=channels)
+        return y
