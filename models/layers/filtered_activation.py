@@ -6,6 +6,7 @@ Legend: N samples, C channels, H W pixels, U size at the high rate.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -18,6 +19,27 @@ from models.layers.equalized import LEAK
 from models.layers.precision import full_precision
 
 MEMORY_ELEMENTS = 2**24  # 64 MiB in float32
+
+
+class BoundedLeak(torch.autograd.Function):
+    """Leaky ReLU, then a clamp, in the memory of the input: at the high rate every copy counts."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bound: float) -> Tensor:
+        """Overwrite x, whose sign and place inside or at the bound tell the slope."""
+        y = F.leaky_relu_(x, LEAK).clamp_(-bound, bound)
+        ctx.mark_dirty(x)
+        ctx.save_for_backward(y)
+        ctx.bound = bound
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        """Scale by the slope, which is constant in pieces and so has no gradient of its own."""
+        (saved,) = ctx.saved_tensors
+        y = saved.detach()
+        gradient = torch.ops.aten.leaky_relu_backward(gradient, y, LEAK, True)
+        return torch.ops.aten.hardtanh_backward(gradient, y, -ctx.bound, ctx.bound), None
 
 
 class FilteredLeakyReLU(nn.Module):
@@ -93,9 +115,12 @@ class FilteredLeakyReLU(nn.Module):
         return result
 
     def _filtered(self, x: Tensor) -> Tensor:
-        y = F.leaky_relu(self.raise_rate(x), LEAK)
-        if self.clamp is not None:
-            y = y.clamp(-self.clamp, self.clamp)
+        y = self.raise_rate(x)
+        bound = math.inf if self.clamp is None else self.clamp
+        if torch.compiler.is_compiling():
+            y = F.leaky_relu(y, LEAK).clamp(-bound, bound)
+        else:
+            y = BoundedLeak.apply(y, bound)
         if self.lower_rate is not None:
             y = self.lower_rate(y)
         else:

@@ -14,7 +14,7 @@ N, CLASSES, WIDTH = 8, 4, 6
 SHAPE = ConditionShape(num_labels=CLASSES, class_dim=WIDTH)
 SMALL = {
     "stem_layers": 4,
-    "channel_base": 64,
+    "channel_base": 256,
     "channel_max": 8,
     "margin_px": 2,
     "z_dim": 8,
