@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
 # Share of a training over which an adversary grows: shapes are learnt before they are defended. At
 # full strength from the start they are learnt late or never (docs/log.md).
 ADVERSARY_RAMP = 2 / 3

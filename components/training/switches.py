@@ -14,7 +14,6 @@ from torch import nn
 from components.training.config import TrainConfig
 from models.interfaces import Networks
 
-
 # glibc's names of its settings, and values that no tensor of a CPU training reaches.
 _MALLOC = {"M_TRIM_THRESHOLD": (-1, 2**31 - 1), "M_MMAP_THRESHOLD": (-3, 2**30)}
 
@@ -23,9 +22,9 @@ def keep_freed_memory() -> None:
     """Let glibc hand out freed memory again, instead of giving every large tensor's pages back to
     the system and having them cleared anew (docs/log.md has the times). Elsewhere: nothing.
     """
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        for setting, value in _MALLOC.values() if mallopt else ():
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        for setting, value in _MALLOC.values():
             mallopt(setting, value)
 
 

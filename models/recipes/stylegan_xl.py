@@ -1,9 +1,9 @@
 """StyleGAN-XL: "StyleGAN-XL: Scaling StyleGAN to Large Diverse Datasets" (Sauer et al. 2022).
 
 Implemented: alias-free generator with class embeddings from a frozen net, growth by heads with the
-stem frozen, a projected discriminator on a vision transformer and on a CNN, hinge loss, DiffAugment,
-fading blur, classifier guidance, path-length regularisation of the stem. StyleGAN3's generator
-can stand in, with its own conditioning.
+stem frozen, a projected discriminator on a vision transformer and on a CNN, hinge loss,
+DiffAugment, fading blur, classifier guidance, path-length regularisation of the stem. StyleGAN3's
+generator can stand in, with its own conditioning.
 
 One reduction for every loss: the mean over logits, then over the two networks, then over samples.
 The published code sums the hinge over networks and over the samples of a GPU's micro-batch

@@ -105,9 +105,7 @@ def guide_of(recipe: StyleGANXL, site: Site) -> ClassGuide:
     return ClassGuide(site.encoder(recipe.guidance_role), table.logit_K)
 
 
-def start_from(
-    recipe: StyleGANXL, site: Site, generator: Any, discriminator: nn.Module
-) -> None:
+def start_from(recipe: StyleGANXL, site: Site, generator: Any, discriminator: nn.Module) -> None:
     """Copy the start's tensors: all of them at the same resolution, else what growth keeps.
 
     Raises:

@@ -220,7 +220,9 @@ def test_a_source_of_nothing_takes_every_picture(tmp_path):
 
 def test_several_columns_together_are_the_class(tmp_path):
     facts = [b'{"colour": "red", "shape": "ring"}', b'{"colour": "red"}', b'{"shape": "a b"}']
-    members = [(f"{i}.{kind}", x) for i, f in enumerate(facts) for kind, x in (("png", b"i"), ("json", f))]
+    members = [
+        (f"{i}.{kind}", x) for i, f in enumerate(facts) for kind, x in (("png", b"i"), ("json", f))
+    ]
     write_plain_tar(tmp_path / "tars/a.tar", members)
     columns = {"condition": "label", "label_column": ("colour", "shape")}
     found = records_of(tmp_path / "tars", **columns)

@@ -65,15 +65,19 @@ def test_reassembly_equals_its_formula_in_float64():
     assert net.out_channels == [2, 4, 8, 16] and net.out_sides == [16, 8, 4, 2]
     for i, factor in ((0, 4), (1, 2)):
         narrow, up = net.narrow[i], net.resize[i]
-        x = torch.einsum("oi,nihw->nohw", narrow.weight[:, :, 0, 0].double(), taps[f"tap_{i}"].double())
+        x = torch.einsum(
+            "oi,nihw->nohw", narrow.weight[:, :, 0, 0].double(), taps[f"tap_{i}"].double()
+        )
         x = x + narrow.bias.double()[:, None, None]
-        # Each pixel becomes a block of its own: out[f h + a, f w + b] = sum_i x[i, h, w] W[i, o, a, b].
+        # A pixel becomes a block of its own: y[f h + a, f w + b] = sum_i x[i, h, w] W[i, o, a, b].
         y = torch.einsum("nihw,ioab->nohawb", x, up.weight.double()).flatten(4).flatten(2, 3)
         expected = y + up.bias.double()[:, None, None]
         torch.testing.assert_close(maps[f"stage_{i}"].double(), expected, atol=1e-5, rtol=1e-5)
         assert up.factor == factor
     last = F.conv2d(
-        F.conv2d(taps["tap_3"].double(), net.narrow[3].weight.double(), net.narrow[3].bias.double()),
+        F.conv2d(
+            taps["tap_3"].double(), net.narrow[3].weight.double(), net.narrow[3].bias.double()
+        ),
         net.resize[3].weight.double(),
         net.resize[3].bias.double(),
         stride=2,

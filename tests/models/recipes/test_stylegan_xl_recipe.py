@@ -35,9 +35,7 @@ def table(role):
 
 def site_of(encoder, resolution=16, start=None, shape=SHAPE, classes=table):
     torch.manual_seed(0)
-    return Site(
-        resolution=resolution, shape=shape, encoder=encoder, start=start, classes=classes
-    )
+    return Site(resolution=resolution, shape=shape, encoder=encoder, start=start, classes=classes)
 
 
 def start_of(recipe, networks, resolution):
