@@ -113,6 +113,8 @@ class Phase:
             result is a function of those alone.
         optimizer: settings of this phase's Adam.
         every: run on every k-th iteration.
+        steps_of: another phase whose optimizer, moments included, takes this one's steps (a lazy
+            regulariser of the same parameters); "" = an optimizer of its own.
         begin: called once before the micro-batches of a step, on every rank alike (power iteration
             lives here).
     """
@@ -122,6 +124,7 @@ class Phase:
     loss: Callable[[Batch, int, torch.Generator], Losses]
     optimizer: OptimizerSettings
     every: int = 1
+    steps_of: str = ""
     begin: Callable[[int], None] | None = None
 
 
@@ -141,11 +144,14 @@ class Networks:
 
 @dataclass(frozen=True, kw_only=True)
 class ConditionShape:
-    """Widths that the data dictates: text embedding (0 = no text), words, classes (0 = none)."""
+    """Widths that the data dictates: text embedding (0 = no text), words, classes (0 = none), and
+    the features that a frozen net has of each class (0 = unknown).
+    """
 
     pooled_dim: int = 0
     token_dim: int = 0
     num_labels: int = 0
+    class_dim: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,17 +169,35 @@ class Start:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClassTable:
+    """What a frozen net knows of the data's classes, in the data's order.
+
+    feature_KE: mean pooled features of each class' own images. logit_K: which of the net's logits
+    stands for each class, int64; None for a net that was trained on other classes, or on none.
+    """
+
+    feature_KE: Tensor
+    logit_K: Tensor | None = None
+
+
+def no_classes(role: str) -> ClassTable | None:
+    """Stand where a net is asked for classes that the data does not have."""
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Site:
     """Where a recipe builds: what the data and the stage decide, not the recipe's fields.
 
     encoder: role ("clip", "dino", "classifier", ...) -> frozen feature net, loaded once per call
-    site.
+    site. classes: role -> what that net knows of the data's classes, None if nothing.
     """
 
     resolution: int
     shape: ConditionShape
     encoder: Callable[[str], nn.Module]
     start: Start | None = None
+    classes: Callable[[str], ClassTable | None] = no_classes
 
 
 class Recipe(Protocol):

@@ -66,6 +66,7 @@ def _work(context: StageContext) -> None:
         cache=cache,
         device=device,
         takes_text=bool(card["shape"]["pooled_dim"]),
+        takes_label=bool(card["shape"]["num_labels"]),
     )
     scores = score_generator(
         bench,

@@ -23,6 +23,9 @@ SYNONYMS: dict[str, dict[str, str]] = {
     "size": {"little": "small", "big": "large"},
 }
 
+# What a class can be named after; a colour is the shape's, since one word cannot say whose it is.
+CLASS_ATTRIBUTES = ("size", "colour", "shape")
+
 # "a" becomes "an" before a vowel after filling in.
 TEMPLATES: tuple[str, ...] = (
     "a {size} {colour} {shape} on a {background} background",
@@ -71,6 +74,19 @@ def attributes_of(text: str) -> dict[str, str] | None:
         if match:
             return {n: SYNONYMS[n].get(match[n], match[n]) for n in ATTRIBUTES}
     return None
+
+
+def attributes_of_class(name: str) -> dict[str, str] | None:
+    """Return the attribute values that a class' name tells of ("red circle"); None if any word of
+    it is another, or stands for an attribute that is named already.
+    """
+    found: dict[str, str] = {}
+    for word in name.lower().split():
+        attribute = next((n for n in CLASS_ATTRIBUTES if word in ATTRIBUTES[n]), "")
+        if not attribute or attribute in found:
+            return None
+        found[attribute] = word
+    return found or None
 
 
 def label_of(shape: str, colour: str) -> int:

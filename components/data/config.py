@@ -6,6 +6,7 @@ heavy loads.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -34,7 +35,8 @@ class SourceConfig:
             the caption.
         group_column: column or .json key; rows of one group never stand on both sides of the split.
             "" = each row is its own group.
-        label_column: column or .json key with the class; "" = no classes or, where condition is
+        label_column: column or .json key with the class, or a list of several whose values together
+            are the class ([colour, shape]: "red circle"); "" = no classes or, where condition is
             "label", the name of the image's folder (image_folder) or the member KEY.cls
             (webdataset).
         background_rgb: what transparent pixels are laid on, "#rrggbb".
@@ -49,8 +51,19 @@ class SourceConfig:
     file_column: str = "file"
     caption_column: str = "caption"
     group_column: str = ""
-    label_column: str = ""
+    label_column: str | tuple[str, ...] = ""
     background_rgb: str = "#ffffff"
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """The columns that make up the class; empty where there are none."""
+        columns = self.label_column
+        return tuple(filter(None, (columns,) if isinstance(columns, str) else columns))
+
+    def label_of(self, value: Callable[[str], str]) -> str:
+        """Return the class by the value of each column; "" when one of them is missing."""
+        values = [value(column) for column in self.label_columns]
+        return " ".join(values) if all(values) else ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -106,7 +106,7 @@ class _FolderRow:
 @lru_cache(maxsize=4)
 def _folder_rows(folder: Path, config: SourceConfig) -> list[_FolderRow]:
     """Return the table's rows, then the images that it does not name, sorted."""
-    needs_table = config.condition == "text" or config.label_column or config.group_column
+    needs_table = config.condition == "text" or config.label_columns or config.group_column
     rows = _table_rows(folder, config) if needs_table else []
     named = {row.file for row in rows}
     found = (p.relative_to(folder).as_posix() for p in folder.rglob("*"))
@@ -137,14 +137,16 @@ def _row(line: dict[str, str | None], config: SourceConfig) -> _FolderRow:
 
     caption = cell(config.caption_column) if config.condition == "text" else None
     return _FolderRow(
-        cell(config.file_column), caption, cell(config.group_column), cell(config.label_column)
+        cell(config.file_column), caption, cell(config.group_column), config.label_of(cell)
     )
 
 
 def _check_columns(table: Path, config: SourceConfig, columns: list[str]) -> None:
-    for field in ("file_column", "caption_column", "group_column", "label_column"):
-        unread = field == "caption_column" and config.condition != "text"
-        name = "" if unread else getattr(config, field)
+    wanted = [("file_column", config.file_column), ("group_column", config.group_column)]
+    wanted += [("label_column", name) for name in config.label_columns]
+    if config.condition == "text":
+        wanted.append(("caption_column", config.caption_column))
+    for field, name in wanted:
         if name and name not in columns:
             known = ", ".join(columns) or "none"
             raise DataError(
@@ -162,7 +164,7 @@ def _folder_record(folder: Path, row: _FolderRow, config: SourceConfig) -> Recor
     except (OSError, ValueError):
         return Record(key, row.file, 0, b"", "", reason=Reason.SAMPLE_MISSING_IMAGE)
     label = row.label if config.condition != "none" else ""
-    if config.condition == "label" and not config.label_column:
+    if config.condition == "label" and not config.label_columns:
         label = path.parent.name
     caption, reason = subject_of(row.caption, label, config)
     return Record(key, row.file, 0, image, caption, row.group, label, reason)

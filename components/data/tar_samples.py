@@ -153,8 +153,8 @@ def _close(group: _Group, shard: str, config: SourceConfig) -> Record:
         value = facts.get(column) if column else None
         return "" if value is None else caption_of(str(value))[0]
 
-    label = fact(config.label_column)
-    if config.condition == "label" and not config.label_column:
+    label = config.label_of(fact)
+    if config.condition == "label" and not config.label_columns:
         label = caption_of(group.members.get("cls"))[0]
     caption, reason = subject_of(text, label, config)
     if group.image is None:

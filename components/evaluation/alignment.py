@@ -67,11 +67,12 @@ def attribute_accuracy(
         logits: attribute -> [N, classes] of the judge.
         classes: attribute -> names of its classes, in the order of the logits.
         captions: what each image should show.
-        attributes_of: caption -> attribute -> name, None for a caption that is not of this kind.
+        attributes_of: caption -> attribute -> name, None for a caption that is not of this kind; a
+            class' name may tell of some attributes only.
 
     Returns:
-        One share in [0, 1] per attribute, `all` (every attribute right), and `num`, the images
-        judged; None when no caption could be read.
+        One share in [0, 1] per attribute that all captions tell of, `all` (each of those right),
+        and `num`, the images judged; None when no caption could be read.
     """
     truths = [attributes_of(caption) for caption in captions]
     rows = [index for index, truth in enumerate(truths) if truth is not None]
@@ -80,6 +81,8 @@ def attribute_accuracy(
     every_N = torch.ones(len(rows), dtype=torch.bool)
     shares: dict[str, float] = {}
     for attribute in ATTRIBUTES:
+        if any(attribute not in truths[row] for row in rows):  # type: ignore[operator]
+            continue
         names = list(classes[attribute])
         wanted = torch.tensor([names.index(truths[row][attribute]) for row in rows])  # type: ignore[index]
         right_N = logits[attribute][rows].argmax(1).cpu() == wanted

@@ -6,7 +6,7 @@ without its net, its resize and its counts. Legend: N real images, M generated i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components.data.captions import attributes_of
+from components.data.captions import attributes_of, attributes_of_class
 from components.errors import DataError
 from components.evaluation.alignment import attribute_accuracy, clip_score, prompt_sensitivity
 from components.evaluation.cards import metric_card
@@ -62,6 +62,7 @@ class Bench:
         cache: folder of cached real features, or None.
         text_encoder: the network that embeds prompts for the generator; None without text.
         not_measured: metric -> why, for what this model or these encoders do not allow.
+        read: caption or name of a class -> the attributes that it tells of, None for none.
     """
 
     source: Any
@@ -72,6 +73,7 @@ class Bench:
     cache: Path | None = None
     text_encoder: Any = None
     not_measured: dict[str, str] = field(default_factory=dict)
+    read: Callable[[str], Mapping[str, str] | None] = attributes_of
 
     @classmethod
     def open(
@@ -83,6 +85,7 @@ class Bench:
         cache: Path | None,
         device: torch.device | str = "cpu",
         takes_text: bool = True,
+        takes_label: bool = False,
     ) -> Bench:
         """Load the nets that `config` names and `encoders` holds.
 
@@ -93,6 +96,7 @@ class Bench:
             cache: folder of cached real features, or None.
             device: where to measure.
             takes_text: whether prompts decide what the generator draws.
+            takes_label: without text, whether classes do, whose names the judge may know.
 
         Raises:
             ConfigError: the net that the distances are to use is not there.
@@ -109,6 +113,8 @@ class Bench:
             judge = None
             if (encoders / "judge" / "card.json").is_file():
                 judge = net if net.role == "judge" else open_net(encoders, "judge", device)
+                if takes_label:
+                    del skipped["judge"]
             return cls(
                 source=source,
                 config=config,
@@ -116,6 +122,7 @@ class Bench:
                 judge=judge,
                 cache=cache,
                 not_measured=skipped,
+                read=attributes_of_class,
             )
         scorer = open_scorer(config.clip_scorer, encoders, "evaluate.clip_scorer", device)
         opened = {n.role: n for n in (net, scorer) if n is not None}
@@ -202,7 +209,7 @@ class Bench:
         if self.judge is None or not sampled.logits or "judge" in self.not_measured:
             return None
         classes = self.judge.network.classes
-        return attribute_accuracy(sampled.logits, classes, sampled.captions, attributes_of)
+        return attribute_accuracy(sampled.logits, classes, sampled.captions, self.read)
 
     def clip_scores(self, sampled: Sampled) -> tuple[float, float | None] | None:
         """Return (CLIP score, prompt sensitivity), None without CLIP or without captions.

@@ -11,6 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# Share of a training over which an adversary grows: shapes are learnt before they are defended. At
+# full strength from the start they are learnt late or never (docs/log.md).
+ADVERSARY_RAMP = 2 / 3
+
+
+def grown(most: float, progress: float) -> float:
+    """Return an adversary's strength at `progress` in [0, 1] of the training."""
+    return most * min(1.0, progress / ADVERSARY_RAMP)
+
 
 def uniform(count: int, low: float, high: float, rng: torch.Generator) -> Tensor:
     """Return one number in [low, high) per sample, shaped [N, 1, 1, 1]."""
@@ -45,10 +54,10 @@ def scale_saturation(x_NCHW: Tensor, most: float, rng: torch.Generator) -> Tenso
     return grey + (x_NCHW - grey) * uniform(len(x_NCHW), 1 - most, 1 + most, rng)
 
 
-def soften(x_NCHW: Tensor, share: float, rng: torch.Generator) -> Tensor:
-    """Halve and double the resolution of a share of the images, as a smaller generator would."""
+def soften(x_NCHW: Tensor, share: float, rng: torch.Generator, factor: int = 2) -> Tensor:
+    """Lower and raise the resolution of a share of the images, as a smaller generator would."""
     size = x_NCHW.shape[-1]
-    small = F.avg_pool2d(x_NCHW, 2)
+    small = F.avg_pool2d(x_NCHW, factor)
     soft = F.interpolate(small, size=(size, size), mode="bilinear", align_corners=False)
     return torch.where(uniform(len(x_NCHW), 0, 1, rng) < share, soft, x_NCHW)
 

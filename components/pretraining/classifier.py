@@ -38,9 +38,18 @@ def train_classifier(
 
     def loss(rows: Tensor, progress: float) -> Tensor:
         x = augment.mirror(images.images(rows), rng)
+        if config.soften:
+            x = augment.soften(x, config.soften, rng, 2)
+            x = augment.soften(x, config.soften, rng, 4)
         x = augment.shift_brightness(x, BRIGHTNESS, rng)
         x = augment.add_noise(x, NOISE, rng)
-        return F.cross_entropy(model(net.preprocess(x)), images.label_N[rows])
+
+        def entropy(image_NCHW: Tensor) -> Tensor:
+            return F.cross_entropy(model(net.preprocess(image_NCHW)), images.label_N[rows])
+
+        if config.adversary:
+            x = augment.worst_nearby(x, entropy, augment.grown(config.adversary, progress), rng)
+        return entropy(x)
 
     value = fit([model], loss, num_images=len(images), config=config.fit, rng=rng, say=say)
     freeze(model)

@@ -21,9 +21,6 @@ from models.features.preprocess import area_resize
 from models.features.words import WordTokenizer, count_words
 
 MEAN, STD = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
-# Share of the training over which the adversary grows: shapes are learnt before they are defended.
-# At full strength from the start they are learnt late or never (docs/log.md).
-ADVERSARY_RAMP = 2 / 3
 _CHUNK = 500
 _MAX_LOGIT_SCALE = math.log(100)  # as in the paper
 
@@ -80,7 +77,7 @@ def train_clip(
             x = augment.worst_nearby(
                 x,
                 lambda y: contrast_with(y, text.detach(), scale.detach()),
-                config.adversary * min(1.0, progress / ADVERSARY_RAMP),
+                augment.grown(config.adversary, progress),
                 rng,
             )
         return contrast_with(x, text, scale)

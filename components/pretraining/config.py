@@ -138,11 +138,18 @@ class ClassifierTraining:
         fit: length and speed of the training.
         name: timm name.
         image_size_px: side of the input.
+        soften: share of the training images that are seen at half of their resolution, and again
+            of those at a quarter; for a classifier that guides smaller generators. 0 = off.
+        adversary: largest change of a value of [-1, 1] by which training images are moved against
+            the loss, reached after two thirds of the training; a classifier that guides is pleased
+            by noise without it. 0 = off.
     """
 
     fit: FitConfig = FitConfig(total_kimg=20, batch=64, learning_rate=3.0e-3)
     name: str = "test_resnet"
     image_size_px: Annotated[int, Between(32, 512)] = 64
+    soften: Fraction = 0.0
+    adversary: Fraction = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,10 +252,13 @@ class EncodersConfig:
 
     Attributes:
         max_images: training images read at most, of a source without a clean split.
+        class_images: images of each class whose mean features stand for it, where source.condition
+            is label.
         clip, dino, classifier, judge, scorer: the five roles.
     """
 
     max_images: Positive = 100_000
+    class_images: Positive = 200
     clip: ClipEncoderConfig = ClipEncoderConfig()
     dino: DinoEncoderConfig = DinoEncoderConfig()
     classifier: ClassifierEncoderConfig = ClassifierEncoderConfig()

@@ -5,7 +5,7 @@ Legend: N samples, H W pixels. Images are kept as uint8 [N, 3, H, W] and handed 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ class ImageSet:
         pixels_NCHW: uint8.
         captions: one per image.
         label_N: class index, int64; -1 where there is none.
+        label_names: of the classes, in their order; empty where they are numbers.
         attributes: name -> index into ATTRIBUTES[name] [N], where every caption tells of them.
     """
 
@@ -34,6 +35,7 @@ class ImageSet:
     captions: list[str]
     label_N: Tensor
     attributes: dict[str, Tensor] | None
+    label_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -51,7 +53,19 @@ class ImageSet:
         """Return these rows as a set of their own."""
         known = self.attributes and {k: v[rows] for k, v in self.attributes.items()}
         captions = [self.captions[row] for row in rows.tolist()]
-        return ImageSet(self.pixels_NCHW[rows], captions, self.label_N[rows], known)
+        return ImageSet(
+            self.pixels_NCHW[rows], captions, self.label_N[rows], known, self.label_names
+        )
+
+    def numbered_as(self, label_names: tuple[str, ...]) -> ImageSet:
+        """Return the same set with the classes in another set's order; -1 where it has them not."""
+        if self.label_names == label_names or not self.label_names:
+            return self
+        order = [label_names.index(n) if n in label_names else -1 for n in self.label_names]
+        known = self.label_N >= 0
+        label_N = self.label_N.clone()
+        label_N[known] = torch.tensor(order)[label_N[known]]
+        return replace(self, label_N=label_N, label_names=label_names)
 
 
 def image_set(pixels_NHWC: np.ndarray, captions: list[str], labels: list[str]) -> ImageSet:
@@ -67,7 +81,7 @@ def image_set(pixels_NHWC: np.ndarray, captions: list[str], labels: list[str]) -
     names = sorted({label for label in labels if label})
     index = {name: number for number, name in enumerate(names)}
     if all(name.isdecimal() for name in names):
-        index = {name: int(name) for name in names}
+        index, names = {name: int(name) for name in names}, []
     label_N = torch.tensor([index.get(label, -1) for label in labels], dtype=torch.long)
     told = [attributes_of(caption) for caption in captions]
     known = None
@@ -76,7 +90,7 @@ def image_set(pixels_NHWC: np.ndarray, captions: list[str], labels: list[str]) -
             name: torch.tensor([values.index(one[name]) for one in told if one])
             for name, values in ATTRIBUTES.items()
         }
-    return ImageSet(pixels, captions, label_N, known)
+    return ImageSet(pixels, captions, label_N, known, tuple(names))
 
 
 def read_images(config: SourceConfig, folder: Path, side_px: int, max_images: int) -> ImageSet:
@@ -111,9 +125,11 @@ def read_images(config: SourceConfig, folder: Path, side_px: int, max_images: in
     return image_set(np.stack(pixels), captions, labels)
 
 
-def read_clean_split(folder: Path, side_px: int) -> ImageSet:
-    """Read a split that `synthesize` wrote: tars whose json holds the label."""
-    config = SourceConfig(path=str(folder), label_column="label")
+def read_clean_split(
+    folder: Path, side_px: int, label_column: str | tuple[str, ...] = "label"
+) -> ImageSet:
+    """Read a split that `synthesize` wrote: tars whose json holds the label, and each attribute."""
+    config = SourceConfig(path=str(folder), label_column=label_column)
     return read_images(config, folder, side_px, max_images=1_000_000)
 
 

@@ -18,6 +18,7 @@ from components.data.config import SourceConfig
 from components.errors import DataError
 from components.frozen_nets import ABSENT
 from components.pretraining.attributes import attribute_accuracy, train_judge
+from components.pretraining.class_features import class_features, logit_names, write_classes
 from components.pretraining.classifier import label_accuracy, train_classifier
 from components.pretraining.clip import retrieval, train_clip
 from components.pretraining.config import ROLES, EncodersConfig
@@ -28,6 +29,7 @@ from components.pretraining.pretrained import open_pretrained
 from models.features import FeatureCard, save_feature_net
 
 INDEX = "index.json"
+KNOWS_CLASSES = ("classifier", "dino")
 _MAX_HELD_OUT = 1_000
 
 
@@ -63,7 +65,10 @@ class TrainingData:
 
     def _split(self, name: str) -> ImageSet | None:
         folder = self.raw / name
-        return read_clean_split(folder, self._side_px) if any(folder.glob("*.tar")) else None
+        if not any(folder.glob("*.tar")):
+            return None
+        # By the classes that are trained on, where they have a name of their own.
+        return read_clean_split(folder, self._side_px, self.source.label_columns or "label")
 
     @cached_property
     def train(self) -> ImageSet:
@@ -136,7 +141,16 @@ def _make(role: str, data: TrainingData, folder: Path, say: Say) -> FeatureCard:
     shown = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
     say(f"{role}: ready in {seconds:.0f} s {shown}")
     facts = {"role": role, "source": source, "metrics": metrics, "seconds": seconds}
-    return save_feature_net(folder, net, **facts)
+    card = save_feature_net(folder, net, **facts)
+    if data.source.condition == "label" and role in KNOWS_CLASSES:
+        trained = config.source == "train"
+        logits = logit_names(net, data.train.label_names if trained else ())
+        names, feature_KE = class_features(
+            net, data.source, data.source_folder, data.config.class_images
+        )
+        write_classes(folder, names, feature_KE, logits)
+        say(f"{role}: mean features of {len(names)} classes")
+    return card
 
 
 def train_role(role: str, data: TrainingData, say: Say) -> tuple[Any, dict[str, float]]:
@@ -165,10 +179,9 @@ def train_role(role: str, data: TrainingData, say: Say) -> tuple[Any, dict[str, 
 def _measure(role: str, net: Any, data: TrainingData) -> dict[str, float]:
     if role in ("clip", "scorer"):
         return retrieval(net, data.test)
+    if role == "judge":
+        return attribute_accuracy(net, data.test)
+    test = data.test.numbered_as(data.train.label_names)
     if role == "dino":
-        return neighbour_accuracy(net, data.train, data.test)
-    return (
-        label_accuracy(net, data.test)
-        if role == "classifier"
-        else attribute_accuracy(net, data.test)
-    )
+        return neighbour_accuracy(net, data.train, test)
+    return label_accuracy(net, test)

@@ -14,11 +14,12 @@ from components.artifact import load_start
 from components.errors import ConfigError, StorageError
 from components.family import recipe_from
 from components.frozen_nets import CARD
+from components.pretraining.class_features import class_dim, read_classes
 from components.sampling import generate_from
 from components.sheets import image_grid
 from components.training.config import TrainConfig
 from components.training.seeds import derived_seed
-from models.interfaces import Batch, ConditionShape, Recipe, Site, Start
+from models.interfaces import Batch, ClassTable, ConditionShape, Recipe, Site, Start
 
 if TYPE_CHECKING:
     from components.training.job import TrainingJob
@@ -57,7 +58,15 @@ def build_site(job: TrainingJob, config: TrainConfig) -> tuple[Recipe, Site, Any
         shape = source.shape
     elif start is not None:
         shape = ConditionShape(**start.card["shape"])
-    site = Site(resolution=config.resolution_px, shape=shape, encoder=_encoders(job), start=start)
+    if shape.num_labels:
+        shape = replace(shape, class_dim=class_dim(Path(job.encoders_dir) / "classifier"))
+    site = Site(
+        resolution=config.resolution_px,
+        shape=shape,
+        encoder=_encoders(job),
+        start=start,
+        classes=_classes(job, source),
+    )
     return recipe, site, source if recipe.needs_data else NoData(source)
 
 
@@ -102,6 +111,18 @@ def _open(job: TrainingJob, config: TrainConfig, split: str) -> Any:
     from components.data.batches import BatchSource
 
     return BatchSource(Path(job.data_dir), split, config.resolution_px, job.seed)
+
+
+def _classes(job: TrainingJob, source: Any) -> Callable[[str], ClassTable | None]:
+    """Return role -> what that net knows of the data's classes, None where there are none."""
+
+    def classes(role: str) -> ClassTable | None:
+        if source is None or not source.shape.num_labels:
+            return None
+        names = source.label_names or [str(label) for label in range(source.shape.num_labels)]
+        return read_classes(Path(job.encoders_dir) / role, names)
+
+    return classes
 
 
 def _encoders(job: TrainingJob) -> Callable[[str], nn.Module]:

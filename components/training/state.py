@@ -27,7 +27,7 @@ class TrainState:
 
     Attributes:
         networks, phases: what the recipe built (the trained networks are saved).
-        optimizers: phase name -> its Adam.
+        optimizers: phase name -> its Adam, for phases that have their own.
         ema: averaged copy of the model.
         parameters: "network/parameter" -> parameter of a trained network; statistics: their modules
             that have `commit`. Listed once: walking the modules takes longer than a small step.
@@ -59,7 +59,9 @@ class TrainState:
         return cls(
             networks=networks,
             phases=phases,
-            optimizers={p.name: _adam(list(named.values()), p.optimizer) for p in phases},
+            optimizers={
+                p.name: _adam(list(named.values()), p.optimizer) for p in phases if not p.steps_of
+            },
             ema=averaged_copy(trained[networks.model]),
             parameters=named,
             statistics=[part for part in parts if hasattr(part, "commit")],
@@ -69,6 +71,10 @@ class TrainState:
     def model(self) -> nn.Module:
         """The network that is averaged and becomes the artifact."""
         return self.networks.trained[self.networks.model]
+
+    def optimizer(self, phase: Phase) -> Adam:
+        """Return the optimizer that takes the steps of a phase: its own, or another phase's."""
+        return self.optimizers[phase.steps_of or phase.name]
 
     def stepped(self) -> list[nn.Parameter]:
         """Return the parameters that any optimizer has stepped since nimg 0 (resumes included)."""
@@ -89,7 +95,7 @@ class TrainState:
             raise ValueError(
                 f"phase {phase.name}: {len(enabled)} parameters are in no trained network"
             )
-        self.optimizers[phase.name].param_groups[0]["params"] = parameters
+        self.optimizer(phase).param_groups[0]["params"] = parameters
         return parameters
 
     def tensors(self) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from models.features.frozen import FrozenNet
 
@@ -113,6 +114,24 @@ class VitNet(FrozenNet):
         if not isinstance(network, VisionTransformer):
             raise ValueError(f"{architecture['name']} is no plain vision transformer of timm")
         return cls(network, architecture, **preprocessing)
+
+    @property
+    def map_side(self) -> int:
+        """Side of the square grid of patches."""
+        return int(self.network.patch_embed.grid_size[0])
+
+    def patch_maps(self, image_NCHW: Tensor) -> dict[str, Tensor]:
+        """Return the patches alone as maps "tap_i" [N, C, side, side], one per hook.
+
+        StyleGAN-XL's reading: images in [-1, 1] are resized bilinearly, prefix tokens are dropped
+        and added to nothing.
+        """
+        size, side = (self.image_size, self.image_size), self.map_side
+        if image_NCHW.shape[-2:] != size:
+            image_NCHW = F.interpolate(image_NCHW, size, mode="bilinear", align_corners=False)
+        tokens, _ = vit_tokens(self.network, self.preprocess.normalise(image_NCHW), self.hooks)
+        patches = [x[:, self.network.num_prefix_tokens :].transpose(1, 2) for x in tokens[:-1]]
+        return {f"tap_{i}": x.unflatten(2, (side, side)) for i, x in enumerate(patches)}
 
     def forward(self, image_NCHW: Tensor) -> dict[str, Tensor]:
         """Return the features of images in [-1, 1] of any size."""

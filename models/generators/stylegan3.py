@@ -23,6 +23,7 @@ class StyleGAN3Generator(StyleBasedGenerator):
         num_mapping_layers: of the mapping network.
         num_layers: convolutions of the synthesis network.
         channel_base, channel_max: see `BandRules`; -r takes twice as much.
+        num_critical, margin_px: see `BandRules`.
         kernel, radial: 3 and False for -t; 1 and True for -r.
     """
 
@@ -39,6 +40,8 @@ class StyleGAN3Generator(StyleBasedGenerator):
         num_layers: int = 14,
         channel_base: int = 32768,
         channel_max: int = 512,
+        num_critical: int = 2,
+        margin_px: int = 10,
         kernel: int = 3,
         radial: bool = False,
     ) -> None:
@@ -46,7 +49,12 @@ class StyleGAN3Generator(StyleBasedGenerator):
         mapping = StyleMapping(
             z_dim, w_dim, num_layers=num_mapping_layers, vector_dim=condition.dim
         )
-        rules = BandRules(channel_base=channel_base, channel_max=channel_max)
+        rules = BandRules(
+            channel_base=channel_base,
+            channel_max=channel_max,
+            num_critical=num_critical,
+            margin_px=margin_px,
+        )
         plan = rules.stem(resolution, num_layers)
         synthesis = AliasFreeSynthesis(w_dim, plan, kernel=kernel, radial=radial)
         super().__init__(mapping, synthesis, z_dim=z_dim, resolution=resolution)

@@ -84,6 +84,7 @@ class StyleGANXLGenerator(StyleBasedGenerator):
         train_embedding: train the class embeddings too.
         mean_beta: of the running mean of each class.
         channel_base, channel_max: see `BandRules`. Published: 65536 and 1024; -r twice as much.
+        num_critical, margin_px: see `BandRules`.
         kernel, radial: 3 and False for -t; 1 and True for -r.
 
     Attributes:
@@ -109,6 +110,8 @@ class StyleGANXLGenerator(StyleBasedGenerator):
         mean_beta: float = 0.998,
         channel_base: int = 65536,
         channel_max: int = 1024,
+        num_critical: int = 2,
+        margin_px: int = 10,
         kernel: int = 3,
         radial: bool = False,
     ) -> None:
@@ -121,7 +124,12 @@ class StyleGANXLGenerator(StyleBasedGenerator):
             vector_dim=shape.pooled_dim,
             mean_beta=mean_beta,
         )
-        rules = BandRules(channel_base=channel_base, channel_max=channel_max)
+        rules = BandRules(
+            channel_base=channel_base,
+            channel_max=channel_max,
+            num_critical=num_critical,
+            margin_px=margin_px,
+        )
         plans = growth_plans(rules, stem_resolution, stem_layers, heads)
         synthesis = AliasFreeSynthesis(w_dim, plans[-1], kernel=kernel, radial=radial)
         resolution = heads[-1][0] if heads else stem_resolution
@@ -194,6 +202,10 @@ class StyleGANXLGenerator(StyleBasedGenerator):
             raise ValueError("this generator has no head to grow by: heads is empty")
         kept = {name: tensor for name, tensor in stem.items() if not self.in_head(name)}
         copy_by_name(self, kept, fresh=self.in_head, what="the stem")
+        self.freeze_stem()
+
+    def freeze_stem(self) -> None:
+        """Let only the last head train; mapping, input and earlier layers stay as they are."""
         self.stem_frozen, self.mapping.mean.tracks = True, False
 
 

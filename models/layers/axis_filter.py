@@ -1,9 +1,9 @@
-"""Upsample, filter and downsample along one axis, as a product with a banded matrix.
+"""Upsample, filter and downsample along one axis of an image, as depthwise convolutions.
 
-On a CPU this is slower than a depthwise convolution in channels-last memory (docs/log.md has the
-times); on a GPU neither was measured.
+In channels-last memory these are the fast kernels of a CPU (docs/log.md has the times); on a GPU
+they were not measured.
 
-Legend: L samples of an axis, T tiles of it, V samples that a tile reads, O samples that it writes.
+Legend: N samples, C channels, H W pixels, K taps.
 """
 
 from __future__ import annotations
@@ -12,28 +12,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-LONGEST_TILE = 96  # outputs; a longer tile wastes products with zeros, a shorter one reads twice
-
 
 class AxisFilter(nn.Module):
-    """y[o] = sum_i x[i] taps[i up + before - o down] along the last axis.
+    """y[o] = sum_i x[i] taps[i up + before - o down] along the rows or along the columns.
 
     That is: insert up - 1 zeros after each sample, put `before` zeros in front (negative: cut), run
     the filter without padding, keep every `down`-th sample; samples outside are zero.
 
     Args:
         taps: [K], symmetric.
+        axis: 2 = down the rows, 3 = along the columns.
         up, down: factors.
         before: zeros in front, at the upsampled rate.
         size_in, size_out: samples of the axis.
+
+    Raises:
+        ValueError: both factors at once.
     """
 
-    matrix_VO: Tensor
+    taps: Tensor
 
     def __init__(
         self,
         taps: Tensor,
         *,
+        axis: int,
         up: int = 1,
         down: int = 1,
         before: int = 0,
@@ -41,28 +44,45 @@ class AxisFilter(nn.Module):
         size_out: int,
     ) -> None:
         super().__init__()
-        self.size_out = size_out
-        self.num_tiles = -(-size_out // LONGEST_TILE)
-        # A tile starts at a whole input sample, so its outputs are a multiple of `up`.
-        tile_out = -(-size_out // (self.num_tiles * up)) * up
-        self.step = tile_out * down // up
-        first = -(before // up)  # the input that the first output's first tap meets
-        last = ((tile_out - 1) * down - before + len(taps) - 1) // up
-        self.window = last - first + 1
-        end = (self.num_tiles - 1) * self.step + self.window
-        self.padding = (-first, end + first - size_in)
-        i = torch.arange(first, last + 1, device="cpu")[:, None]
-        o = torch.arange(tile_out, device="cpu")[None, :]
-        k = i * up + before - o * down
-        inside = (k >= 0) & (k < len(taps))
-        matrix = torch.where(inside, taps[k.clamp(0, len(taps) - 1)], 0.0)
-        self.register_buffer("matrix_VO", matrix.float(), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [..., size_in] to [..., size_out], contiguous unless cut."""
-        x = F.pad(x, self.padding) if any(self.padding) else x
-        if self.num_tiles == 1:
-            y = x @ self.matrix_VO
+        if up > 1 and down > 1:
+            raise ValueError(f"up {up} and down {down}: one of them must be 1")
+        self.axis, self.up, self.down = axis, up, down
+        self.register_buffer("taps", taps.float(), persistent=False)
+        self.padding = self.more = 0
+        if up > 1:
+            # The transposed convolution begins where the last tap meets the first sample.
+            start, whole = len(taps) - 1 - before, (size_in - 1) * up + len(taps)
+            # It cuts both ends alike, and can add back less than `up` samples behind.
+            behind = whole - start - size_out
+            self.padding = max(min(start, behind + up - 1, (whole - 1) // 2), 0)
+            length, front = whole - 2 * self.padding, self.padding - start
+            self.more = size_out - length - front if 0 < size_out - length - front < up else 0
+            self.pad = (front, size_out - front - length - self.more)
         else:
-            y = (x.unfold(-1, self.window, self.step) @ self.matrix_VO).flatten(-2)
-        return y if y.shape[-1] == self.size_out else y[..., : self.size_out]
+            self.pad = (before, (size_out - 1) * down + len(taps) - before - size_in)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """Map [N, C, H, W] to the same with size_out samples on the axis, channels last."""
+        channels = x_NCHW.shape[1]
+        x = x_NCHW.contiguous(memory_format=torch.channels_last)
+        rows = self.axis == 2
+        kernel = self.taps.view(1, 1, -1, 1) if rows else self.taps.view(1, 1, 1, -1)
+        kernel = kernel.expand(channels, -1, -1, -1)
+        if self.up == 1:
+            stride = (self.down, 1) if rows else (1, self.down)
+            return F.conv2d(self._padded(x), kernel, stride=stride, groups=channels)
+        y = F.conv_transpose2d(
+            x,
+            kernel,
+            stride=(self.up, 1) if rows else (1, self.up),
+            padding=(self.padding, 0) if rows else (0, self.padding),
+            output_padding=(self.more, 0) if rows else (0, self.more),
+            groups=channels,
+        )
+        return self._padded(y)
+
+    def _padded(self, x: Tensor) -> Tensor:
+        """Put zeros at both ends of the axis, or cut."""
+        if not any(self.pad):
+            return x
+        return F.pad(x, (0, 0, *self.pad) if self.axis == 2 else self.pad)

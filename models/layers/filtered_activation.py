@@ -6,6 +6,7 @@ Legend: N samples, C channels, H W pixels, U size at the high rate.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -18,6 +19,27 @@ from models.layers.equalized import LEAK
 from models.layers.precision import full_precision
 
 MEMORY_ELEMENTS = 2**24  # 64 MiB in float32
+
+
+class BoundedLeak(torch.autograd.Function):
+    """Leaky ReLU, then a clamp, in the memory of the input: at the high rate every copy counts."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bound: float) -> Tensor:
+        """Overwrite x, whose sign and place inside or at the bound tell the slope."""
+        y = F.leaky_relu_(x, LEAK).clamp_(-bound, bound)
+        ctx.mark_dirty(x)
+        ctx.save_for_backward(y)
+        ctx.bound = bound
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        """Scale by the slope, which is constant in pieces and so has no gradient of its own."""
+        (saved,) = ctx.saved_tensors
+        y = saved.detach()
+        gradient = torch.ops.aten.leaky_relu_backward(gradient, y, LEAK, True)
+        return torch.ops.aten.hardtanh_backward(gradient, y, -ctx.bound, ctx.bound), None
 
 
 class FilteredLeakyReLU(nn.Module):
@@ -61,16 +83,17 @@ class FilteredLeakyReLU(nn.Module):
         # Zero insertion leaves up - 1 zeros at the end, so the front gets half of those more.
         before = (pad + up) // 2
         # Leaky ReLU commutes with a positive factor: its gain goes into the taps of both axes.
-        taps = up_taps * (up * 2**0.25)
-        self.raise_rate = AxisFilter(
-            taps, up=up, before=before, size_in=size_in, size_out=self.size_high
+        taps, sizes = up_taps * (up * 2**0.25), {"size_in": size_in, "size_out": self.size_high}
+        self.raise_rate = nn.Sequential(
+            *(AxisFilter(taps, axis=axis, up=up, before=before, **sizes) for axis in (3, 2))
         )
-        self.lower_rate: AxisFilter | None = None
+        self.lower_rate: nn.Module | None = None
         self.register_buffer("up_taps", up_taps.float(), persistent=False)
         self.register_buffer("down_taps", down_taps.float(), persistent=False)
         if down_taps.ndim == 1:
-            self.lower_rate = AxisFilter(
-                down_taps, down=down, size_in=self.size_high, size_out=size_out
+            sizes = {"size_in": self.size_high, "size_out": size_out}
+            self.lower_rate = nn.Sequential(
+                *(AxisFilter(down_taps, axis=axis, down=down, **sizes) for axis in (2, 3))
             )
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
@@ -92,14 +115,16 @@ class FilteredLeakyReLU(nn.Module):
         return result
 
     def _filtered(self, x: Tensor) -> Tensor:
-        # Each product filters the last axis; the axes change places in between, which costs one
-        # copy. After two products and a transpose the axes stand as they did.
-        y = self.raise_rate(self.raise_rate(x).transpose(2, 3))
-        y = F.leaky_relu(y, LEAK)
-        if self.clamp is not None:
-            y = y.clamp(-self.clamp, self.clamp)
+        y = self.raise_rate(x)
+        bound = math.inf if self.clamp is None else self.clamp
+        if torch.compiler.is_compiling():
+            y = F.leaky_relu(y, LEAK).clamp(-bound, bound)
+        else:
+            y = BoundedLeak.apply(y, bound)
         if self.lower_rate is not None:
-            return self.lower_rate(self.lower_rate(y).transpose(2, 3))
-        channels = y.shape[1]
-        kernel = self.down_taps.expand(channels, 1, -1, -1)
-        return F.conv2d(y, kernel, stride=self.down, groups=channels).transpose(2, 3)
+            y = self.lower_rate(y)
+        else:
+            channels = y.shape[1]
+            kernel = self.down_taps.expand(channels, 1, -1, -1)
+            y = F.conv2d(y, kernel, stride=self.down, groups=channels)
+        return y

@@ -24,12 +24,17 @@ class FakeVit(nn.Module):
         self.num_taps, self.tap_dim, self.image_size = 2, tap_dim, image_size
         self.side = int(tokens**0.5)
         self.filters = nn.ModuleList(nn.Conv2d(3, tap_dim, 3, padding=1) for _ in range(2))
+        self.map_side, self.embed = self.side, nn.Conv2d(3, tap_dim, 4, stride=4)
         self.requires_grad_(False)
 
     def forward(self, image_NCHW: Tensor) -> dict[str, Tensor]:
         x = F.interpolate(image_NCHW, (self.image_size, self.image_size), mode="area")
         taps = [F.adaptive_avg_pool2d(f(x), self.side).flatten(2) for f in self.filters]
         return {f"tap_{i}": tap for i, tap in enumerate(taps)}
+
+    def patch_maps(self, image_NCHW: Tensor) -> dict[str, Tensor]:
+        x = self.embed(F.interpolate(image_NCHW, (self.image_size, self.image_size)))
+        return {f"tap_{i}": x.roll(i, dims=1) for i in range(4)}
 
 
 class FakeCnn(nn.Module):
@@ -38,6 +43,7 @@ class FakeCnn(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stage_channels, self.stage_strides = [4, 6, 8, 12], [1, 2, 4, 8]
+        self.image_size = SIZE
         self.filters = nn.ModuleList(nn.Conv2d(3, c, 3, padding=1) for c in self.stage_channels)
         self.requires_grad_(False)
 
@@ -45,6 +51,10 @@ class FakeCnn(nn.Module):
         steps = zip(self.filters, self.stage_strides, strict=True)
         maps = [f(F.avg_pool2d(image_NCHW, stride)) for f, stride in steps]
         return {f"stage_{i}": x for i, x in enumerate(maps)}
+
+    def forward(self, image_NCHW: Tensor) -> dict[str, Tensor]:
+        pooled = self.filters[3](image_NCHW).mean(dim=(2, 3))
+        return {"pooled": pooled, "logits": pooled[:, : 2 * CLASSES]}
 
     def stage_sides(self, size_px: int) -> list[int]:
         return [SIZE // stride for stride in self.stage_strides]  # never enlarges

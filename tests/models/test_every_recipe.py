@@ -44,6 +44,23 @@ SMALL = {
         "guidance_crop_px": 8,
         "blur_init_sigma_px": 1.0,
     },
+    "stylegan_xl": {
+        "stem_layers": 4,
+        "channel_base": 64,
+        "channel_max": 8,
+        "margin_px": 2,
+        "z_dim": 8,
+        "w_dim": 8,
+        "projection_width": 8,
+        "discriminator_max": 8,
+        "cmap_dim": 8,
+        "feature_size_px": 32,
+        "norm_batch": 4,
+        "path_length_start_kimg": 0.0,
+        "path_length_every": 1,
+        "guidance_weight": 0.0,
+        "blur_init_sigma_px": 1.0,
+    },
 }
 
 

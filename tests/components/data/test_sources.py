@@ -216,3 +216,23 @@ def test_a_source_of_nothing_takes_every_picture(tmp_path):
     write_plain_tar(tmp_path / "tars/a.tar", [("a.png", b"i"), ("a.cls", b"cat")])
     (bare,) = records_of(tmp_path / "tars", condition="none")
     assert (bare.label, bare.reason) == ("", "")
+
+
+def test_several_columns_together_are_the_class(tmp_path):
+    facts = [b'{"colour": "red", "shape": "ring"}', b'{"colour": "red"}', b'{"shape": "a b"}']
+    members = [
+        (f"{i}.{kind}", x) for i, f in enumerate(facts) for kind, x in (("png", b"i"), ("json", f))
+    ]
+    write_plain_tar(tmp_path / "tars/a.tar", members)
+    columns = {"condition": "label", "label_column": ("colour", "shape")}
+    found = records_of(tmp_path / "tars", **columns)
+    assert [r.label for r in found] == ["red ring", "", ""]
+    assert [str(r.reason) for r in found] == ["", *2 * ["sample.missing_label"]]
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "captions.tsv").write_text("file\tshape\tcolour\n1.png\tring\tred\n")
+    (folder / "1.png").write_bytes(b"i")
+    (listed,) = records_of(folder, kind="image_folder", **columns)
+    assert listed.label == "red ring"
+    with pytest.raises(DataError, match=r"no column 'size'.*source.label_column"):
+        records_of(folder, kind="image_folder", condition="label", label_column=("shape", "size"))

@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from components.data.captions import ATTRIBUTES, attributes_of, prompt
+from components.data.captions import ATTRIBUTES, attributes_of, attributes_of_class, prompt
 from components.evaluation.alignment import (
     attribute_accuracy,
     clip_score,
@@ -52,6 +52,30 @@ def test_captions_that_cannot_be_read_are_left_out(rows, judge) -> None:
     captions = [batch.captions[0], "a photo of a cat", batch.captions[2], ""]
     assert attribute_accuracy(logits, ATTRIBUTES, captions, attributes_of)["num"] == 2
     assert attribute_accuracy(logits, ATTRIBUTES, ["cat"] * 4, attributes_of) is None
+
+
+def test_a_class_is_judged_by_the_attributes_that_its_name_tells_of(rows, judge) -> None:
+    batch = rows.atom(0, 8)
+    logits = features_of(judge.network, to_uint8(batch.image_NCHW))
+    names = [f"{rows.values[i]['colour']} {rows.values[i]['shape']}" for i in range(8)]
+    names[3] = f"{rows.values[3]['colour']} {_other(rows.values[3]['shape'])}"
+    shares = attribute_accuracy(logits, ATTRIBUTES, names, attributes_of_class)
+    assert shares == {"colour": 1, "shape": 7 / 8, "all": 7 / 8, "num": 8}
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("red circle", {"colour": "red", "shape": "circle"}),
+        ("ring", {"shape": "ring"}),
+        ("Large ring", {"size": "large", "shape": "ring"}),
+        ("red blue", None),
+        ("n01440764", None),
+        ("", None),
+    ],
+)
+def test_what_a_class_name_tells_of(name, told) -> None:
+    assert attributes_of_class(name) == told
 
 
 def _unit(count: int, seed: int) -> torch.Tensor:

@@ -164,3 +164,20 @@ def test_the_step_is_adam_of_the_mean_loss():
         optimizer.step()
     for name, value in state.networks.trained["discriminator"].named_parameters():
         torch.testing.assert_close(value, reference.get_parameter(name), rtol=1e-4, atol=1e-6)
+
+
+def test_a_lazy_regulariser_steps_the_optimizer_of_its_main_phase():
+    """Its moments are the main phase's: Adam sees both gradients of the same parameters."""
+
+    class Regularised(FakeGAN):
+        def phases(self, networks):
+            make = super().phases(networks)[1]
+            return [make, dataclasses.replace(make, name="lazy", steps_of="make", every=2)]
+
+    state = begin(Regularised())
+    assert set(state.optimizers) == {"make"}
+    assert set(step(state)) == {"make", "lazy"}
+    assert set(step(state, nimg=8)) == {"make"}
+    counts = {float(slots["step"]) for slots in state.optimizers["make"].state.values()}
+    assert counts == {3.0}
+    assert not [name for name in state.tensors() if name.startswith("optimizers/lazy/")]

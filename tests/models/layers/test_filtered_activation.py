@@ -110,19 +110,28 @@ def test_bfloat16_autocast_leaves_the_filters_in_float32():
     torch.testing.assert_close(net(x.bfloat16()).float(), net(x), atol=0.05, rtol=0.05)
 
 
-@pytest.mark.parametrize("size", [5, 40, 250])
-@pytest.mark.parametrize(("up", "down", "before"), [(3, 1, 4), (1, 3, 0), (2, 1, -7), (3, 2, 5)])
-def test_axis_filter_follows_its_formula_in_any_number_of_tiles(size, up, down, before):
+@pytest.mark.parametrize("size", [5, 40])
+@pytest.mark.parametrize("more", [0, 1, 3])
+@pytest.mark.parametrize(
+    ("up", "down", "before"), [(3, 1, 4), (1, 3, 0), (2, 1, -7), (1, 2, -3), (4, 1, 9), (1, 1, 5)]
+)
+def test_axis_filter_follows_its_formula(size, more, up, down, before):
     f = taps(6, 3)
-    size_out = max(1, (size * up + before - 6) // down)
-    x = torch.randn(2, size, dtype=torch.float64)
-    expected = torch.zeros(2, size_out, dtype=torch.float64)
+    size_out = max(1, (size * up + before - 6) // down + more)
+    x = torch.randn(2, 3, size, 4, dtype=torch.float64)
+    expected = torch.zeros(2, 3, size_out, 4, dtype=torch.float64)
     for o in range(size_out):
-        for i in range(max(0, (o * down - before) // up), size):
+        for i in range(size):
             k = i * up + before - o * down
-            if k >= 6:
-                break
-            if k >= 0:
-                expected[:, o] += x[:, i] * f[k]
-    net = AxisFilter(f, up=up, down=down, before=before, size_in=size, size_out=size_out)
-    torch.testing.assert_close(net(x.float()).double(), expected, atol=1e-5, rtol=1e-5)
+            if 0 <= k < 6:
+                expected[:, :, o] += x[:, :, i] * f[k]
+    sizes = {"up": up, "down": down, "before": before, "size_in": size, "size_out": size_out}
+    rows, columns = (AxisFilter(f, axis=axis, **sizes) for axis in (2, 3))
+    torch.testing.assert_close(rows(x.float()).double(), expected, atol=1e-5, rtol=1e-5)
+    turned = columns(x.float().transpose(2, 3)).transpose(2, 3)
+    torch.testing.assert_close(turned.double(), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_axis_filter_does_one_thing_at_a_time():
+    with pytest.raises(ValueError, match="one of them must be 1"):
+        AxisFilter(taps(6, 3), axis=2, up=2, down=2, size_in=4, size_out=4)

@@ -1,0 +1,300 @@
+"""StyleGAN-XL: "StyleGAN-XL: Scaling StyleGAN to Large Diverse Datasets" (Sauer et al. 2022).
+
+Implemented: alias-free generator with class embeddings from a frozen net, growth by heads with the
+stem frozen, a projected discriminator on a vision transformer and on a CNN, hinge loss,
+DiffAugment, fading blur, classifier guidance, path-length regularisation of the stem. StyleGAN3's
+generator can stand in, with its own conditioning.
+
+One reduction for every loss: the mean over logits, then over the two networks, then over samples.
+The published code sums the hinge over networks and over the samples of a GPU's micro-batch
+(`batch_gpu`), beside terms that are means:
+      theirs(w) = 2 batch_gpu * adversarial + w * term
+      ours(w / (2 batch_gpu)) = adversarial + w / (2 batch_gpu) * term = theirs(w) / (2 batch_gpu)
+so the published guidance 8 is our 0.5, and the published path length 2 our 0.125, at batch_gpu 8.
+Adam does not see the common factor.
+
+Deviations: power iterations advance once per phase, running means are folded once per phase and
+over all ranks, the path length is compared with its mean before the step; fakes take the classes of
+the real batch; class embeddings are frozen unless asked for otherwise; growth freezes the input
+layer too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from models.fields import Between
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from models.interfaces import ConditionShape, Networks, OptimizerSettings, Phase, Site
+
+Policy = Literal["color", "translation", "cutout"]
+NETWORKS = ("dino", "classifier")  # roles of the transformer and of the CNN
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleGANXL:
+    """Fields are the family's hyper-parameters; defaults are the published -t configuration."""
+
+    name: ClassVar[str] = "stylegan_xl"
+    needs_data: ClassVar[bool] = True
+    grows: ClassVar[bool] = True
+    encoder_roles: ClassVar[tuple[str, ...]] = NETWORKS
+    tunable: ClassVar[dict[str, tuple[float, float]]] = {
+        "guidance_weight": (0.05, 8.0),
+        "generator_learning_rate": (5e-4, 1e-2),
+        "discriminator_learning_rate": (5e-4, 1e-2),
+    }
+
+    generator_network: Literal["stylegan_xl", "stylegan3"] = "stylegan_xl"
+    """stylegan3: the plain generator, with the class as a one-hot vector; it does not grow."""
+    stem_px: Annotated[int, Between(4, 1024)] = 16
+    """Resolution of the first stage. Code: 16 for ImageNet, 64 for small data."""
+    stem_layers: Annotated[int, Between(3, None)] = 10
+    """Convolutions of the first stage. Code: 10, StyleGAN3: 14."""
+    heads: tuple[tuple[int, int], ...] = ()
+    """Every growth so far, this stage's included: [resolution_px, convolutions]. A head makes
+    images 2, 4 or 8 times as large. Code: 7 convolutions, 5 in the last one, to 1024."""
+    channel_base: Annotated[int, Between(8, None)] = 65536
+    """A layer that passes f cycles per image has min(channel_base / 2 / f, channel_max) channels.
+    Code: 65536, -r 131072."""
+    channel_max: Annotated[int, Between(8, None)] = 1024
+    """Largest width. Code: 1024, -r 2048."""
+    kernel_size: Literal[1, 3] = 3
+    """Of the convolutions. Code: 3 (-t), 1 (-r)."""
+    radial: bool = False
+    """Downsample by radially symmetric filters. Code: -r."""
+    num_critical: Annotated[int, Between(1, None)] = 2
+    """Last convolutions at the image's own limit, which growth cuts. Code: 2."""
+    margin_px: Annotated[int, Between(0, None)] = 10
+    """Features beyond the image's border, on each side. Code: 10."""
+    z_dim: Annotated[int, Between(1, None)] = 64
+    """Width of the noise vector. Paper: 64; StyleGAN3: 512."""
+    w_dim: Annotated[int, Between(1, None)] = 512
+    """Width of the codes. Code: 512."""
+    mapping_layers: Annotated[int, Between(1, None)] = 2
+    """Of the mapping network. Code: 2."""
+    mean_beta: Annotated[float, Between(0.0, 1.0)] = 0.998
+    """Of the running mean of w, one per class. Code: 0.998."""
+    class_embedding: Literal["features", "centred", "random"] = "features"
+    """features: each class' mean features of the classifier. Paper: section 3.1. centred: without
+    what all classes share, which for few and similar classes is most of it. random: no features."""
+    embed_dim: Annotated[int, Between(1, None)] = 320
+    """Width of a random class embedding; features bring their own. Code: 320."""
+    train_embedding: bool = False
+    """Train the generator's class embeddings. Paper: no; the code does."""
+    feature_size_px: Annotated[int, Between(32, None)] = 224
+    """CNN: smaller images are enlarged to this, larger ones seen as they are. Code: 224."""
+    projection_level: Annotated[int, Between(0, 2)] = 2
+    """0 no mixing, 1 across channels, 2 across channels and scales. Code: 2."""
+    projection_width: Annotated[int, Between(1, None)] = 64
+    """Channels of the largest map after mixing. Code: 64."""
+    projection_expand: bool = True
+    """Smaller maps are wider. Code: yes."""
+    projection_kernel_size: Literal[1, 3] = 1
+    """Of the mixing across scales. Code: 1, paper: 3."""
+    projection_seed: Annotated[int, Between(0, 2**31 - 1)] = 0
+    """Of the random weights, apart from the run's seed."""
+    discriminator_max: Annotated[int, Between(1, None)] = 512
+    """Largest width of D, which doubles from 64 with each halving. Code: 512."""
+    cmap_dim: Annotated[int, Between(1, None)] = 64
+    """Width in which features meet the condition. Code: 64."""
+    norm_batch: Annotated[int, Between(1, None)] = 8
+    """Samples that share batch-norm statistics in training. Code: its batch per GPU, 8."""
+    generator_learning_rate: Annotated[float, Between(0.0, 1.0)] = 0.0025
+    """Adam, before the scaling below. Code: 0.0025."""
+    discriminator_learning_rate: Annotated[float, Between(0.0, 1.0)] = 0.002
+    """Adam, before the scaling below. Code: 0.002."""
+    beta1: Annotated[float, Between(0.0, 0.999)] = 0.0
+    """Adam, both networks. Code: 0."""
+    beta2: Annotated[float, Between(0.0, 0.99999)] = 0.99
+    """Adam, both networks, before the scaling below. Code: 0.99."""
+    generator_lazy: Annotated[int, Between(0, None)] = 4
+    """k: learning rate and log beta2 of G times k / (k + 1), for the steps of a regulariser every k
+    iterations; 0 = off. Code: 4, so 0.002."""
+    discriminator_lazy: Annotated[int, Between(0, None)] = 16
+    """Likewise for D, whose regulariser is empty. Code: 16, so 0.00188."""
+    path_length_weight: Annotated[float, Between(0.0, None)] = 0.125
+    """Of the stem's path length; 0 after growth. Code: 2, divided by 2 batch_gpu 8."""
+    path_length_start_kimg: Annotated[float, Between(0.0, None)] = 1000.0
+    """When it begins. Code: 1000, paper: 200."""
+    path_length_every: Annotated[int, Between(1, None)] = 4
+    """On every k-th iteration, in a step of its own. Code: 4."""
+    path_length_shrink: Annotated[int, Between(1, None)] = 2
+    """On this part of the batch. Code: 2, a half."""
+    path_length_beta: Annotated[float, Between(0.0, 1.0)] = 0.99
+    """Of the running mean of the lengths. Code: 0.99."""
+    guidance_weight: Annotated[float, Between(0.0, None)] = 0.5
+    """Of the classifier's cross entropy; needs classes. Paper: 8, divided by 2 batch_gpu 8."""
+    guidance_role: Literal["classifier", "dino"] = "classifier"
+    """Whose logits guide. Code: a network of its own, DeiT-small."""
+    guidance_min_px: Annotated[int, Between(0, None)] = 0
+    """Guide from this resolution on. Paper: only above 32 px, where it helped, so 64."""
+    guidance_max_px: Annotated[int, Between(0, None)] = 4096
+    """Guide up to this resolution."""
+    blur_init_sigma_px: Annotated[float, Between(0.0, None)] = 2.0
+    """Blur of D's inputs at the start of a stage. Code: 2."""
+    blur_fade_kimg: Annotated[float, Between(0.0, None)] = 300.0
+    """The blur falls linearly to zero within this many thousand images. Code: 300."""
+    diff_augment: tuple[Policy, ...] = ("color", "translation", "cutout")
+    """Augmentations of D's inputs, real and fake, drawn for each network. Code: all three."""
+    mirror: bool = False
+    """Flip every other real image left to right. Code: an option, on for ImageNet."""
+
+    def guides(self, resolution: int) -> bool:
+        """Say whether the classifier guides at this resolution."""
+        inside = self.guidance_min_px <= resolution <= self.guidance_max_px
+        return self.guidance_weight > 0 and inside
+
+    # --- Networks.
+
+    def generator(self, resolution: int, shape: ConditionShape) -> nn.Module:
+        """Return a fresh generator, weights from torch's global generator.
+
+        Raises:
+            ValueError: a resolution or width that cannot be built, or that the heads do not end at.
+        """
+        from models.generators.stylegan3 import StyleGAN3Generator
+        from models.generators.stylegan_xl import StyleGANXLGenerator
+
+        sizes: dict[str, Any] = {
+            "shape": shape,
+            "z_dim": self.z_dim,
+            "w_dim": self.w_dim,
+            "num_mapping_layers": self.mapping_layers,
+            "channel_base": self.channel_base,
+            "channel_max": self.channel_max,
+            "num_critical": self.num_critical,
+            "margin_px": self.margin_px,
+            "kernel": self.kernel_size,
+            "radial": self.radial,
+        }
+        if self.generator_network == "stylegan3":
+            if self.heads:
+                raise ValueError("stylegan3 does not grow: leave heads empty")
+            return StyleGAN3Generator(resolution=resolution, num_layers=self.stem_layers, **sizes)
+        last_px = self.heads[-1][0] if self.heads else self.stem_px
+        if last_px != resolution:
+            raise ValueError(
+                f"the stage makes {resolution} px, but stem_px and heads end at {last_px} px: list "
+                f"every growth in heads, the last one as [{resolution}, convolutions]"
+            )
+        features = self.class_embedding != "random" and shape.class_dim
+        return StyleGANXLGenerator(
+            stem_resolution=self.stem_px,
+            stem_layers=self.stem_layers,
+            heads=self.heads,
+            embed_dim=shape.class_dim if features else self.embed_dim,
+            train_embedding=self.train_embedding,
+            mean_beta=self.mean_beta,
+            **sizes,
+        )
+
+    def build(self, site: Site) -> Networks:
+        """Return generator, discriminator and frozen nets, warm-started from `site.start`.
+
+        A start of lower resolution grows: its critical layers are cut, the head is fresh and trains
+        alone. The discriminator goes on where its tensors fit, and is made anew where they do not
+        (another size of the features).
+
+        Raises:
+            ValueError: the start does not fit, or classes are asked for where there are none.
+        """
+        from models.interfaces import Networks
+        from models.layers.running_mean import RunningMean
+        from models.recipes.stylegan_xl_build import (
+            discriminator_of,
+            embedding_of,
+            guide_of,
+            start_from,
+        )
+
+        embedding = embedding_of(self, site)
+        generator: Any = self.generator(site.resolution, site.shape)
+        if embedding is not None and self.generator_network == "stylegan_xl":
+            generator.set_embedding(embedding)
+        frozen = {role: site.encoder(role) for role in NETWORKS}
+        discriminator = discriminator_of(self, frozen, site, embedding)
+        start_from(self, site, generator, discriminator)
+        if self.guides(site.resolution):
+            frozen["guide"] = guide_of(self, site)
+        trained = {"generator": generator, "discriminator": discriminator}
+        if self.path_length_weight > 0 and not self.heads:
+            trained["path_length"] = RunningMean(1, self.path_length_beta)
+        return Networks(trained=trained, frozen=frozen)
+
+    # --- Training.
+
+    def phases(self, networks: Networks) -> list[Phase]:
+        """Return the generator's phase, its path length's, then the discriminator's (the published
+        order).
+        """
+        from models.interfaces import Phase
+        from models.layers.spectral_norm import advance_power_iteration
+        from models.recipes.stylegan_xl_losses import (
+            discriminator_loss,
+            generator_loss,
+            path_length_loss,
+        )
+
+        generator: Any = networks.trained["generator"]
+        discriminator = networks.trained["discriminator"]
+
+        # Both phases judge with the heads, whose weights moved since the last one.
+        def begin(nimg: int) -> None:
+            advance_power_iteration(discriminator)
+
+        adam = self._adam(self.generator_learning_rate, self.generator_lazy)
+        phases = [
+            Phase(
+                name="generator",
+                parameters=lambda nimg: generator.trainable(),
+                loss=lambda batch, nimg, rng: generator_loss(self, networks, batch, nimg, rng),
+                optimizer=adam,
+                begin=begin,
+            )
+        ]
+        if "path_length" in networks.trained:
+            phases.append(
+                Phase(
+                    name="path_length",
+                    parameters=lambda nimg: self._in_path_length(generator, nimg),
+                    loss=lambda batch, nimg, rng: path_length_loss(self, networks, batch, rng),
+                    optimizer=adam,
+                    every=self.path_length_every,
+                    steps_of="generator",
+                )
+            )
+        phases.append(
+            Phase(
+                name="discriminator",
+                parameters=lambda nimg: list(discriminator.parameters()),
+                loss=lambda batch, nimg, rng: discriminator_loss(self, networks, batch, nimg, rng),
+                optimizer=self._adam(self.discriminator_learning_rate, self.discriminator_lazy),
+                begin=begin,
+            )
+        )
+        return phases
+
+    def _in_path_length(self, generator: Any, nimg: int) -> list[nn.Parameter]:
+        """Return what the path length depends on: all but the bias of the image; nothing before
+        its time.
+        """
+        if nimg < self.path_length_start_kimg * 1000:
+            return []
+        bias = generator.synthesis.layers[-1].bias
+        return [p for p in generator.trainable() if p is not bias]
+
+    def _adam(self, learning_rate: float, lazy: int) -> OptimizerSettings:
+        """Return Adam for a network with a regulariser on every `lazy`-th iteration (Karras et al.
+        2020, appendix B): so many more steps are taken, each of them smaller.
+        """
+        from models.interfaces import OptimizerSettings
+
+        part = lazy / (lazy + 1) if lazy else 1.0
+        return OptimizerSettings(
+            learning_rate=learning_rate * part, beta1=self.beta1**part, beta2=self.beta2**part
+        )

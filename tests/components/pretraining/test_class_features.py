@@ -1,0 +1,87 @@
+"""What a frozen net knows of the data's classes, from pictures in folders to a recipe's table."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from components.data.config import SourceConfig
+from components.errors import ConfigError, StorageError
+from components.pretraining.class_features import (
+    FILE,
+    class_dim,
+    class_features,
+    logit_names,
+    read_classes,
+    write_classes,
+)
+
+
+class MeanColour(nn.Module):
+    """Pooled features: the mean colour, in [-1, 1]."""
+
+    image_size = 8
+
+    def forward(self, image_NCHW):
+        return {"pooled": image_NCHW.mean(dim=(2, 3))}
+
+
+def pictures(folder, levels):
+    """levels: class -> grey levels of its pictures."""
+    for name, greys in levels.items():
+        (folder / name).mkdir(parents=True)
+        for i, grey in enumerate(greys):
+            pixels = np.full((12, 12, 3), grey, np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+
+
+def config(folder):
+    return SourceConfig(kind="image_folder", condition="label", path=str(folder))
+
+
+def test_each_class_has_the_mean_of_its_own_readable_pictures(tmp_path):
+    pictures(tmp_path, {"dark": [0, 51], "bright": [255] * 70})
+    (tmp_path / "dark" / "broken.png").write_bytes(b"none")
+    names, feature_KE = class_features(MeanColour(), config(tmp_path), tmp_path, 1000)
+    assert names == ["bright", "dark"]
+    expected = torch.tensor([[1.0] * 3, [25.5 / 127.5 - 1] * 3])
+    torch.testing.assert_close(feature_KE, expected)
+    _, first = class_features(MeanColour(), config(tmp_path), tmp_path, 1)
+    torch.testing.assert_close(first, torch.tensor([[1.0] * 3, [-1.0] * 3]))
+
+
+def test_numbers_are_in_the_order_of_numbers(tmp_path):
+    pictures(tmp_path, {"2": [0], "10": [255]})
+    names, _ = class_features(MeanColour(), config(tmp_path), tmp_path, 9)
+    assert names == ["2", "10"]
+
+
+def test_rows_and_logits_come_in_the_datas_order(tmp_path):
+    feature = torch.randn(3, 5)
+    write_classes(tmp_path, ["a", "b", "c"], feature, ["c", "x", "b", "a"])
+    assert class_dim(tmp_path) == 5
+    table = read_classes(tmp_path, ["c", "a"])
+    assert torch.equal(table.feature_KE, feature[[2, 0]])
+    assert table.logit_K.tolist() == [0, 3]
+    write_classes(tmp_path, ["a", "b", "c"], feature, ["0", "1"])
+    assert read_classes(tmp_path, ["b"]).logit_K is None
+    with pytest.raises(ConfigError, match="no features of the classes d"):
+        read_classes(tmp_path, ["a", "d"])
+
+
+def test_without_classes_there_is_no_table_and_damage_is_named(tmp_path):
+    assert read_classes(tmp_path, ["a"]) is None
+    assert class_dim(tmp_path) == 0
+    (tmp_path / FILE).write_bytes(b"not safetensors")
+    with pytest.raises(StorageError, match="run the encoders stage again"):
+        read_classes(tmp_path, ["a"])
+
+
+def test_logits_of_a_published_net_are_numbered():
+    net = MeanColour()
+    net.network = nn.Identity()
+    assert logit_names(net, ()) == logit_names(net, ("red", "blue")) == []
+    net.network.num_classes = 3
+    assert logit_names(net, ()) == ["0", "1", "2"]
+    assert logit_names(net, ("red", "blue", "green")) == ["red", "blue", "green"]
