@@ -149,6 +149,13 @@ class StyleGANXL:
         inside = self.guidance_min_px <= resolution <= self.guidance_max_px
         return self.guidance_weight > 0 and inside
 
+    def misfits(self, condition: str) -> dict[str, str]:
+        """Return what asks for classes that the data does not have."""
+        if condition == "label" or self.guidance_weight == 0:
+            return {}
+        weight = f"got {self.guidance_weight:g}; allowed: 0, for the data has no classes"
+        return {"guidance_weight": weight}
+
     # --- Networks.
 
     def generator(self, resolution: int, shape: ConditionShape) -> nn.Module:
@@ -205,22 +212,17 @@ class StyleGANXL:
         """
         from models.interfaces import Networks
         from models.layers.running_mean import RunningMean
-        from models.recipes.stylegan_xl_build import (
-            discriminator_of,
-            embedding_of,
-            guide_of,
-            start_from,
-        )
+        from models.recipes import stylegan_xl_build as parts
 
-        embedding = embedding_of(self, site)
+        embedding = parts.embedding_of(self, site)
         generator: Any = self.generator(site.resolution, site.shape)
         if embedding is not None and self.generator_network == "stylegan_xl":
             generator.set_embedding(embedding)
         frozen = {role: site.encoder(role) for role in NETWORKS}
-        discriminator = discriminator_of(self, frozen, site, embedding)
-        start_from(self, site, generator, discriminator)
+        discriminator = parts.discriminator_of(self, frozen, site, embedding)
+        parts.start_from(self, site, generator, discriminator)
         if self.guides(site.resolution):
-            frozen["guide"] = guide_of(self, site)
+            frozen["guide"] = parts.guide_of(self, site)
         trained = {"generator": generator, "discriminator": discriminator}
         if self.path_length_weight > 0 and not self.heads:
             trained["path_length"] = RunningMean(1, self.path_length_beta)
@@ -229,16 +231,10 @@ class StyleGANXL:
     # --- Training.
 
     def phases(self, networks: Networks) -> list[Phase]:
-        """Return the generator's phase, its path length's, then the discriminator's (the published
-        order).
-        """
+        """Return G's phase, its path length's, then D's (the published order)."""
         from models.interfaces import Phase
         from models.layers.spectral_norm import advance_power_iteration
-        from models.recipes.stylegan_xl_losses import (
-            discriminator_loss,
-            generator_loss,
-            path_length_loss,
-        )
+        from models.recipes import stylegan_xl_losses as losses
 
         generator: Any = networks.trained["generator"]
         discriminator = networks.trained["discriminator"]
@@ -248,21 +244,22 @@ class StyleGANXL:
             advance_power_iteration(discriminator)
 
         adam = self._adam(self.generator_learning_rate, self.generator_lazy)
-        phases = [
-            Phase(
-                name="generator",
-                parameters=lambda nimg: generator.trainable(),
-                loss=lambda batch, nimg, rng: generator_loss(self, networks, batch, nimg, rng),
-                optimizer=adam,
-                begin=begin,
-            )
-        ]
+        train = Phase(
+            name="generator",
+            parameters=lambda nimg: generator.trainable(),
+            loss=lambda batch, nimg, rng: losses.generator_loss(self, networks, batch, nimg, rng),
+            optimizer=adam,
+            begin=begin,
+        )
+        phases = [train]
         if "path_length" in networks.trained:
             phases.append(
                 Phase(
                     name="path_length",
                     parameters=lambda nimg: self._in_path_length(generator, nimg),
-                    loss=lambda batch, nimg, rng: path_length_loss(self, networks, batch, rng),
+                    loss=lambda batch, nimg, rng: losses.path_length_loss(
+                        self, networks, batch, rng
+                    ),
                     optimizer=adam,
                     every=self.path_length_every,
                     steps_of="generator",
@@ -272,7 +269,9 @@ class StyleGANXL:
             Phase(
                 name="discriminator",
                 parameters=lambda nimg: list(discriminator.parameters()),
-                loss=lambda batch, nimg, rng: discriminator_loss(self, networks, batch, nimg, rng),
+                loss=lambda batch, nimg, rng: losses.discriminator_loss(
+                    self, networks, batch, nimg, rng
+                ),
                 optimizer=self._adam(self.discriminator_learning_rate, self.discriminator_lazy),
                 begin=begin,
             )

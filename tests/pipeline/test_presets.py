@@ -109,3 +109,16 @@ def test_guidance_by_text_is_refused_where_the_data_has_none(tmp_path: Path, con
     values["train_base"]["recipe"]["clip_weight"] = 0.0
     values["superres"]["64"]["recipe"] = {"clip_weight": 2.0}  # of text_encoder nothing is asked
     assert set(said(values)) == {"superres.64.recipe.clip_weight"}
+
+
+@pytest.mark.parametrize("condition", ["text", "none"])
+def test_guidance_by_classes_is_refused_where_the_data_has_none(tmp_path: Path, condition) -> None:
+    values = yaml.safe_load((ROOT / "presets/stylegan_xl_shapes.yaml").read_text())
+    values["source"]["condition"] = condition
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(values))
+    with pytest.raises(ParamsError) as caught:
+        load_params(path)
+    lines = {problem.key: problem.what for problem in caught.value.problems}
+    what = "got 0.5; allowed: 0, for the data has no classes"
+    assert lines["train_base.recipe.guidance_weight"] == what
