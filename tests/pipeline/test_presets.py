@@ -61,7 +61,9 @@ def test_the_papers_presets_hold_the_published_values(name: str) -> None:
     "path", [ROOT / "params.yaml", *sorted((ROOT / "presets").glob("*.yaml"))], ids=lambda p: p.stem
 )
 def test_no_stage_after_the_base_blurs_again(path: Path) -> None:
-    """The published code fades a blur of 32 px in again at every start (pitfall 5)."""
+    """StyleGAN-T's published code fades a blur of 32 px out again at every start (pitfall 5).
+    StyleGAN-XL's 2 px in every stage, whose head is new, are meant.
+    """
     values = yaml.safe_load(path.read_text())
     stages, sigma = stages_of(values), {}
     sigma["base"] = stages["train_base"]["recipe"].get("blur_init_sigma_px", 0.0)
@@ -72,7 +74,7 @@ def test_no_stage_after_the_base_blurs_again(path: Path) -> None:
                 own = stages[stage].get("recipe", {}).get("blur_init_sigma_px")
                 sigma[artifact] = sigma[stages[stage]["start"]] if own is None else own
     assert set(sigma) == {"base", *left.values()}
-    assert {name: s for name, s in sigma.items() if name != "base" and s} == {}
+    assert {name: s for name, s in sigma.items() if name != "base" and s > 2} == {}
 
 
 def test_a_family_that_does_not_grow_has_no_superres(tmp_path: Path) -> None:
