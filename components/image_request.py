@@ -14,9 +14,9 @@ from typing import Any
 
 from components.errors import ConfigError
 
-PROMPT_CHARS_LIMIT = (
-    10_000  # CLIP reads 77 tokens at most; more than this is a mistake or an attack
-)
+# CLIP reads 77 tokens at most, and its tokenizer nothing behind so many characters: a longer prompt
+# is a mistake or an attack.
+PROMPT_CHARS_LIMIT = 4_000
 SEED_LIMIT = 2**63  # seeds are int64 in the served model's schema
 IMAGES_LIMIT = 10_000
 FRAMES_LIMIT = 3_600  # a GIF's frames are held in memory

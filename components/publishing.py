@@ -42,7 +42,7 @@ class PublishConfig:
     description: str = ""
     """A sentence on what the model draws, for the model card."""
 
-    prompt_chars_limit: Annotated[int, Between(1, 10_000)] = 1000
+    prompt_chars_limit: Annotated[int, Between(1, 4_000)] = 1000
     """Longest prompt that the served model takes."""
 
     images_limit: Annotated[int, Between(1, 1000)] = 16

@@ -118,16 +118,19 @@ def _write(context: StageContext, scores: dict[str, Any], curve: list[dict[str, 
 def seconds_per_image(bench: Any, generator: Any, repeats: int = 5) -> float:
     """Return the median time of one image alone, its prompt's encoding included."""
     from components.evaluation.features import held_out
+    from components.image_request import PROMPT_CHARS_LIMIT
     from components.sampling import generate, generate_from
     from models.text_to_image import TextToImage
 
     (rows,) = held_out(bench.source, 1, 1)
     model = TextToImage.of(generator, bench.text_encoder) if bench.text_encoder else None
+    # A filter may let captions through that are longer than a prompt may be.
+    prompts = [caption[:PROMPT_CHARS_LIMIT] for caption in rows.captions]
     times = []
     for seed in range(repeats + 1):
         started = time.perf_counter()
         if model is not None:
-            generate(model, rows.captions, [seed])
+            generate(model, prompts, [seed])
         else:
             generate_from(generator, rows.condition, [seed])
         times.append(time.perf_counter() - started)

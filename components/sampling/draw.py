@@ -42,7 +42,7 @@ def generate(
 
     Args:
         model: a `TextToImage`: has `generator` and `condition(prompts) -> Condition`.
-        prompts: one text per image, 1 to 10,000 characters.
+        prompts: one text per image, 1 to 4,000 characters.
         seeds: one seed per image, in [0, 2^63).
         truncation: psi in [-2, 2], one for all or one per image; 1 is full variety, 0 the mean
             image of the prompt.

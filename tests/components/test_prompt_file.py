@@ -12,15 +12,15 @@ from components.prompt_file import read_prompts
 
 def test_every_line_is_a_prompt_or_reported(tmp_path: Path) -> None:
     path = tmp_path / "p.txt"
-    content = "\ufeffa ring\r\n\r\n  a star \n" + "x" * 10_001 + "\n\u2028 \nein gr\u00fcner Stern"
+    content = "\ufeffa ring\r\n\r\n  a star \n" + "x" * 4_001 + "\n\u2028 \nein gr\u00fcner Stern"
     path.write_bytes(content.encode("utf-8"))
     read = read_prompts(path)
     assert read.prompts == ("a ring", "a star", "ein gr\u00fcner Stern")
     assert read.blank == (2, 5)
-    assert read.bad == ((4, "prompt has 10001 characters"),)
+    assert read.bad == ((4, "prompt has 4001 characters"),)
     assert read.remarks() == [
         f"{path}: 2 blank lines left out (lines 2, 5)",
-        f"{path}: 1 bad line left out (line 4); line 4: prompt has 10001 characters",
+        f"{path}: 1 bad line left out (line 4); line 4: prompt has 4001 characters",
     ]
 
 

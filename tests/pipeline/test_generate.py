@@ -129,7 +129,7 @@ def test_the_default_model_is_the_one_publish_wrote(release, tmp_path, monkeypat
     [
         ([], "no prompt"),
         ([""], "prompt is empty"),
-        (["x" * 10_001], "10001 characters"),
+        (["x" * 10_000], "10000 characters"),
         (["a", "-n", "0"], "n is 0"),
         (["a", "-n", "1000000"], "n is 1000000"),
         (["a", "b", "-n", "6000"], "2 prompts with n 6000"),

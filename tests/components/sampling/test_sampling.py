@@ -112,7 +112,7 @@ def test_nonfinite_images_are_refused() -> None:
         (["  \n"], [1], 1.0, "prompt is empty"),
         ([None], [1], 1.0, "prompt is a NoneType"),
         ([b"a"], [1], 1.0, "prompt is a bytes"),
-        (["x" * 10_001], [1], 1.0, "10001 characters"),
+        (["x" * 10_000], [1], 1.0, "10000 characters"),
         (["a\0b"], [1], 1.0, "NUL"),
         (["a\ud800"], [1], 1.0, "surrogate"),
         (["a"], [-1], 1.0, "seed is -1"),
