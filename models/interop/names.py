@@ -56,7 +56,7 @@ def translate(
     rules, wanted = tuple(rules), module.state_dict()
     ours: dict[str, Tensor] = {}
     unknown: list[str] = []
-    misshapen: list[str] = []
+    misshapen: dict[str, str] = {}  # our name -> what is wrong
     for name, tensor in theirs.items():
         try:
             own = rename(name, rules)
@@ -69,13 +69,13 @@ def translate(
             unknown.append(name)
         elif _without_ones(tensor) != _without_ones(wanted[own]):
             sizes = f"{list(tensor.shape)}, wanted {list(wanted[own].shape)}"
-            misshapen.append(f"{name} {sizes}")
+            misshapen[own] = f"{name} {sizes}"
         else:
             ours[own] = tensor.reshape(wanted[own].shape)
     faults = {
         "unknown": unknown,
-        "missing (our names)": sorted(set(wanted) - set(ours)) if not misshapen else [],
-        "of another shape": misshapen,
+        "missing (our names)": sorted(set(wanted) - set(ours) - set(misshapen)),
+        "of another shape": list(misshapen.values()),
     }
     if any(faults.values()):
         listed = "; ".join(f"{k}: {', '.join(v)}" for k, v in faults.items() if v)
