@@ -204,7 +204,8 @@ class Recipe(Protocol):
     """A family: a frozen keyword-only dataclass whose fields are its hyper-parameters.
 
     Class constants: `name`; `tunable`, field -> (low, high) with the most useful first;
-    `needs_data`; `grows`, whether a stage may start from a lower resolution.
+    `needs_data`; `grows`, whether a stage may start from a lower resolution. Only some have
+    `norm_batch`, a constant or a field: samples that share batch-norm statistics at most.
     """
 
     name: ClassVar[str]

@@ -52,7 +52,9 @@ def cross_check(built: dict[str, Any]) -> list[Finding]:
     stages["text_encoder"] = built.get("text_encoder")
     for name, stage in stages.items():
         if dataclasses.is_dataclass(stage):
-            findings += [((*name.split("."), *path), what) for path, what in _check_batch(stage)]
+            group = _norm_batch(stages["train_base"], stage)
+            wrong = _check_batch(stage, group)
+            findings += [((*name.split("."), *path), what) for path, what in wrong]
     if dataclasses.is_dataclass(stages["train_base"]) and built.get("superres") is not None:
         findings += _check_chain(built["train_base"], built["superres"])
         findings += _check_filter(built)
@@ -116,11 +118,31 @@ def _check_growth(overrides: dict[str, Any], family: type[Recipe]) -> list[Findi
     return check_overrides(family, overrides)
 
 
-def _check_batch(stage: Any) -> list[Finding]:
-    if stage.batch % stage.micro_batch:
-        what = f"got {stage.batch}; allowed: a multiple of micro_batch, {stage.micro_batch}"
-        return [(("batch",), what)]
-    return []
+def _norm_batch(base: Any, stage: Any) -> int:
+    """Return how many samples at most share batch-norm statistics; 0 = the family has none."""
+    from models.recipes import RECIPES
+
+    fields = {**(base.recipe if base is not None else {}), **stage.recipe}
+    family = RECIPES.get(str(fields.get("name")))
+    size = fields.get("norm_batch", getattr(family, "norm_batch", 0))
+    return size if isinstance(size, int) else 0
+
+
+def _check_batch(stage: Any, norm_batch: int) -> list[Finding]:
+    findings: list[Finding] = []
+    size = stage.micro_batch
+    if stage.batch % size:
+        what = f"got {stage.batch}; allowed: a multiple of micro_batch, {size}"
+        findings.append((("batch",), what))
+    # As the layers cut it: the fewest groups of at most norm_batch, all of one size.
+    if norm_batch > 0 and size % -(-size // norm_batch):
+        below = size // norm_batch * norm_batch
+        what = (
+            f"got {size}; allowed: what splits into equal groups of at most {norm_batch} for "
+            f"batch norm, such as {below} or {below + norm_batch}"
+        )
+        findings.append((("micro_batch",), what))
+    return findings
 
 
 def _check_chain(base: Any, superres: dict[str, Any]) -> list[Finding]:

@@ -41,12 +41,17 @@ Policy = Literal["color", "translation", "cutout"]
 
 @dataclass(frozen=True, kw_only=True)
 class StyleGANT:
-    """Fields are the family's hyper-parameters; defaults are the published "lite" configuration."""
+    """Fields are the family's hyper-parameters; defaults are the published "lite" configuration.
+
+    "full" is in presets/stylegan_t_full_64_512.yaml; any other values are what the code calls
+    "custom".
+    """
 
     name: ClassVar[str] = "stylegan_t"
     needs_data: ClassVar[bool] = True
     grows: ClassVar[bool] = True
     encoder_roles: ClassVar[tuple[str, ...]] = ("clip", "dino")
+    norm_batch: ClassVar[int] = 8  # of the heads' local batch norm. Code: 8
     tunable: ClassVar[dict[str, tuple[float, float]]] = {
         "clip_weight": (0.1, 20.0),
         "blur_fade_kimg": (1.0, 1000.0),

@@ -124,3 +124,31 @@ def test_guidance_by_classes_is_refused_where_the_data_has_none(tmp_path: Path, 
     lines = {problem.key: problem.what for problem in caught.value.problems}
     what = "got 0.5; allowed: 0, for the data has no classes"
     assert lines["train_base.recipe.guidance_weight"] == what
+
+
+@pytest.mark.parametrize(("size", "allowed"), [(9, "8 or 16"), (17, "16 or 24"), (12, ""), (4, "")])
+def test_a_micro_batch_that_batch_norm_cannot_split_is_refused(tmp_path: Path, size, allowed):
+    """The published code fails on it in the first step (pitfall 14); here every stage is named."""
+    values, path = yaml.safe_load((ROOT / "params.yaml").read_text()), tmp_path / "params.yaml"
+    for stage in stages_of(values).values():
+        stage |= {"batch": 2 * size, "micro_batch": size}
+    path.write_text(yaml.safe_dump(values))
+    if not allowed:
+        load_params(path)
+        return
+    with pytest.raises(ParamsError) as caught:
+        load_params(path)
+    said = {problem.key: problem.what for problem in caught.value.problems}
+    assert set(said) == {f"{name}.micro_batch" for name in stages_of(values)}
+    assert all(f"groups of at most 8 for batch norm, such as {allowed}" in x for x in said.values())
+
+
+def test_a_family_says_by_a_field_how_many_share_batch_norm(tmp_path: Path) -> None:
+    values, path = read("projected_gan_shapes"), tmp_path / "params.yaml"
+    values["train_base"]["recipe"]["norm_batch"] = 3
+    path.write_text(yaml.safe_dump(values))
+    with pytest.raises(ParamsError) as caught:
+        load_params(path)
+    said = {problem.key: problem.what for problem in caught.value.problems}
+    assert set(said) == {"train_base.micro_batch", "text_encoder.micro_batch"}
+    assert "equal groups of at most 3 for batch norm, such as 6 or 9" in said.popitem()[1]
