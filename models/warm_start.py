@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+
+def check_family(card: Mapping[str, Any], family: str) -> None:
+    """Raise ValueError when the card of a start names another family."""
+    found = card.get("recipe", {}).get("name", family)
+    if found != family:
+        raise ValueError(f"the start is of the family {found}, wanted {family}: name another start")
 
 
 @torch.no_grad()

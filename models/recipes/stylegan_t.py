@@ -220,8 +220,9 @@ class StyleGANT:
         resolution: int,
     ) -> None:
         """Copy the start's tensors; freeze what growth does not train."""
-        from models.warm_start import copy_by_name
+        from models.warm_start import check_family, copy_by_name
 
+        check_family(start.card, self.name)
         before = start.card["resolution_px"]
         if before > resolution:
             raise ValueError(

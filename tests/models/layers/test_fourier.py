@@ -39,3 +39,15 @@ def test_frequencies_are_uniform_over_the_disc():
     assert radius.max() <= 2
     # Uniform over the area: a quarter of all within half the radius.
     assert abs((radius < 1).float().mean().item() - 0.25) < 0.03
+
+
+def test_the_users_transform_moves_and_turns_the_waves():
+    """The published tool writes it where nothing reads it (pitfall 11)."""
+    torch.manual_seed(0)
+    net = FourierInput(3, 5, size=8, sampling_rate=8, bandwidth=2)
+    w = torch.randn(2, 3)
+    plain = net(w)
+    net.transform[0, 2] = 1 / 8  # one pixel to the left
+    torch.testing.assert_close(net(w)[..., :-1], plain[..., 1:], atol=1e-5, rtol=1e-4)
+    net.transform.copy_(torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]))
+    torch.testing.assert_close(net(w), plain.rot90(dims=(2, 3)), atol=1e-5, rtol=1e-4)

@@ -1,12 +1,13 @@
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
 from torch.nn import functional as F
 
 from models.interfaces import Batch, Condition, ConditionShape, Site, Start
+from models.layers.local_batch_norm import LocalBatchNorm
 from models.recipes.stylegan_t import StyleGANT
 
 TINY = StyleGANT(
@@ -127,6 +128,9 @@ def test_same_resolution_continues_everything(encoder):
 
 def test_a_start_that_does_not_fit_is_refused(encoder):
     start = artifact(build(encoder), 16)
+    foreign = replace(start, card={**start.card, "recipe": {"name": "projected_gan"}})
+    with pytest.raises(ValueError, match="of the family projected_gan, wanted stylegan_t"):
+        build(encoder, start=foreign)
     with pytest.raises(ValueError, match="16 px and this stage 8 px"):
         build(encoder, resolution=8, start=start)
     with pytest.raises(ValueError, match=r"blocks\.8\.layers\.0\.weight \[16, 16, 3, 3\]"):
@@ -203,3 +207,72 @@ def test_class_labels_train_without_text(encoder):
 def test_importing_the_recipes_does_not_import_torch():
     code = "import sys, models.recipes; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+OTHER = {
+    "channel_base": 256,
+    "channel_max": 8,
+    "num_res_blocks": 2,
+    "z_dim": 6,
+    "group_norm_groups": 2,
+    "label_dim": 5,
+    "cmap_dim": 6,
+    "head_kernel_size": 5,
+    "generator_learning_rate": 0.1,
+    "discriminator_learning_rate": 0.1,
+    "beta1": 0.5,
+    "beta2": 0.5,
+    "clip_weight": 0.3,
+    "guidance_crop_px": 12,
+    "blur_init_sigma_px": 2.0,
+    "blur_fade_kimg": 500.0,
+    "diff_augment": (),
+    "growth": "all",
+    "trains": "text_encoder",
+    "text_learning_rate": 0.1,
+    "text_clip_weight": 3.0,
+}
+
+
+def visible(recipe, encoder):
+    """Return what of a recipe reaches a training: sizes, optimizers, what trains, losses."""
+    plain = replace(recipe, trains="generator")
+    start = artifact(build(encoder, plain), 16)
+    grown = build(encoder, plain, resolution=32, start=start)
+    again = build(encoder, recipe, start=start)
+    wordless = replace(plain, clip_weight=0.0)
+    labels = build(encoder, wordless, shape=ConditionShape(num_labels=3))
+    nets = [*start.generator.values(), *start.discriminator.values()]
+    nets += labels.trained["generator"].state_dict().values()
+    clip, captions = encoder("clip"), ("a b", "b c d", "c", "d a")
+    condition = Condition(pooled_ND=clip.encode_text(captions), ids_NT=clip.tokenize(captions))
+    torch.manual_seed(1)
+    batch = replace(make_batch(4), condition=condition)
+    return [
+        [tuple(tensor.shape) for tensor in nets],
+        [[len(phase.parameters(0)) for phase in plain.phases(grown)]],
+        [phase.optimizer for phase in recipe.phases(again)],
+        [
+            {name: term.sum().item() for name, term in phase.loss(batch, 1000, rng).terms.items()}
+            for phase in recipe.phases(again)
+            for rng in [torch.Generator().manual_seed(0)]
+        ],
+    ]
+
+
+def test_no_field_is_read_and_forgotten(reading_encoder):
+    """The published code has options without an effect (pitfall 3)."""
+    assert set(OTHER) == {field.name for field in fields(StyleGANT)}
+    generator = replace(TINY, blur_init_sigma_px=4.0, blur_fade_kimg=2.0)
+    text = replace(generator, trains="text_encoder")
+    known = {base: visible(base, reading_encoder) for base in (generator, text)}
+    assert known[generator] == visible(generator, reading_encoder), "else nothing would be shown"
+    for name, value in OTHER.items():
+        base = text if name.startswith("text_") else generator
+        assert visible(replace(base, **{name: value}), reading_encoder) != known[base], name
+
+
+def test_the_heads_norm_as_many_samples_as_the_recipe_says(encoder):
+    heads = build(encoder).trained["discriminator"]
+    norms = [part for part in heads.modules() if isinstance(part, LocalBatchNorm)]
+    assert {norm.virtual_batch for norm in norms} == {StyleGANT.norm_batch}
