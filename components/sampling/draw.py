@@ -2,7 +2,8 @@
 
 An image is a function of (model, prompt, seed, truncation, kind of noise) alone: its noise is drawn
 from its own seed on the CPU, so neither the batch it is made in nor the device changes it (beyond
-rounding, at most 1/255).
+rounding: in float32 at most 1/255; bfloat16 can turn a last bit into more at an edge, so there
+`batch=1` is what keeps an image apart from its neighbours).
 
 Legend: N images, D noise width, L layers, H W pixels. Images leave as uint8 NHWC, as a PNG holds
 them.
