@@ -7,6 +7,10 @@ python -m benchmarks.images_to_distance presets/projected_gan_shapes.yaml --kimg
 A case is a name and the fields that differ from `train_base.recipe` of the params file (and, with a
 leading `train.`, from its sizes). The averaged generator is measured on held-out images as the
 evaluate stage does. The last case is what the others are compared with. Nothing passes or fails.
+SIGTERM ends it early: what was reached is printed and written.
+
+Cases of one generator start from the same weights, and image n of every case is the same file. What
+a discriminator draws at random (augmentations) comes from the same seeds too.
 """
 
 from __future__ import annotations
@@ -17,10 +21,12 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe
+from components.errors import Interrupted
 
 Points = list[dict[str, float]]  # images, distance, cpu_s
 
@@ -39,15 +45,22 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--csv", type=Path, help="write the curves here: images, series, value")
     parser.add_argument("--json", type=Path, help="write everything here")
-    parser.add_argument("--pictures", type=Path, help="folder for a last grid of every case")
+    parser.add_argument("--pictures", type=Path, help="folder for the newest grid of every case")
     options = parser.parse_args(argv)
     import torch
 
     torch.set_num_threads(options.threads)
-    curves = {}
+    curves: dict[str, Points] = {}
+    exit_code = 0
     for text in options.case:
         name, changes = read_case(text)
-        curves[name] = run_case(name, changes, options)
+        curves[name] = []
+        try:
+            run_case(name, changes, options, curves[name])
+        except Interrupted as stopped:
+            print(f"{name} ends early: {stopped.what}", flush=True)
+            exit_code = stopped.exit_code
+            break
     result = {"machine": describe("cpu"), "net": options.net, "num_fake": options.num}
     result |= {"curves": curves, "compared": compare(curves)}
     _print(result)
@@ -55,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
         _write_csv(options.csv, curves)
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n")
-    return 0
+    return exit_code
 
 
 def read_case(text: str) -> tuple[str, dict[str, Any]]:
@@ -67,8 +80,14 @@ def read_case(text: str) -> tuple[str, dict[str, Any]]:
     return name, {key: yaml.safe_load(value) for key, _, value in pairs}
 
 
-def run_case(name: str, changes: dict[str, Any], options: argparse.Namespace) -> Points:
-    """Train one case; return its points, the untrained generator's first."""
+def run_case(
+    name: str, changes: dict[str, Any], options: argparse.Namespace, points: Points
+) -> None:
+    """Train one case; add its points to `points`, the untrained generator's first.
+
+    Raises:
+        Interrupted: SIGTERM or SIGINT.
+    """
     import torch
 
     from components.training.distributed import World
@@ -90,7 +109,6 @@ def run_case(name: str, changes: dict[str, Any], options: argparse.Namespace) ->
     recipe, site, batches = build_site(job, config)
     torch.manual_seed(derived_seed(job.seed, "build"))
     networks = recipe.build(site)
-    points: Points = []
     distance = _measurer(options, config.resolution_px, bool(site.shape.pooled_dim))
     measuring = 0.0
     started = time.process_time()
@@ -102,13 +120,15 @@ def run_case(name: str, changes: dict[str, Any], options: argparse.Namespace) ->
         measuring += time.process_time() - before
         points.append({key: round(value, 3) for key, value in point.items()})
         print(f"{name}: {point['images']} images, distance {point['distance']:.1f}", flush=True)
+        if options.pictures:
+            _draw(options.pictures / f"{name}.png", model, site.shape, batches)
 
     def sample(model: Any, nimg: int) -> None:
         if nimg > config.batch:  # the loop also shows its first step
             measure(model, nimg)
 
     measure(networks.trained[networks.model], 0)
-    result = train(
+    train(
         recipe=recipe,
         networks=networks,
         config=config,
@@ -120,9 +140,6 @@ def run_case(name: str, changes: dict[str, Any], options: argparse.Namespace) ->
         device="cpu",
         sample=sample,
     )
-    if options.pictures:
-        _draw(options.pictures / f"{name}.png", result.ema, site.shape, batches)
-    return points
 
 
 def _measurer(
@@ -172,8 +189,11 @@ def compare(curves: dict[str, Points]) -> dict[str, dict[str, float | None]]:
 def _print(result: dict[str, Any]) -> None:
     curves: dict[str, Points] = result["curves"]
     print("images  " + "  ".join(f"{name:>12}" for name in curves))
-    for row in zip(*curves.values(), strict=True):
-        print(f"{row[0]['images']:6.0f}  " + "  ".join(f"{p['distance']:12.1f}" for p in row))
+    for row in zip_longest(*curves.values()):
+        images = next(p["images"] for p in row if p)
+        print(
+            f"{images:6.0f}  " + "  ".join(f"{p['distance']:12.1f}" if p else " " * 12 for p in row)
+        )
     print("cpu s   " + "  ".join(f"{points[-1]['cpu_s']:12.0f}" for points in curves.values()))
     reference = list(curves)[-1]
     for name, found in result["compared"].items():
