@@ -2,11 +2,14 @@
 the same images in the same order.
 
 python -m benchmarks.images_to_distance presets/projected_gan_shapes.yaml --kimg 20
-    --case projected --case pixels,discriminator_network=pixels [--csv FILE] [--json FILE]
+    --case projected --case pixels,discriminator_network=pixels
+    [--case slow,discriminator_network=pixels,discriminator_learning_rate=2.0e-4]
+    [--reference pixels --reference slow] [--csv FILE] [--json FILE]
 
 A case is a name and the fields that differ from `train_base.recipe` of the params file (and, with a
 leading `train.`, from its sizes). The averaged generator is measured on held-out images as the
-evaluate stage does. The last case is what the others are compared with. Nothing passes or fails.
+evaluate stage does. The references (the last case unless named) are what the others are compared
+with: of several, the one that ends nearest. Nothing passes or fails.
 SIGTERM ends it early: what was reached is printed and written.
 
 Cases of one generator start from the same weights, and image n of every case is the same file. What
@@ -20,7 +23,7 @@ import csv
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.images_to_distance")
     parser.add_argument("params", type=Path, help="params file: its train_base and its seed")
     parser.add_argument("--case", action="append", required=True, metavar="NAME[,FIELD=VALUE...]")
+    parser.add_argument("--reference", action="append", metavar="NAME", help="of a case")
     parser.add_argument("--data", type=Path, default=Path("data/train"), metavar="FOLDER")
     parser.add_argument("--encoders", type=Path, default=Path("artifacts/encoders"))
     parser.add_argument("--net", default="judge", help="role of the net that measures")
@@ -49,6 +53,10 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     import torch
 
+    names = [read_case(text)[0] for text in options.case]
+    references = options.reference or names[-1:]
+    if unknown := sorted(set(references) - set(names)):
+        parser.error(f"--reference {', '.join(unknown)}: the cases are {', '.join(names)}")
     torch.set_num_threads(options.threads)
     curves: dict[str, Points] = {}
     exit_code = 0
@@ -62,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
             exit_code = stopped.exit_code
             break
     result = {"machine": describe("cpu"), "net": options.net, "num_fake": options.num}
-    result |= {"curves": curves, "compared": compare(curves)}
+    result |= {"curves": curves, "compared": compare(curves, references)}
     _print(result)
     if options.csv:
         _write_csv(options.csv, curves)
@@ -172,17 +180,26 @@ def _draw(path: Path, model: Any, shape: Any, batches: Any) -> None:
     image_grid(images, 8).save(path)
 
 
-def compare(curves: dict[str, Points]) -> dict[str, dict[str, float | None]]:
-    """Return, per case but the last, after how many images it was first as near as the last case is
-    at its end, and the last case's images divided by that; None where it never was.
+def compare(curves: dict[str, Points], references: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Compare every case with the reference that ends nearest; nothing where none was trained.
+
+    Returns:
+        Case -> {"reference", "images" after which it was first as near as the reference is at its
+        end, "times_fewer" images than the reference's}, None where it never was (or was at once).
     """
-    *others, reference = curves
+    trained = [name for name in references if curves.get(name)]
+    if not trained:
+        return {}
+    reference = min(trained, key=lambda name: curves[name][-1]["distance"])
     goal = curves[reference][-1]
-    found: dict[str, dict[str, float | None]] = {}
-    for name in others:
+    found: dict[str, dict[str, Any]] = {}
+    for name in curves:
+        if name in references:
+            continue
         near = (p["images"] for p in curves[name] if p["distance"] <= goal["distance"])
         images = next(near, None)
-        found[name] = {"images": images, "times_fewer": goal["images"] / images if images else None}
+        fewer = goal["images"] / images if images else None
+        found[name] = {"reference": reference, "images": images, "times_fewer": fewer}
     return found
 
 
@@ -191,12 +208,11 @@ def _print(result: dict[str, Any]) -> None:
     print("images  " + "  ".join(f"{name:>12}" for name in curves))
     for row in zip_longest(*curves.values()):
         images = next(p["images"] for p in row if p)
-        print(
-            f"{images:6.0f}  " + "  ".join(f"{p['distance']:12.1f}" if p else " " * 12 for p in row)
-        )
+        cells = (f"{p['distance']:12.1f}" if p else " " * 12 for p in row)
+        print(f"{images:6.0f}  " + "  ".join(cells))
     print("cpu s   " + "  ".join(f"{points[-1]['cpu_s']:12.0f}" for points in curves.values()))
-    reference = list(curves)[-1]
     for name, found in result["compared"].items():
+        reference = found["reference"]
         if found["images"] is None:
             print(f"{name} was never as near as {reference} at its end")
         else:

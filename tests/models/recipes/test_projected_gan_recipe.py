@@ -94,6 +94,8 @@ def test_parts_combine_by_fields(encoder, generator, discriminator, shape):
 @pytest.mark.parametrize(
     "fields",
     [
+        {"projection_level": 0, "feature_size_px": 128},
+        {"projection_level": 1, "feature_size_px": 128},
         {"projection_level": 2, "projection_kernel_size": 3},
         {"projection_expand": False, "separable": True, "mirror": True, "diff_augment": ()},
     ],
