@@ -125,11 +125,11 @@ def run_case(
         nonlocal measuring
         before = time.process_time()
         point = {"images": nimg, "distance": distance(model), "cpu_s": before - started - measuring}
+        if options.pictures:
+            _draw(options.pictures / f"{name}.png", model, site.shape, batches)
         measuring += time.process_time() - before
         points.append({key: round(value, 3) for key, value in point.items()})
         print(f"{name}: {point['images']} images, distance {point['distance']:.1f}", flush=True)
-        if options.pictures:
-            _draw(options.pictures / f"{name}.png", model, site.shape, batches)
 
     def sample(model: Any, nimg: int) -> None:
         if nimg > config.batch:  # the loop also shows its first step
