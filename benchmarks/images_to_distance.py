@@ -2,11 +2,18 @@
 the same images in the same order.
 
 python -m benchmarks.images_to_distance presets/projected_gan_shapes.yaml --kimg 20
-    --case projected --case pixels,discriminator_network=pixels [--csv FILE] [--json FILE]
+    --case projected --case pixels,discriminator_network=pixels
+    [--case slow,discriminator_network=pixels,discriminator_learning_rate=2.0e-4]
+    [--reference pixels --reference slow] [--csv FILE] [--json FILE]
 
 A case is a name and the fields that differ from `train_base.recipe` of the params file (and, with a
 leading `train.`, from its sizes). The averaged generator is measured on held-out images as the
-evaluate stage does. The last case is what the others are compared with. Nothing passes or fails.
+evaluate stage does. The references (the last case unless named) are what the others are compared
+with: of several, the one that ends nearest. Nothing passes or fails.
+SIGTERM ends it early: what was reached is printed and written.
+
+Cases of one generator start from the same weights, and image n of every case is the same file. What
+a discriminator draws at random (augmentations) comes from the same seeds too.
 """
 
 from __future__ import annotations
@@ -16,11 +23,13 @@ import csv
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe
+from components.errors import Interrupted
 
 Points = list[dict[str, float]]  # images, distance, cpu_s
 
@@ -30,6 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.images_to_distance")
     parser.add_argument("params", type=Path, help="params file: its train_base and its seed")
     parser.add_argument("--case", action="append", required=True, metavar="NAME[,FIELD=VALUE...]")
+    parser.add_argument("--reference", action="append", metavar="NAME", help="of a case")
     parser.add_argument("--data", type=Path, default=Path("data/train"), metavar="FOLDER")
     parser.add_argument("--encoders", type=Path, default=Path("artifacts/encoders"))
     parser.add_argument("--net", default="judge", help="role of the net that measures")
@@ -39,23 +49,34 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--csv", type=Path, help="write the curves here: images, series, value")
     parser.add_argument("--json", type=Path, help="write everything here")
-    parser.add_argument("--pictures", type=Path, help="folder for a last grid of every case")
+    parser.add_argument("--pictures", type=Path, help="folder for the newest grid of every case")
     options = parser.parse_args(argv)
     import torch
 
+    names = [read_case(text)[0] for text in options.case]
+    references = options.reference or names[-1:]
+    if unknown := sorted(set(references) - set(names)):
+        parser.error(f"--reference {', '.join(unknown)}: the cases are {', '.join(names)}")
     torch.set_num_threads(options.threads)
-    curves = {}
+    curves: dict[str, Points] = {}
+    exit_code = 0
     for text in options.case:
         name, changes = read_case(text)
-        curves[name] = run_case(name, changes, options)
+        curves[name] = []
+        try:
+            run_case(name, changes, options, curves[name])
+        except Interrupted as stopped:
+            print(f"{name} ends early: {stopped.what}", flush=True)
+            exit_code = stopped.exit_code
+            break
     result = {"machine": describe("cpu"), "net": options.net, "num_fake": options.num}
-    result |= {"curves": curves, "compared": compare(curves)}
+    result |= {"curves": curves, "compared": compare(curves, references)}
     _print(result)
     if options.csv:
         _write_csv(options.csv, curves)
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n")
-    return 0
+    return exit_code
 
 
 def read_case(text: str) -> tuple[str, dict[str, Any]]:
@@ -67,8 +88,14 @@ def read_case(text: str) -> tuple[str, dict[str, Any]]:
     return name, {key: yaml.safe_load(value) for key, _, value in pairs}
 
 
-def run_case(name: str, changes: dict[str, Any], options: argparse.Namespace) -> Points:
-    """Train one case; return its points, the untrained generator's first."""
+def run_case(
+    name: str, changes: dict[str, Any], options: argparse.Namespace, points: Points
+) -> None:
+    """Train one case; add its points to `points`, the untrained generator's first.
+
+    Raises:
+        Interrupted: SIGTERM or SIGINT.
+    """
     import torch
 
     from components.training.distributed import World
@@ -90,7 +117,6 @@ def run_case(name: str, changes: dict[str, Any], options: argparse.Namespace) ->
     recipe, site, batches = build_site(job, config)
     torch.manual_seed(derived_seed(job.seed, "build"))
     networks = recipe.build(site)
-    points: Points = []
     distance = _measurer(options, config.resolution_px, bool(site.shape.pooled_dim))
     measuring = 0.0
     started = time.process_time()
@@ -99,6 +125,8 @@ def run_case(name: str, changes: dict[str, Any], options: argparse.Namespace) ->
         nonlocal measuring
         before = time.process_time()
         point = {"images": nimg, "distance": distance(model), "cpu_s": before - started - measuring}
+        if options.pictures:
+            _draw(options.pictures / f"{name}.png", model, site.shape, batches)
         measuring += time.process_time() - before
         points.append({key: round(value, 3) for key, value in point.items()})
         print(f"{name}: {point['images']} images, distance {point['distance']:.1f}", flush=True)
@@ -108,7 +136,7 @@ def run_case(name: str, changes: dict[str, Any], options: argparse.Namespace) ->
             measure(model, nimg)
 
     measure(networks.trained[networks.model], 0)
-    result = train(
+    train(
         recipe=recipe,
         networks=networks,
         config=config,
@@ -120,9 +148,6 @@ def run_case(name: str, changes: dict[str, Any], options: argparse.Namespace) ->
         device="cpu",
         sample=sample,
     )
-    if options.pictures:
-        _draw(options.pictures / f"{name}.png", result.ema, site.shape, batches)
-    return points
 
 
 def _measurer(
@@ -155,28 +180,39 @@ def _draw(path: Path, model: Any, shape: Any, batches: Any) -> None:
     image_grid(images, 8).save(path)
 
 
-def compare(curves: dict[str, Points]) -> dict[str, dict[str, float | None]]:
-    """Return, per case but the last, after how many images it was first as near as the last case is
-    at its end, and the last case's images divided by that; None where it never was.
+def compare(curves: dict[str, Points], references: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Compare every case with the reference that ends nearest; nothing where none was trained.
+
+    Returns:
+        Case -> {"reference", "images" after which it was first as near as the reference is at its
+        end, "times_fewer" images than the reference's}, None where it never was (or was at once).
     """
-    *others, reference = curves
+    trained = [name for name in references if curves.get(name)]
+    if not trained:
+        return {}
+    reference = min(trained, key=lambda name: curves[name][-1]["distance"])
     goal = curves[reference][-1]
-    found: dict[str, dict[str, float | None]] = {}
-    for name in others:
+    found: dict[str, dict[str, Any]] = {}
+    for name in curves:
+        if name in references:
+            continue
         near = (p["images"] for p in curves[name] if p["distance"] <= goal["distance"])
         images = next(near, None)
-        found[name] = {"images": images, "times_fewer": goal["images"] / images if images else None}
+        fewer = goal["images"] / images if images else None
+        found[name] = {"reference": reference, "images": images, "times_fewer": fewer}
     return found
 
 
 def _print(result: dict[str, Any]) -> None:
     curves: dict[str, Points] = result["curves"]
     print("images  " + "  ".join(f"{name:>12}" for name in curves))
-    for row in zip(*curves.values(), strict=True):
-        print(f"{row[0]['images']:6.0f}  " + "  ".join(f"{p['distance']:12.1f}" for p in row))
+    for row in zip_longest(*curves.values()):
+        images = next(p["images"] for p in row if p)
+        cells = (f"{p['distance']:12.1f}" if p else " " * 12 for p in row)
+        print(f"{images:6.0f}  " + "  ".join(cells))
     print("cpu s   " + "  ".join(f"{points[-1]['cpu_s']:12.0f}" for points in curves.values()))
-    reference = list(curves)[-1]
     for name, found in result["compared"].items():
+        reference = found["reference"]
         if found["images"] is None:
             print(f"{name} was never as near as {reference} at its end")
         else:

@@ -10,6 +10,7 @@ import yaml
 
 from benchmarks import images_to_distance
 from benchmarks.stylegan_t import main
+from components.errors import Interrupted
 from tests.pipeline.tiny_world import SIDE, write_params, write_world
 
 
@@ -55,12 +56,38 @@ def test_images_to_a_distance_are_counted_on_the_same_images(tmp_path, capsys) -
     assert "pixels at its end" in capsys.readouterr().out
 
 
+def test_a_comparison_that_is_ended_early_keeps_what_it_reached(tmp_path, monkeypatch) -> None:
+    def ends(name: str, changes: object, options: object, points: list) -> None:
+        points += [{"images": 0.0, "distance": 9.0, "cpu_s": 0.0}]
+        if name == "b":
+            raise Interrupted("stopped by SIGTERM at nimg 16", "training", "run it again")
+        points += [{"images": 16.0, "distance": 8.0, "cpu_s": 1.0}]
+
+    monkeypatch.setattr(images_to_distance, "run_case", ends)
+    cases = [word for name in ("a", "b", "c") for word in ("--case", name)]
+    words = ["none.yaml", "--kimg", "1", *cases, "--csv", str(tmp_path / "c.csv")]
+    assert images_to_distance.main(words) == Interrupted.exit_code
+    rows = list(csv.DictReader((tmp_path / "c.csv").open()))
+    assert [(row["series"], row["images"]) for row in rows] == [("a", "0"), ("a", "16"), ("b", "0")]
+
+
 def test_the_comparison_takes_the_first_point_that_is_as_near() -> None:
     def points(*distances: float) -> list[dict[str, float]]:
         return [{"images": 10.0 * i, "distance": d} for i, d in enumerate(distances)]
 
-    compared = images_to_distance.compare(
-        {"fast": points(9, 4, 3, 5), "never": points(9, 8, 7, 6), "slow": points(9, 7, 6, 5)}
-    )
-    assert compared["fast"] == {"images": 10.0, "times_fewer": 3.0}
-    assert compared["never"] == {"images": None, "times_fewer": None}
+    curves = {"fast": points(9, 4, 3, 5), "never": points(9, 8, 7, 6), "slow": points(9, 7, 6, 5)}
+    compared = images_to_distance.compare(curves, ["slow"])
+    assert compared["fast"] == {"reference": "slow", "images": 10.0, "times_fewer": 3.0}
+    assert compared["never"] == {"reference": "slow", "images": None, "times_fewer": None}
+    # Of two references the better one counts, and neither is compared.
+    assert images_to_distance.compare(curves, ["never", "slow"]) == {"fast": compared["fast"]}
+    # Ended before its reference began.
+    assert images_to_distance.compare({"fast": points(9, 4)}, ["slow"]) == {}
+
+
+def test_an_unknown_reference_is_refused(tmp_path, capsys) -> None:
+    words = ["none.yaml", "--kimg", "1", "--case", "a", "--case", "b,x=1", "--reference", "c"]
+    with pytest.raises(SystemExit) as stopped:
+        images_to_distance.main(words)
+    assert stopped.value.code == 2
+    assert "--reference c: the cases are a, b" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from models.interfaces import Batch, Condition, ConditionShape, Site, Start
 from models.layers.augment import mirror_half
 from models.recipes.projected_gan import ProjectedGAN
+from tests.models.features.small_nets import small_cnn
 
 N, SIZE = 4, 16
 TINY = {
@@ -111,6 +112,19 @@ def test_lower_levels_need_larger_maps(encoder):
     for level in (0, 1):
         with pytest.raises(ValueError, match=r"projected at 32 px: .*2 px.*set feature_size_px"):
             build(encoder, projection_level=level)
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_lower_levels_train_on_larger_maps(level):
+    net = small_cnn()  # maps of 32, 16, 8 and 4 px
+    fields = {"projection_level": level, "feature_size_px": 128}
+    recipe, networks = build(lambda role: net, **fields)
+    losses = step(recipe, networks, batch_of(SHAPES["none"]))
+    assert all(loss.isfinite() for loss in losses.values())
+    projection = networks.trained["discriminator"].projection
+    channels = [4, 8, 16, 32] if level else net.stage_channels
+    assert projection.out_channels == channels
+    assert len(list(projection.buffers())) == 8 * level  # weight and bias of each mixing
 
 
 def test_it_does_not_grow_but_continues_at_its_own_size(encoder):
