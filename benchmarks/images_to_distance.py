@@ -6,7 +6,8 @@ python -m benchmarks.images_to_distance presets/projected_gan_shapes.yaml --kimg
 
 A case is a name and the fields that differ from `train_base.recipe` of the params file (and, with a
 leading `train.`, from its sizes). The averaged generator is measured on held-out images as the
-evaluate stage does. The last case is what the others are compared with. Nothing passes or fails.
+evaluate stage does; where the data has classes that the judge knows, its shares are told as well.
+The last case is what the others are compared with. Nothing passes or fails.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from typing import Any
 
 from benchmarks.machine import describe
 
-Points = list[dict[str, float]]  # images, distance, cpu_s
+JUDGE = "judge."
+Points = list[dict[str, float]]  # images, distance, cpu_s, and judge.<attribute> where it knows
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -91,14 +93,14 @@ def run_case(name: str, changes: dict[str, Any], options: argparse.Namespace) ->
     torch.manual_seed(derived_seed(job.seed, "build"))
     networks = recipe.build(site)
     points: Points = []
-    distance = _measurer(options, config.resolution_px, bool(site.shape.pooled_dim))
+    measured = _measurer(options, config.resolution_px, site.shape)
     measuring = 0.0
     started = time.process_time()
 
     def measure(model: Any, nimg: int) -> None:
         nonlocal measuring
         before = time.process_time()
-        point = {"images": nimg, "distance": distance(model), "cpu_s": before - started - measuring}
+        point = {"images": nimg, "cpu_s": before - started - measuring, **measured(model)}
         measuring += time.process_time() - before
         points.append({key: round(value, 3) for key, value in point.items()})
         print(f"{name}: {point['images']} images, distance {point['distance']:.1f}", flush=True)
@@ -126,24 +128,29 @@ def run_case(name: str, changes: dict[str, Any], options: argparse.Namespace) ->
 
 
 def _measurer(
-    options: argparse.Namespace, resolution: int, takes_text: bool
-) -> Callable[[Any], float]:
-    """Return a function: generator -> Frechet distance from the held-out images."""
+    options: argparse.Namespace, resolution: int, shape: Any
+) -> Callable[[Any], dict[str, float]]:
+    """Return a function: generator -> Frechet distance from the held-out images, and with classes
+    the judge's shares.
+    """
     from components.data.batches import BatchSource
     from components.evaluation.bench import Bench
     from components.evaluation.config import EvaluateConfig
 
     config = EvaluateConfig(feature_role=options.net, num_fake=options.num)
     heldout = BatchSource(options.data, "heldout", resolution, config.seed)
-    bench = Bench.open(heldout, options.encoders, config, cache=None, takes_text=takes_text)
+    kinds = {"takes_text": bool(shape.pooled_dim), "takes_label": bool(shape.num_labels)}
+    bench = Bench.open(heldout, options.encoders, config, cache=None, **kinds)
 
-    def distance(model: Any) -> float:
+    def measured(model: Any) -> dict[str, float]:
         training = model.training
-        sampled = bench.sample(model.eval(), options.num, aligned=False)
+        sampled = bench.sample(model.eval(), options.num, aligned=kinds["takes_label"])
         model.train(training)
-        return bench.frechet(sampled)
+        shares = bench.judged(sampled) or {}
+        judged = {f"{JUDGE}{k}": share for k, share in shares.items() if k not in ("all", "num")}
+        return {"distance": bench.frechet(sampled), **judged}
 
-    return distance
+    return measured
 
 
 def _draw(path: Path, model: Any, shape: Any, batches: Any) -> None:
@@ -175,6 +182,9 @@ def _print(result: dict[str, Any]) -> None:
     for row in zip(*curves.values(), strict=True):
         print(f"{row[0]['images']:6.0f}  " + "  ".join(f"{p['distance']:12.1f}" for p in row))
     print("cpu s   " + "  ".join(f"{points[-1]['cpu_s']:12.0f}" for points in curves.values()))
+    last = [points[-1] for points in curves.values()]
+    for key in (key for key in last[0] if key.startswith(JUDGE)):
+        print(f"{key.removeprefix(JUDGE):<8}" + "  ".join(f"{point[key]:12.3f}" for point in last))
     reference = list(curves)[-1]
     for name, found in result["compared"].items():
         if found["images"] is None:

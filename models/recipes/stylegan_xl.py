@@ -42,7 +42,6 @@ class StyleGANXL:
     name: ClassVar[str] = "stylegan_xl"
     needs_data: ClassVar[bool] = True
     grows: ClassVar[bool] = True
-    encoder_roles: ClassVar[tuple[str, ...]] = NETWORKS
     tunable: ClassVar[dict[str, tuple[float, float]]] = {
         "guidance_weight": (0.05, 8.0),
         "generator_learning_rate": (5e-4, 1e-2),
@@ -129,8 +128,8 @@ class StyleGANXL:
     """Of the running mean of the lengths. Code: 0.99."""
     guidance_weight: Annotated[float, Between(0.0, None)] = 0.5
     """Of the classifier's cross entropy; needs classes. Paper: 8, divided by 2 batch_gpu 8."""
-    guidance_role: Literal["classifier", "dino"] = "classifier"
-    """Whose logits guide. Code: a network of its own, DeiT-small."""
+    guidance_role: Literal["classifier", "dino", "guide"] = "classifier"
+    """Whose logits guide. Code: a network of its own, DeiT-small: encoders.guide."""
     guidance_min_px: Annotated[int, Between(0, None)] = 0
     """Guide from this resolution on. Paper: only above 32 px, where it helped, so 64."""
     guidance_max_px: Annotated[int, Between(0, None)] = 4096
@@ -143,6 +142,12 @@ class StyleGANXL:
     """Augmentations of D's inputs, real and fake, drawn for each network. Code: all three."""
     mirror: bool = False
     """Flip every other real image left to right. Code: an option, on for ImageNet."""
+
+    @property
+    def encoder_roles(self) -> tuple[str, ...]:
+        """The networks of the discriminator, and the guide where it is another one."""
+        guide = (self.guidance_role,) if self.guidance_weight > 0 else ()
+        return tuple(dict.fromkeys((*NETWORKS, *guide)))
 
     def guides(self, resolution: int) -> bool:
         """Say whether the classifier guides at this resolution."""
@@ -164,41 +169,9 @@ class StyleGANXL:
         Raises:
             ValueError: a resolution or width that cannot be built, or that the heads do not end at.
         """
-        from models.generators.stylegan3 import StyleGAN3Generator
-        from models.generators.stylegan_xl import StyleGANXLGenerator
+        from models.recipes.stylegan_xl_build import generator_of
 
-        sizes: dict[str, Any] = {
-            "shape": shape,
-            "z_dim": self.z_dim,
-            "w_dim": self.w_dim,
-            "num_mapping_layers": self.mapping_layers,
-            "channel_base": self.channel_base,
-            "channel_max": self.channel_max,
-            "num_critical": self.num_critical,
-            "margin_px": self.margin_px,
-            "kernel": self.kernel_size,
-            "radial": self.radial,
-        }
-        if self.generator_network == "stylegan3":
-            if self.heads:
-                raise ValueError("stylegan3 does not grow: leave heads empty")
-            return StyleGAN3Generator(resolution=resolution, num_layers=self.stem_layers, **sizes)
-        last_px = self.heads[-1][0] if self.heads else self.stem_px
-        if last_px != resolution:
-            raise ValueError(
-                f"the stage makes {resolution} px, but stem_px and heads end at {last_px} px: list "
-                f"every growth in heads, the last one as [{resolution}, convolutions]"
-            )
-        features = self.class_embedding != "random" and shape.class_dim
-        return StyleGANXLGenerator(
-            stem_resolution=self.stem_px,
-            stem_layers=self.stem_layers,
-            heads=self.heads,
-            embed_dim=shape.class_dim if features else self.embed_dim,
-            train_embedding=self.train_embedding,
-            mean_beta=self.mean_beta,
-            **sizes,
-        )
+        return generator_of(self, resolution, shape)
 
     def build(self, site: Site) -> Networks:
         """Return generator, discriminator and frozen nets, warm-started from `site.start`.
