@@ -145,7 +145,7 @@ def test_numeric_keys_and_anchors_are_read(tmp_path):
         (("evaluate", "model"), "base", "evaluate.model", "aligned, the end of the chain"),
         (
             ("train_base", "recipe", "name"),
-            "stylegan_x",
+            "stylegan_tt",
             "train_base.recipe.name",
             "mean stylegan_t",
         ),

@@ -186,6 +186,33 @@ def test_guidance_is_the_cross_entropy_over_the_datas_classes(encoder):
     torch.testing.assert_close(losses.terms["guidance"].detach(), 0.7 * entropy)
 
 
+def test_a_network_of_its_own_may_guide(encoder):
+    """The published guide is no network of the discriminator."""
+    asked = []
+
+    def asking(role):
+        asked.append(role)
+        return encoder("classifier" if role == "guide" else role)
+
+    recipe = StyleGANXL(**SMALL, guidance_role="guide")
+    assert recipe.encoder_roles == ("dino", "classifier", "guide")
+    recipe.build(site_of(asking))
+    assert set(asked) == set(recipe.encoder_roles)
+    for fields in ({"guidance_role": "dino"}, {"guidance_role": "guide", "guidance_weight": 0.0}):
+        assert StyleGANXL(**SMALL, **fields).encoder_roles == ("dino", "classifier")
+
+
+def test_a_network_whose_maps_are_too_small_is_named(encoder):
+    def small_maps(role):
+        net = encoder(role)
+        if role == "dino":
+            net.map_side = 2
+        return net
+
+    with pytest.raises(ValueError, match=r"the transformer \(dino\) cannot be projected: .*4"):
+        StyleGANXL(**SMALL).build(site_of(small_maps))
+
+
 def test_guidance_keeps_to_its_resolutions_and_wants_a_classifier_of_these_classes(encoder):
     for resolution, expected in ((16, False), (32, True), (64, True), (128, False)):
         recipe = StyleGANXL(**SMALL, guidance_min_px=32, guidance_max_px=64, stem_px=resolution)
