@@ -13,15 +13,16 @@ The published code sums the hinge over networks and over the samples of a GPU's 
 so the published guidance 8 is our 0.5, and the published path length 2 our 0.125, at batch_gpu 8.
 Adam does not see the common factor.
 
-Deviations: power iterations advance once per phase, running means are folded once per phase and
-over all ranks, the path length is compared with its mean before the step; fakes take the classes of
-the real batch; class embeddings are frozen unless asked for otherwise; growth freezes the input
-layer too.
+Deviations: power iterations advance once per phase; running means follow every phase that draws
+fakes (the published mean of w: D's alone), folded once per phase and over all ranks; the path
+length is compared with its mean before the step; fakes take the classes of the real batch; class
+embeddings are frozen unless asked for otherwise; growth freezes the input layer too.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from models.fields import Between
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from models.interfaces import ConditionShape, Networks, OptimizerSettings, Phase, Site
 
 Policy = Literal["color", "translation", "cutout"]
+FACTORS = (2, 4, 8, 16)  # of a growth
 NETWORKS = ("dino", "classifier")  # roles of the transformer and of the CNN
 
 
@@ -154,12 +156,24 @@ class StyleGANXL:
         inside = self.guidance_min_px <= resolution <= self.guidance_max_px
         return self.guidance_weight > 0 and inside
 
-    def misfits(self, condition: str) -> dict[str, str]:
-        """Return what asks for classes that the data does not have."""
-        if condition == "label" or self.guidance_weight == 0:
-            return {}
-        weight = f"got {self.guidance_weight:g}; allowed: 0, for the data has no classes"
-        return {"guidance_weight": weight}
+    def misfits(self, condition: str, resolution: int | None = None) -> dict[str, str]:
+        """Return what asks for classes that the data does not have, or grows to another size."""
+        found = {}
+        if condition != "label" and self.guidance_weight > 0:
+            weight = f"got {self.guidance_weight:g}; allowed: 0, for the data has no classes"
+            found["guidance_weight"] = weight
+        if self.generator_network == "stylegan3":
+            return found | ({"heads": "got some; allowed: [], stylegan3"} if self.heads else {})
+        px = [self.stem_px, *(px for px, _ in self.heads)]
+        if any(large not in (small * k for k in FACTORS) for small, large in pairwise(px)):
+            found["heads"] = f"got sizes {px}; allowed: each 2, 4, 8 or 16 times the one before"
+        elif resolution is not None and px[-1] != resolution:
+            wanted = f"[..., [{resolution}, convolutions]], every growth so far"
+            found["heads" if resolution > self.stem_px else "stem_px"] = (
+                f"stem_px and heads end at {px[-1]} px, resolution_px is {resolution}; "
+                f"allowed: {wanted if resolution > self.stem_px else resolution}"
+            )
+        return found
 
     # --- Networks.
 

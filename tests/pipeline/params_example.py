@@ -46,8 +46,8 @@ def complete(config: type) -> dict[str, Any]:
     return values
 
 
-# Family -> what its defaults ask for and data of captions does not have.
-OFF = {"stylegan_xl": {"guidance_weight": 0.0}}
+# Family -> what its defaults ask for and captions of 32 px do not have.
+OFF = {"stylegan_xl": {"guidance_weight": 0.0, "stem_px": 32}}
 
 
 def valid_of(family: str) -> dict[str, Any]:

@@ -247,6 +247,24 @@ def test_the_path_length_begins_when_told(encoder):
     assert len(phase.parameters(1000)) > 10
 
 
+@pytest.mark.parametrize("policy", [(), ("color", "translation", "cutout")])
+def test_each_network_sees_the_image_through_a_draw_of_its_own(encoder, monkeypatch, policy):
+    recipe = StyleGANXL(**SMALL, diff_augment=policy)
+    networks, seen = recipe.build(site_of(encoder)), []
+    for role, reader in (("dino", "patch_maps"), ("classifier", "pyramid")):
+        net = networks.frozen[role]
+        read = getattr(net, reader)
+
+        def watched(image, *arguments, read=read):
+            seen.append(image)
+            return read(image, *arguments)
+
+        monkeypatch.setattr(net, reader, watched)
+    recipe.phases(networks)[2].loss(batch_of(), 0, torch.Generator().manual_seed(0))
+    assert len(seen) == 2
+    assert torch.equal(*seen) == (not policy)
+
+
 def test_the_hinge_is_a_mean_over_logits_then_networks(encoder):
     """The two networks have unequal numbers of logits, and count the same."""
     recipe = StyleGANXL(**SMALL, diff_augment=(), blur_init_sigma_px=0.0, guidance_weight=0.0)
