@@ -1,6 +1,6 @@
 """What each growth of a chain did at the old resolution, and whether the stem is bit-unchanged.
 
-python -m benchmarks.growth artifacts/models/base artifacts/models/px32 artifacts/models/px64
+python -m benchmarks.growth artifacts/base artifacts/px32 artifacts/px64
     [--data data/train] [--encoders artifacts/encoders] [--net judge] [--repeats 3] [--json FILE]
 
 Both networks draw the same held-out conditions with the same seeds; the grown one's images are
