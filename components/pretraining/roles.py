@@ -54,7 +54,9 @@ class TrainingData:
 
     @cached_property
     def _side_px(self) -> int:
-        return max(getattr(self.config, role).train.image_size_px for role in ROLES)
+        # An absent guide does not decide at what size the others' images are read.
+        roles = [r for r in ROLES if r != "guide" or self.config.guide.source != "none"]
+        return max(getattr(self.config, role).train.image_size_px for role in roles)
 
     @cached_property
     def _from_source(self) -> tuple[ImageSet, ImageSet]:
