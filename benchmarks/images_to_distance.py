@@ -182,7 +182,7 @@ def _print(result: dict[str, Any]) -> None:
     for row in zip(*curves.values(), strict=True):
         print(f"{row[0]['images']:6.0f}  " + "  ".join(f"{p['distance']:12.1f}" for p in row))
     print("cpu s   " + "  ".join(f"{points[-1]['cpu_s']:12.0f}" for points in curves.values()))
-    last = [points[-1] for points in curves.values()]
+    last = [points[-1] for points in curves.values() if points]
     for key in (key for key in last[0] if key.startswith(JUDGE)):
         print(f"{key.removeprefix(JUDGE):<8}" + "  ".join(f"{point[key]:12.3f}" for point in last))
     reference = list(curves)[-1]
