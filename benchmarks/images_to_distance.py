@@ -8,9 +8,10 @@ python -m benchmarks.images_to_distance presets/projected_gan_shapes.yaml --kimg
 
 A case is a name and the fields that differ from `train_base.recipe` of the params file (and, with a
 leading `train.`, from its sizes). The averaged generator is measured on held-out images as the
-evaluate stage does. The references (the last case unless named) are what the others are compared
-with: of several, the one that ends nearest. Nothing passes or fails.
-SIGTERM ends it early: what was reached is printed and written.
+evaluate stage does; where the data has classes that the judge knows, its shares are told as well.
+The references (the last case unless named) are what the others are compared with: of several, the
+one that ends nearest. Nothing passes or fails. SIGTERM ends it early: what was reached is printed
+and written.
 
 Cases of one generator start from the same weights, and image n of every case is the same file. What
 a discriminator draws at random (augmentations) comes from the same seeds too.
@@ -31,7 +32,8 @@ from typing import Any
 from benchmarks.machine import describe
 from components.errors import Interrupted
 
-Points = list[dict[str, float]]  # images, distance, cpu_s
+JUDGE = "judge."
+Points = list[dict[str, float]]  # images, distance, cpu_s, and judge.<attribute> where it knows
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -69,6 +71,9 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{name} ends early: {stopped.what}", flush=True)
             exit_code = stopped.exit_code
             break
+    curves = {name: points for name, points in curves.items() if points}
+    if not curves:
+        return exit_code
     result = {"machine": describe("cpu"), "net": options.net, "num_fake": options.num}
     result |= {"curves": curves, "compared": compare(curves, references)}
     _print(result)
@@ -117,14 +122,14 @@ def run_case(
     recipe, site, batches = build_site(job, config)
     torch.manual_seed(derived_seed(job.seed, "build"))
     networks = recipe.build(site)
-    distance = _measurer(options, config.resolution_px, bool(site.shape.pooled_dim))
+    measured = _measurer(options, config.resolution_px, site.shape)
     measuring = 0.0
     started = time.process_time()
 
     def measure(model: Any, nimg: int) -> None:
         nonlocal measuring
         before = time.process_time()
-        point = {"images": nimg, "distance": distance(model), "cpu_s": before - started - measuring}
+        point = {"images": nimg, "cpu_s": before - started - measuring, **measured(model)}
         if options.pictures:
             _draw(options.pictures / f"{name}.png", model, site.shape, batches)
         measuring += time.process_time() - before
@@ -151,24 +156,29 @@ def run_case(
 
 
 def _measurer(
-    options: argparse.Namespace, resolution: int, takes_text: bool
-) -> Callable[[Any], float]:
-    """Return a function: generator -> Frechet distance from the held-out images."""
+    options: argparse.Namespace, resolution: int, shape: Any
+) -> Callable[[Any], dict[str, float]]:
+    """Return a function: generator -> Frechet distance from the held-out images, and with classes
+    the judge's shares.
+    """
     from components.data.batches import BatchSource
     from components.evaluation.bench import Bench
     from components.evaluation.config import EvaluateConfig
 
     config = EvaluateConfig(feature_role=options.net, num_fake=options.num)
     heldout = BatchSource(options.data, "heldout", resolution, config.seed)
-    bench = Bench.open(heldout, options.encoders, config, cache=None, takes_text=takes_text)
+    kinds = {"takes_text": bool(shape.pooled_dim), "takes_label": bool(shape.num_labels)}
+    bench = Bench.open(heldout, options.encoders, config, cache=None, **kinds)
 
-    def distance(model: Any) -> float:
+    def measured(model: Any) -> dict[str, float]:
         training = model.training
-        sampled = bench.sample(model.eval(), options.num, aligned=False)
+        sampled = bench.sample(model.eval(), options.num, aligned=kinds["takes_label"])
         model.train(training)
-        return bench.frechet(sampled)
+        shares = bench.judged(sampled) or {}
+        judged = {f"{JUDGE}{k}": share for k, share in shares.items() if k not in ("all", "num")}
+        return {"distance": bench.frechet(sampled), **judged}
 
-    return distance
+    return measured
 
 
 def _draw(path: Path, model: Any, shape: Any, batches: Any) -> None:
@@ -211,6 +221,9 @@ def _print(result: dict[str, Any]) -> None:
         cells = (f"{p['distance']:12.1f}" if p else " " * 12 for p in row)
         print(f"{images:6.0f}  " + "  ".join(cells))
     print("cpu s   " + "  ".join(f"{points[-1]['cpu_s']:12.0f}" for points in curves.values()))
+    last = [points[-1] for points in curves.values()]
+    for key in (key for key in last[0] if key.startswith(JUDGE)):
+        print(f"{key.removeprefix(JUDGE):<8}" + "  ".join(f"{point[key]:12.3f}" for point in last))
     for name, found in result["compared"].items():
         reference = found["reference"]
         if found["images"] is None:

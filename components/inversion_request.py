@@ -16,8 +16,8 @@ STEPS_LIMIT = 100_000
 
 @dataclass(frozen=True, kw_only=True)
 class InversionConfig:
-    """Defaults are those of StyleGAN2's projector, which StyleGAN-XL took over, and of pivotal
-    tuning as StyleGAN-XL runs it. Raises ConfigError when a field is not allowed.
+    """Defaults are those of Karras et al. 2020 (arXiv 1912.04958, appendix D), and of pivotal
+    tuning as Sauer et al. 2022 run it. Raises ConfigError when a field is not allowed.
 
     Attributes:
         steps: of Adam on the code.

@@ -217,9 +217,10 @@ class Recipe(Protocol):
     def encoder_roles(self) -> tuple[str, ...]:
         """The frozen nets that `build` will ask for, with these fields."""
 
-    def misfits(self, condition: str) -> dict[str, str]:
+    def misfits(self, condition: str, resolution: int | None = None) -> dict[str, str]:
         """Return field -> what is wrong with it for data whose condition is "text", "label" or
-        "none"; {} = all is well. Asked before anything runs, and where torch is not loaded.
+        "none", and for images of that size if given; {} = all is well. Asked before anything runs,
+        and where torch is not loaded.
         """
 
     def generator(self, resolution: int, shape: ConditionShape) -> nn.Module:

@@ -1,4 +1,4 @@
-"""`ganline mix`: style mixing between seeds, the grid that StyleGAN made known.
+"""`ganline mix`: style mixing between seeds, the grid of Karras et al. 2019.
 
 ganline mix "a large red ring on a blue background" --rows 0-3 --cols 4-8 --mix-layers 0-6
 """

@@ -27,7 +27,7 @@ def recipe_findings(values: dict[str, Any]) -> list[Finding]:
         findings += [(("train_base", "recipe", *path), what) for path, what in wrong]
         findings += _check_grows(family, values.get("superres"))
     if base is not None and family is not None and not findings:
-        findings += _check_condition(family, base, values)
+        findings += _check_fit(family, base, values)
     grown = values.get("superres")
     later = {("superres", k): v for k, v in grown.items()} if isinstance(grown, dict) else {}
     later[("text_encoder",)] = values.get("text_encoder")  # type: ignore[index]
@@ -90,26 +90,40 @@ def _check_grows(family: type[Recipe] | None, superres: Any) -> list[Finding]:
     return [(("superres", key), what) for key in superres]
 
 
-def _check_condition(
-    family: type[Recipe], base: dict[str, Any], values: dict[str, Any]
-) -> list[Finding]:
-    """Ask the base's recipe, and what a later resolution changes of it, about the data's kind."""
+def _check_fit(family: type[Recipe], base: dict[str, Any], values: dict[str, Any]) -> list[Finding]:
+    """Ask the recipe of every resolution, as its start hands it on, about the data's kind and the
+    images' size; what the start is told already is not told again.
+    """
     source = values.get("source")
     condition = source.get("condition", "text") if isinstance(source, dict) else "text"
     fields = {name: value for name, value in base.items() if name != "name"}
-    wrong = family(**fields).misfits(condition)
+    wrong = family(**fields).misfits(condition, _resolution_of(values["train_base"]))
     findings: list[Finding] = [(("train_base", "recipe", key), what) for key, what in wrong.items()]
-    grown = values.get("superres")
-    for px, stage in grown.items() if isinstance(grown, dict) else ():
+    handed = {"base": (fields, wrong)}
+    superres = values.get("superres")
+    grown = superres if isinstance(superres, dict) else {}
+    for px, stage in sorted(grown.items(), key=lambda item: str(item[0]).zfill(6)):
         changed = _recipe_at(stage) or {}
-        if changed and not _check_growth(changed, family):
-            wrong = family(**fields | changed).misfits(condition)
-            findings += [
-                (("superres", px, "recipe", key), what)
-                for key, what in wrong.items()
-                if key in changed
-            ]
+        if not isinstance(stage, dict) or _check_growth(changed, family):
+            continue
+        start = stage.get("start")
+        if start == ALIGNED and isinstance(values.get("text_encoder"), dict):
+            start = values["text_encoder"].get("start")
+        own, known = handed.get(str(start), handed["base"])
+        own = own | changed
+        wrong = family(**own).misfits(condition, _resolution_of(stage))
+        handed[f"px{px}"] = (own, wrong)
+        findings += [
+            (("superres", px, "recipe", key), what)
+            for key, what in wrong.items()
+            if key in changed or key not in known
+        ]
     return findings
+
+
+def _resolution_of(stage: dict[str, Any]) -> int | None:
+    resolution = stage.get("resolution_px")
+    return resolution if isinstance(resolution, int) else None
 
 
 def _check_growth(overrides: dict[str, Any], family: type[Recipe]) -> list[Finding]:

@@ -42,7 +42,7 @@ def markdown() -> str:
             parts.append("holds only what differs from the stage before.\n")
             continue
         if name == "text_encoder":
-            parts.append("StyleGAN-T's secondary phase; the same keys as `train_base`. Its")
+            parts.append("The text encoder's own phase; the same keys as `train_base`. Its")
             parts.append("`recipe` holds `trains: text_encoder` and what else differs from the")
             parts.append(
                 "stage that `start` names, whose resolution it keeps. With `total_kimg: 0`,"

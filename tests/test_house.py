@@ -27,7 +27,7 @@ BANNED_NAMES = {"utils", "util", "common", "misc", "helpers", "helper"}
 LONGEST_FILE, LONGEST_FUNCTION = 300, 60
 # The one visible training loop may fill more than a screen.
 LONGER = {("components/training/loop.py", "train"): 120}
-FAMILIES = r"stylegan_?t\b|stylegan_?xl|projected_?gan|gigagan|stylegan_?nada|\bis_stylegan"
+FAMILIES = r"stylegan[-_]?(t\b|xl|2|3|nada)|projected[-_ ]?gan|fastgan|gigagan|\bis_stylegan"
 FAMILY_PLACES = ("models/recipes/", "models/generators/", "models/discriminators/")
 FAMILY_PLACES += ("models/interop/", "tests/", "benchmarks/")
 # Ray's rows travel pickled between our own processes; nothing is read from a file.

@@ -65,8 +65,8 @@ def class_features(
 
 
 def mean_pooled(features: Mapping[str, Tensor]) -> Tensor:
-    """Return [N, E]: a CNN's last map averaged over its pixels (StyleGAN-XL, section 3.1: 320
-    numbers of EfficientNet-lite0), or what else a net pools.
+    """Return [N, E]: a CNN's last map averaged over its pixels (Sauer et al. 2022, section
+    3.1: 320 numbers of EfficientNet-lite0), or what else a net pools.
     """
     last = features.get(f"stage_{NUM_STAGES - 1}")
     return features["pooled"] if last is None else last.mean(dim=(2, 3))

@@ -234,6 +234,20 @@ class ClassifierEncoderConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GuideEncoderConfig:
+    """A second classifier, for guidance alone: the one behind a discriminator need not be it.
+
+    Attributes:
+        source: train it, take a published one, or have none.
+        train, pretrained: how, for either source.
+    """
+
+    source: Source = "none"
+    train: ClassifierTraining = ClassifierTraining()
+    pretrained: PretrainedConfig = PretrainedConfig(name="deit_small_distilled_patch16_224.fb_in1k")
+
+
+@dataclass(frozen=True, kw_only=True)
 class JudgeEncoderConfig:
     """The judge; with real data there is none, for it needs drawings whose attributes are known.
 
@@ -254,7 +268,7 @@ class EncodersConfig:
         max_images: training images read at most, of a source without a clean split.
         class_images: images of each class whose mean features stand for it, where source.condition
             is label.
-        clip, dino, classifier, judge, scorer: the five roles.
+        clip, dino, classifier, guide, judge, scorer: the six roles.
     """
 
     max_images: Positive = 100_000
@@ -262,8 +276,9 @@ class EncodersConfig:
     clip: ClipEncoderConfig = ClipEncoderConfig()
     dino: DinoEncoderConfig = DinoEncoderConfig()
     classifier: ClassifierEncoderConfig = ClassifierEncoderConfig()
+    guide: GuideEncoderConfig = GuideEncoderConfig()
     judge: JudgeEncoderConfig = JudgeEncoderConfig()
     scorer: ScorerEncoderConfig = ScorerEncoderConfig()
 
 
-ROLES: tuple[str, ...] = ("clip", "dino", "classifier", "judge", "scorer")
+ROLES: tuple[str, ...] = ("clip", "dino", "classifier", "guide", "judge", "scorer")

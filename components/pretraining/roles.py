@@ -29,7 +29,7 @@ from components.pretraining.pretrained import open_pretrained
 from models.features import FeatureCard, save_feature_net
 
 INDEX = "index.json"
-KNOWS_CLASSES = ("classifier", "dino")
+KNOWS_CLASSES = ("classifier", "dino", "guide")
 _MAX_HELD_OUT = 1_000
 
 
@@ -54,7 +54,9 @@ class TrainingData:
 
     @cached_property
     def _side_px(self) -> int:
-        return max(getattr(self.config, role).train.image_size_px for role in ROLES)
+        # An absent guide does not decide at what size the others' images are read.
+        roles = [r for r in ROLES if r != "guide" or self.config.guide.source != "none"]
+        return max(getattr(self.config, role).train.image_size_px for role in roles)
 
     @cached_property
     def _from_source(self) -> tuple[ImageSet, ImageSet]:
@@ -72,7 +74,7 @@ class TrainingData:
 
     @cached_property
     def train(self) -> ImageSet:
-        """Images for clip, dino and classifier."""
+        """Images for clip, dino, classifier and guide."""
         return self._split("encoders") or self._from_source[0]
 
     @cached_property
@@ -163,6 +165,7 @@ def train_role(role: str, data: TrainingData, say: Say) -> tuple[Any, dict[str, 
         "clip": train_clip,
         "dino": train_dino,
         "classifier": train_classifier,
+        "guide": train_classifier,
         "judge": train_judge,
         "scorer": train_clip,
     }

@@ -3,7 +3,7 @@ only in the first ones.
 
 One mean suits data of one kind. Where there are many kinds, the mean is none of them, and drawing
 towards the nearest of many centroids keeps the variety (multi-modal truncation, Mokady et al. 2022,
-"Self-Distilled StyleGAN", as StyleGAN-XL has it).
+arXiv 2202.12211).
 
 Legend: N samples, L layers, D width of a code, M centroids.
 """

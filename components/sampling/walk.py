@@ -1,7 +1,7 @@
 """Walks between images: prompts and seeds change smoothly, the noise stays, so nothing flickers.
 
 Text embeddings, which have unit length, move on the sphere (slerp); what belongs to the seed moves
-in w by a straight line, as StyleGAN's videos do, or in z on the sphere. Between classes there is
+in w by a straight line, as in Karras et al. 2019, or in z on the sphere. Between classes there is
 nothing in the condition: there w alone moves.
 
 Legend: N frames, D width, L layers.

@@ -115,7 +115,7 @@ class ProjectedGAN:
         """The frozen net behind the discriminator; none behind one that sees pixels."""
         return {"cnn": ("classifier",), "vit": ("dino",), "pixels": ()}[self.discriminator_network]
 
-    def misfits(self, condition: str) -> dict[str, str]:
+    def misfits(self, condition: str, resolution: int | None = None) -> dict[str, str]:
         """Return nothing: it draws from text, from classes and from neither."""
         return {}
 

@@ -108,7 +108,7 @@ class StyleGANT:
         """Weight of the CLIP guidance in the phase that this recipe stands for."""
         return self.text_clip_weight if self.trains == "text_encoder" else self.clip_weight
 
-    def misfits(self, condition: str) -> dict[str, str]:
+    def misfits(self, condition: str, resolution: int | None = None) -> dict[str, str]:
         """Return what asks for text that the data does not have."""
         if condition == "text":
             return {}

@@ -13,15 +13,16 @@ The published code sums the hinge over networks and over the samples of a GPU's 
 so the published guidance 8 is our 0.5, and the published path length 2 our 0.125, at batch_gpu 8.
 Adam does not see the common factor.
 
-Deviations: power iterations advance once per phase, running means are folded once per phase and
-over all ranks, the path length is compared with its mean before the step; fakes take the classes of
-the real batch; class embeddings are frozen unless asked for otherwise; growth freezes the input
-layer too.
+Deviations: power iterations advance once per phase; running means follow every phase that draws
+fakes (the published mean of w: D's alone), folded once per phase and over all ranks; the path
+length is compared with its mean before the step; fakes take the classes of the real batch; class
+embeddings are frozen unless asked for otherwise; growth freezes the input layer too.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from models.fields import Between
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from models.interfaces import ConditionShape, Networks, OptimizerSettings, Phase, Site
 
 Policy = Literal["color", "translation", "cutout"]
+FACTORS = (2, 4, 8, 16)  # of a growth
 NETWORKS = ("dino", "classifier")  # roles of the transformer and of the CNN
 
 
@@ -42,7 +44,6 @@ class StyleGANXL:
     name: ClassVar[str] = "stylegan_xl"
     needs_data: ClassVar[bool] = True
     grows: ClassVar[bool] = True
-    encoder_roles: ClassVar[tuple[str, ...]] = NETWORKS
     tunable: ClassVar[dict[str, tuple[float, float]]] = {
         "guidance_weight": (0.05, 8.0),
         "generator_learning_rate": (5e-4, 1e-2),
@@ -129,8 +130,8 @@ class StyleGANXL:
     """Of the running mean of the lengths. Code: 0.99."""
     guidance_weight: Annotated[float, Between(0.0, None)] = 0.5
     """Of the classifier's cross entropy; needs classes. Paper: 8, divided by 2 batch_gpu 8."""
-    guidance_role: Literal["classifier", "dino"] = "classifier"
-    """Whose logits guide. Code: a network of its own, DeiT-small."""
+    guidance_role: Literal["classifier", "dino", "guide"] = "classifier"
+    """Whose logits guide. Code: a network of its own, DeiT-small: encoders.guide."""
     guidance_min_px: Annotated[int, Between(0, None)] = 0
     """Guide from this resolution on. Paper: only above 32 px, where it helped, so 64."""
     guidance_max_px: Annotated[int, Between(0, None)] = 4096
@@ -144,17 +145,35 @@ class StyleGANXL:
     mirror: bool = False
     """Flip every other real image left to right. Code: an option, on for ImageNet."""
 
+    @property
+    def encoder_roles(self) -> tuple[str, ...]:
+        """The networks of the discriminator, and the guide where it is another one."""
+        guide = (self.guidance_role,) if self.guidance_weight > 0 else ()
+        return tuple(dict.fromkeys((*NETWORKS, *guide)))
+
     def guides(self, resolution: int) -> bool:
         """Say whether the classifier guides at this resolution."""
         inside = self.guidance_min_px <= resolution <= self.guidance_max_px
         return self.guidance_weight > 0 and inside
 
-    def misfits(self, condition: str) -> dict[str, str]:
-        """Return what asks for classes that the data does not have."""
-        if condition == "label" or self.guidance_weight == 0:
-            return {}
-        weight = f"got {self.guidance_weight:g}; allowed: 0, for the data has no classes"
-        return {"guidance_weight": weight}
+    def misfits(self, condition: str, resolution: int | None = None) -> dict[str, str]:
+        """Return what asks for classes that the data does not have, or grows to another size."""
+        found = {}
+        if condition != "label" and self.guidance_weight > 0:
+            weight = f"got {self.guidance_weight:g}; allowed: 0, for the data has no classes"
+            found["guidance_weight"] = weight
+        if self.generator_network == "stylegan3":
+            return found | ({"heads": "got some; allowed: [], stylegan3"} if self.heads else {})
+        px = [self.stem_px, *(px for px, _ in self.heads)]
+        if any(large not in (small * k for k in FACTORS) for small, large in pairwise(px)):
+            found["heads"] = f"got sizes {px}; allowed: each 2, 4, 8 or 16 times the one before"
+        elif resolution is not None and px[-1] != resolution:
+            wanted = f"[..., [{resolution}, convolutions]], every growth so far"
+            found["heads" if resolution > self.stem_px else "stem_px"] = (
+                f"stem_px and heads end at {px[-1]} px, resolution_px is {resolution}; "
+                f"allowed: {wanted if resolution > self.stem_px else resolution}"
+            )
+        return found
 
     # --- Networks.
 
@@ -164,41 +183,9 @@ class StyleGANXL:
         Raises:
             ValueError: a resolution or width that cannot be built, or that the heads do not end at.
         """
-        from models.generators.stylegan3 import StyleGAN3Generator
-        from models.generators.stylegan_xl import StyleGANXLGenerator
+        from models.recipes.stylegan_xl_build import generator_of
 
-        sizes: dict[str, Any] = {
-            "shape": shape,
-            "z_dim": self.z_dim,
-            "w_dim": self.w_dim,
-            "num_mapping_layers": self.mapping_layers,
-            "channel_base": self.channel_base,
-            "channel_max": self.channel_max,
-            "num_critical": self.num_critical,
-            "margin_px": self.margin_px,
-            "kernel": self.kernel_size,
-            "radial": self.radial,
-        }
-        if self.generator_network == "stylegan3":
-            if self.heads:
-                raise ValueError("stylegan3 does not grow: leave heads empty")
-            return StyleGAN3Generator(resolution=resolution, num_layers=self.stem_layers, **sizes)
-        last_px = self.heads[-1][0] if self.heads else self.stem_px
-        if last_px != resolution:
-            raise ValueError(
-                f"the stage makes {resolution} px, but stem_px and heads end at {last_px} px: list "
-                f"every growth in heads, the last one as [{resolution}, convolutions]"
-            )
-        features = self.class_embedding != "random" and shape.class_dim
-        return StyleGANXLGenerator(
-            stem_resolution=self.stem_px,
-            stem_layers=self.stem_layers,
-            heads=self.heads,
-            embed_dim=shape.class_dim if features else self.embed_dim,
-            train_embedding=self.train_embedding,
-            mean_beta=self.mean_beta,
-            **sizes,
-        )
+        return generator_of(self, resolution, shape)
 
     def build(self, site: Site) -> Networks:
         """Return generator, discriminator and frozen nets, warm-started from `site.start`.

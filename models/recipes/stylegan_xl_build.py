@@ -1,5 +1,5 @@
-"""StyleGAN-XL's networks from what the data and the stage bring: class embeddings, discriminator,
-guide, start.
+"""StyleGAN-XL's networks from what the data and the stage bring: generator, class embeddings,
+discriminator, guide, start.
 
 Legend: K classes, E width of a class embedding.
 """
@@ -15,11 +15,53 @@ from models.discriminators.projected_gan import ProjectedDiscriminator
 from models.discriminators.stylegan_xl import StyleGANXLDiscriminator
 from models.discriminators.token_reassembly import TokenReassembly
 from models.features.class_guide import ClassGuide
+from models.generators.stylegan3 import StyleGAN3Generator
+from models.generators.stylegan_xl import StyleGANXLGenerator
 from models.interfaces import ConditionShape, Site
 from models.warm_start import copy_by_name
 
 if TYPE_CHECKING:
     from models.recipes.stylegan_xl import StyleGANXL
+
+
+def generator_of(recipe: StyleGANXL, resolution: int, shape: ConditionShape) -> nn.Module:
+    """Return a fresh generator, weights from torch's global generator.
+
+    Raises:
+        ValueError: a resolution or width that cannot be built, or that the heads do not end at.
+    """
+    sizes: dict[str, Any] = {
+        "shape": shape,
+        "z_dim": recipe.z_dim,
+        "w_dim": recipe.w_dim,
+        "num_mapping_layers": recipe.mapping_layers,
+        "channel_base": recipe.channel_base,
+        "channel_max": recipe.channel_max,
+        "num_critical": recipe.num_critical,
+        "margin_px": recipe.margin_px,
+        "kernel": recipe.kernel_size,
+        "radial": recipe.radial,
+    }
+    if recipe.generator_network == "stylegan3":
+        if recipe.heads:
+            raise ValueError("stylegan3 does not grow: leave heads empty")
+        return StyleGAN3Generator(resolution=resolution, num_layers=recipe.stem_layers, **sizes)
+    last_px = recipe.heads[-1][0] if recipe.heads else recipe.stem_px
+    if last_px != resolution:
+        raise ValueError(
+            f"the stage makes {resolution} px, but stem_px and heads end at {last_px} px: list "
+            f"every growth in heads, the last one as [{resolution}, convolutions]"
+        )
+    features = recipe.class_embedding != "random" and shape.class_dim
+    return StyleGANXLGenerator(
+        stem_resolution=recipe.stem_px,
+        stem_layers=recipe.stem_layers,
+        heads=recipe.heads,
+        embed_dim=shape.class_dim if features else recipe.embed_dim,
+        train_embedding=recipe.train_embedding,
+        mean_beta=recipe.mean_beta,
+        **sizes,
+    )
 
 
 def embedding_of(recipe: StyleGANXL, site: Site) -> Tensor | None:
@@ -56,15 +98,19 @@ def discriminator_of(
         shape = ConditionShape(pooled_dim=embedding_KE.shape[1])
     try:
         reassembly = TokenReassembly(vit.tap_dim, vit.map_side, seed=recipe.projection_seed)
-        projected = {
-            "dino": _projected(recipe, reassembly.out_channels, reassembly.out_sides, shape),
-            "classifier": _projected(recipe, cnn.stage_channels, cnn.stage_sides(size_px), shape),
-        }
+        tokens = _projected(recipe, reassembly.out_channels, reassembly.out_sides, shape)
     except ValueError as error:
         raise ValueError(
-            f"the frozen nets cannot be projected (CNN at {size_px} px): {error}; set "
-            "feature_size_px to a multiple of its largest stride, or take other networks"
+            f"the transformer (dino) cannot be projected: {error}; take one of more patches"
         ) from error
+    try:
+        maps = _projected(recipe, cnn.stage_channels, cnn.stage_sides(size_px), shape)
+    except ValueError as error:
+        raise ValueError(
+            f"the CNN (classifier) cannot be projected at {size_px} px: {error}; set "
+            "feature_size_px to a multiple of its largest stride, or take another network"
+        ) from error
+    projected = {"dino": tokens, "classifier": maps}
     return StyleGANXLDiscriminator(projected, {"dino": reassembly}, embedding_KE)
 
 

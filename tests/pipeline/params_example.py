@@ -46,6 +46,25 @@ def complete(config: type) -> dict[str, Any]:
     return values
 
 
+# Family -> what its defaults ask for and captions of 32 px do not have.
+OFF = {"stylegan_xl": {"guidance_weight": 0.0, "stem_px": 32}}
+
+
+def valid_of(family: str) -> dict[str, Any]:
+    """Return a complete valid params file of any family, one resolution of it."""
+    values = valid()
+    recipe = {"name": family, **complete(RECIPES[family]), **OFF.get(family, {})}
+    values["train_base"]["recipe"] = plain(recipe)
+    values["superres"] = {}
+    values["text_encoder"] |= {
+        "start": "base",
+        "resolution_px": 32,
+        "recipe": {},
+        "total_kimg": 0.0,
+    }
+    return values
+
+
 def valid() -> dict[str, Any]:
     """Return a complete valid params file as plain values."""
     values: dict[str, Any] = {"seed": 1}
@@ -99,6 +118,12 @@ def schema() -> list[tuple[tuple[str, ...], Any]]:
     return found
 
 
+def fields_of_families() -> list[tuple[str, str, Any]]:
+    """Return (family, field, type) of every recipe but the one of `schema`."""
+    others = [name for name in RECIPES if name != RECIPE]
+    return [(name, *field) for name in others for field in field_types(RECIPES[name]).items()]
+
+
 def put(values, path, value):
     for part in path[:-1]:
         values = values[part]
@@ -112,3 +137,37 @@ def wrong_keys(values) -> dict[str, str]:
     except ParamsError as error:
         return {problem.key: problem.what for problem in error.problems}
     return {}
+
+
+def check_mutations(make, path, kind):
+    """Put every kind of wrong value at a path of a valid file: each is named by its dotted key."""
+    key = ".".join(path)
+    wrong_type: Any = [{"not": "this"}]
+    mutations = {"wrong type": wrong_type}
+    bare, bounds = kind, None
+    if get_origin(kind) is Annotated:
+        bare = get_args(kind)[0]
+        bounds = next((e for e in get_args(kind)[1:] if isinstance(e, Between)), None)
+    if bare in (int, float):
+        mutations |= {"bool": True, "text": "1e-4", "infinite": float("inf")}
+        mutations |= {"not a number": float("nan")}
+    if bare is str:
+        mutations |= {"bool": True, "number": 3}
+    if bare is bool:
+        mutations |= {"number": 1, "text": "yes"}
+    if bounds is not None and bounds.low is not None:
+        mutations["too low"] = bounds.low - 1
+    if bounds is not None and bounds.high is not None:
+        mutations["too high"] = bounds.high + 1
+    if get_origin(bare) is Literal:
+        mutations["not listed"] = "no such choice"
+    for name, value in mutations.items():
+        values = make()
+        put(values, path, value)
+        found = wrong_keys(values)
+        hit = [k for k in found if k == key or k.startswith(key + ".")]
+        assert hit, f"{key} {name} was not named: {found}"
+    misspelt = (*path[:-1], path[-1] + "x")
+    values = make()
+    put(values, misspelt, 1)
+    assert f"did you mean {path[-1]}?" in wrong_keys(values)[".".join(misspelt)]

@@ -43,6 +43,7 @@ def test_command_trains_and_reports(raw, capsys):
         "clip": {"source": "none"},
         "dino": {"source": "none"},
         "classifier": {"source": "none"},
+        "guide": {"source": "none"},
         "scorer": {"source": "none"},
         "judge": {
             "source": "train",
@@ -51,7 +52,7 @@ def test_command_trains_and_reports(raw, capsys):
     }
     assert run(raw, sections) == 0
     out = raw / "artifacts/encoders"
-    absent = ["classifier", "clip", "dino", "scorer"]
+    absent = ["classifier", "clip", "dino", "guide", "scorer"]
     assert {path.name for path in out.iterdir()} == {*absent, "index.json", "judge"}
     for role in absent:  # a folder all the same: dvc.yaml names some of them
         assert [path.name for path in (out / role).iterdir()] == [ABSENT]

@@ -1,4 +1,6 @@
-"""Class labels, and no condition at all: from a folder of pictures to drawn images."""
+"""Class labels, and no condition at all: from a folder of pictures to drawn images, by each family
+that grows.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from components.artifact import GENERATOR, read_card, read_weights
 from components.data.batches import BatchSource
+from components.family import recipe_from
 from components.frozen_nets import ABSENT
+from components.pretraining.class_features import class_features, logit_names, write_classes
 from components.publishing import PublishConfig
 from components.training.distributed import World
 from components.training.job import run_job
@@ -22,7 +27,14 @@ from pipeline import score, train
 from pipeline.generate import main as generate
 from pipeline.params import load_params
 from tests.components.data.makers import encoded, picture
-from tests.pipeline.tiny_world import SIDE, TRAIN, write_encoders, write_params
+from tests.pipeline.tiny_world import (
+    RECIPE,
+    SIDE,
+    TRAIN,
+    write_encoders,
+    write_params,
+    write_projected_nets,
+)
 from tests.pipeline.trained_world import context, run_evaluate, run_publish
 
 CLASSES = ("blue", "green", "red")
@@ -34,14 +46,40 @@ PARTS = {
         "max_reject_fraction": 0.5,
     },
     "train_base": {
-        "recipe": {"clip_weight": 0.0, "label_dim": 4},
         "resolution_px": SIDE // 2,
         "total_kimg": 0.032,
         "sample_every_kimg": 0.016,
     },
-    "superres": {str(SIDE): {**TRAIN, "start": "base", "recipe": {}, "total_kimg": 0.032}},
+    "superres": {str(SIDE): {**TRAIN, "start": "base", "total_kimg": 0.032}},
     "text_encoder": {"start": f"px{SIDE}"},
     "encoders": {role: {"source": "none"} for role in ("clip", "classifier", "judge")},
+}
+# Family -> its recipe for the first stage, and what changes where it grows.
+RECIPES = {
+    "stylegan_t": ({**RECIPE, "clip_weight": 0.0, "label_dim": 4}, {}),
+    "stylegan_xl": (
+        {
+            "name": "stylegan_xl",
+            "stem_px": SIDE // 2,
+            "stem_layers": 4,
+            "channel_base": 128,
+            "channel_max": 8,
+            "margin_px": 2,
+            "z_dim": 8,
+            "w_dim": 8,
+            "projection_width": 8,
+            "discriminator_max": 8,
+            "cmap_dim": 4,
+            "feature_size_px": 64,
+            "path_length_start_kimg": 0.0,
+            "path_length_every": 1,
+        },
+        {"heads": [[SIDE, 4]]},
+    ),
+}
+CUT = {
+    "stylegan_t": (".to_rgb.",),
+    "stylegan_xl": tuple(f"synthesis.layers.{i}." for i in (2, 3, 4)),  # two critical ones, ToRGB
 }
 
 
@@ -56,16 +94,31 @@ def write_pictures(folder: Path) -> None:
     (folder / "lone.png").write_bytes(encoded(picture(SIDE, seed=999)))
 
 
+def write_classifier(folder: Path, params: Path) -> None:
+    """Write the nets of projected discriminators, and what the CNN knows of the classes."""
+    encoders, source = folder / "artifacts" / "encoders", load_params(params).source
+    net = write_projected_nets(encoders, len(CLASSES))
+    if source.condition == "label":  # as the encoders stage does
+        names, feature_KE = class_features(net, source, folder / "pictures", 8)
+        write_classes(encoders / "classifier", names, feature_KE, logit_names(net, CLASSES))
+
+
 def command(stage, folder: Path, params: Path, *paths: str) -> None:
     arguments = ["--source", str(folder / "pictures"), "--params", str(params)]
     arguments += [f for p in paths for f in (f"--{p.split('=')[0]}", str(folder / p.split("=")[1]))]
     assert stage.main(arguments) == 0
 
 
-@pytest.fixture(scope="module", params=["label", "none"])
-def world(request, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """(condition, folder) after source -> score -> filter -> train -> evaluate -> publish."""
-    kind, folder = request.param, tmp_path_factory.mktemp(request.param)
+@pytest.fixture(
+    scope="module",
+    params=[(kind, family) for family in RECIPES for kind in ("label", "none")],
+    ids=" ".join,
+)
+def world(request, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, Path]:
+    """(condition, family, folder) after source -> score -> filter -> train -> evaluate ->
+    publish.
+    """
+    (kind, family), folder = request.param, tmp_path_factory.mktemp("world")
     write_pictures(folder / "pictures")
     encoders = folder / "artifacts" / "encoders"
     write_encoders(encoders)
@@ -74,6 +127,9 @@ def world(request, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]
     (encoders / "clip" / ABSENT).write_text("{}")
     source = {"kind": "image_folder", "condition": kind, "heldout_fraction": 0.2}
     params = write_params(folder, source={**source, "path": str(folder / "pictures")}, **PARTS)
+    _set_recipe(params, family, kind)
+    if "classifier" in recipe_from(RECIPES[family][0]).encoder_roles:
+        write_classifier(folder, params)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GANLINE_RUNS_DIR", str(folder / "runs"))
         command(score, folder, params, "encoders=artifacts/encoders", "out=data/scores")
@@ -84,7 +140,17 @@ def world(request, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]
         _train(folder, params, px=str(SIDE))
         run_evaluate(folder)
         run_publish(folder, PublishConfig(register=False))
-    return kind, folder
+    return kind, family, folder
+
+
+def _set_recipe(params: Path, family: str, kind: str) -> None:
+    """Put the family's recipe in place of the params file's."""
+    values = yaml.safe_load(params.read_text())
+    base, grown = RECIPES[family]
+    off = {"guidance_weight": 0.0} if family == "stylegan_xl" and kind == "none" else {}
+    values["train_base"]["recipe"] = base | off
+    values["superres"][str(SIDE)]["recipe"] = grown
+    params.write_text(yaml.safe_dump(values, sort_keys=False))
 
 
 def _train(folder: Path, params: Path, px: str = "") -> None:
@@ -108,7 +174,7 @@ def _train(folder: Path, params: Path, px: str = "") -> None:
 
 
 def test_every_picture_is_counted_and_captions_are_not_asked(world) -> None:
-    kind, folder = world
+    kind, _, folder = world
     report = json.loads((folder / "reports/filter.json").read_text())
     assert report["in"] == 49
     assert report["rejected"] == ({"sample.missing_label": 1} if kind == "label" else {})
@@ -123,10 +189,11 @@ def test_every_picture_is_counted_and_captions_are_not_asked(world) -> None:
 
 
 def test_artifact_metrics_and_card_tell_the_kind(world) -> None:
-    kind, folder = world
+    kind, family, folder = world
     card = read_card(folder / "artifacts/base")
     assert card["label_names"] == (list(CLASSES) if kind == "label" else [])
-    assert set(card["encoders"]) == {"dino"}
+    roles = recipe_from(RECIPES[family][0]).encoder_roles
+    assert set(card["encoders"]) == set(roles) - {"clip"}
     metrics = json.loads((folder / "artifacts/evaluation/metrics.json").read_text())
     assert metrics["clip_score"] is None and metrics["judge"] is None
     assert metrics["seconds_per_image"] > 0
@@ -137,20 +204,22 @@ def test_artifact_metrics_and_card_tell_the_kind(world) -> None:
 
 
 def test_it_grows(world) -> None:
-    _, folder = world
+    _, family, folder = world
     small, large = (folder / "artifacts" / name for name in ("base", f"px{SIDE}"))
     assert read_card(large)["resolution_px"] == 2 * read_card(small)["resolution_px"] == SIDE
     assert read_card(large)["shape"] == read_card(small)["shape"]
     assert read_card(large)["label_names"] == read_card(small)["label_names"]
     before, after = read_weights(small / GENERATOR), read_weights(large / GENERATOR)
-    frozen = [name for name in before if ".to_rgb." not in name]
+    cut = [name for name in before if any(part in name for part in CUT[family])]
+    frozen = [name for name in before if name not in cut]
     assert [name for name in frozen if not torch.equal(before[name], after[name])] == []
-    grown = [name for name in after if name.startswith(f"synthesis.blocks.{SIDE}.")]
-    assert grown and not set(grown) & set(before)
+    again = [name for name in cut if name in after and name.endswith(".weight")]
+    assert again and not any(torch.equal(before[name], after[name]) for name in again)
+    assert len(after) > len(before) > len(frozen) > 0
 
 
 def test_it_draws_what_is_asked(world, tmp_path: Path, capsys) -> None:
-    kind, folder = world
+    kind, _, folder = world
     model = ["--model", str(folder / "artifacts/release"), "--out", str(tmp_path / "a.png")]
     asked = ["--label", "red", "--label", "blue"] if kind == "label" else []
     assert generate([*asked, "-n", "2", *model]) == 0
@@ -173,7 +242,7 @@ MISTAKES = {
 
 
 def test_a_wrong_question_is_one_line_and_writes_nothing(world, tmp_path: Path, capsys) -> None:
-    kind, folder = world
+    kind, _, folder = world
     for arguments, says, todo in MISTAKES[kind]:
         out = ["--out", str(tmp_path / "b.png"), "--model", str(folder / "artifacts/release")]
         assert generate([*arguments, *out]) == 2

@@ -5,7 +5,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Literal
 
 import pytest
 import yaml
@@ -15,7 +15,7 @@ from models.fields import Between
 from pipeline.params import SECTIONS, load_params
 from pipeline.params_file import ParamsError
 from pipeline.params_schema import check, describe
-from tests.pipeline.params_example import RECIPE, put, schema, valid, wrong_keys
+from tests.pipeline.params_example import RECIPE, check_mutations, put, schema, valid
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,37 +41,8 @@ def test_a_complete_file_is_accepted(tmp_path):
 @pytest.mark.parametrize(
     ("path", "kind"), schema(), ids=lambda x: ".".join(x) if isinstance(x, tuple) else ""
 )
-def test_every_key_wrong_in_every_way_is_named(tmp_path, path, kind):
-    key = ".".join(path)
-    wrong_type: Any = [{"not": "this"}]
-    mutations = {"wrong type": wrong_type}
-    bare, bounds = kind, None
-    if get_origin(kind) is Annotated:
-        bare = get_args(kind)[0]
-        bounds = next((e for e in get_args(kind)[1:] if isinstance(e, Between)), None)
-    if bare in (int, float):
-        mutations |= {"bool": True, "text": "1e-4", "infinite": float("inf")}
-        mutations |= {"not a number": float("nan")}
-    if bare is str:
-        mutations |= {"bool": True, "number": 3}
-    if bare is bool:
-        mutations |= {"number": 1, "text": "yes"}
-    if bounds is not None and bounds.low is not None:
-        mutations["too low"] = bounds.low - 1
-    if bounds is not None and bounds.high is not None:
-        mutations["too high"] = bounds.high + 1
-    if get_origin(bare) is Literal:
-        mutations["not listed"] = "no such choice"
-    for name, value in mutations.items():
-        values = valid()
-        put(values, path, value)
-        found = wrong_keys(values)
-        hit = [k for k in found if k == key or k.startswith(key + ".")]
-        assert hit, f"{key} {name} was not named: {found}"
-    misspelt = (*path[:-1], path[-1] + "x")
-    values = valid()
-    put(values, misspelt, 1)
-    assert f"did you mean {path[-1]}?" in wrong_keys(values)[".".join(misspelt)]
+def test_every_key_wrong_in_every_way_is_named(path, kind):
+    check_mutations(valid, path, kind)
 
 
 @pytest.mark.parametrize("name", ["seed", "superres", *[n for n in SECTIONS if n != "superres"]])
@@ -174,7 +145,7 @@ def test_numeric_keys_and_anchors_are_read(tmp_path):
         (("evaluate", "model"), "base", "evaluate.model", "aligned, the end of the chain"),
         (
             ("train_base", "recipe", "name"),
-            "stylegan_x",
+            "stylegan_tt",
             "train_base.recipe.name",
             "mean stylegan_t",
         ),

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from components.data.config import FilterConfig, SourceConfig
+from components.family import recipe_from
 from components.training.config import StageConfig
+from models.interfaces import ConditionShape
+from models.recipes import RECIPES
 from models.recipes.stylegan_t import StyleGANT
+from models.recipes.stylegan_xl import StyleGANXL
 from pipeline.params import load_params
 from pipeline.params_file import ParamsError
 
 ROOT = Path(__file__).parents[2]
 PAPER = ("stylegan_t_lite_64_256", "stylegan_t_full_64_512")
+XL = "stylegan_xl_imagenet"
 
 
 def names(config: type) -> set[str]:
@@ -31,12 +37,13 @@ def read(name: str) -> dict:
     return yaml.safe_load((ROOT / "presets" / f"{name}.yaml").read_text())
 
 
-@pytest.mark.parametrize("name", [*PAPER, "class_labels"])
+@pytest.mark.parametrize("name", [*PAPER, "class_labels", XL])
 def test_every_value_of_data_recipe_and_training_is_stated(name: str) -> None:
     values = read(name)
     assert set(values["source"]) == names(SourceConfig)
     assert set(values["filter"]) == names(FilterConfig)
-    assert set(values["train_base"]["recipe"]) == names(StyleGANT) | {"name"}
+    recipe = values["train_base"]["recipe"]
+    assert set(recipe) == names(RECIPES[recipe["name"]]) | {"name"}
     for stage in stages_of(values).values():
         assert set(stage) == names(StageConfig)
 
@@ -55,6 +62,35 @@ def test_the_papers_presets_hold_the_published_values(name: str) -> None:
         assert stage["ema_ramp"] == 0.05
     params = load_params(ROOT / "presets" / f"{name}.yaml")
     assert params.superres["128"].start == "aligned", "the text encoder trains at 64 px"
+
+
+def test_the_imagenet_preset_holds_the_published_values_but_four() -> None:
+    given = {k: v for k, v in read(XL)["train_base"]["recipe"].items() if k != "name"}
+    published = dataclasses.asdict(StyleGANXL())
+    published |= {"diff_augment": list(published["diff_augment"]), "heads": []}
+    chosen = {"guidance_role": "guide", "guidance_min_px": 64, "mirror": True}
+    assert given == published | chosen | {"guidance_max_px": 1024}
+    for stage in stages_of(read(XL)).values():
+        assert stage["ema_half_life_kimg"] == stage["batch"] * 10 / 32
+
+
+def test_the_imagenet_chain_grows_through_the_published_networks() -> None:
+    import torch
+
+    values = read(XL)
+    stages = [values["train_base"], *values["superres"].values()]
+    fields = {key: value for stage in stages for key, value in stage["recipe"].items()}
+    heads = [tuple(head) for head in fields["heads"]]
+    for count, stage in enumerate(stages):
+        assert [tuple(head) for head in stage["recipe"]["heads"]] == heads[:count]
+        assert stage["resolution_px"] == 16 * 2**count
+    with torch.device("meta"):
+        shape = ConditionShape(num_labels=1000, class_dim=320)
+        net: Any = recipe_from(fields).generator(1024, shape)
+    assert [len(plan) for plan in net.plans] == [11, 16, 21, 26, 31, 36, 39]
+    assert sum(p.numel() for p in net.parameters()) == 235_799_929
+    net.stem_frozen = True
+    assert sum(p.numel() for p in net.trainable()) == 861_299
 
 
 @pytest.mark.parametrize(

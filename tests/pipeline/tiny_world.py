@@ -137,6 +137,36 @@ def write_encoders(folder: Path) -> None:
             save_feature_net(folder / role, build_feature_net(card), role=role, source="random")
 
 
+def write_projected_nets(folder: Path, num_classes: int) -> Any:
+    """Write a random CNN, and a ViT of as many patches as a projection asks for; return the CNN."""
+    import torch
+
+    from models.features import FeatureCard, build_feature_net, save_feature_net
+
+    sizes = {"img_size": SIDE, "patch_size": 4, "embed_dim": 16, "depth": 4, "num_heads": 2}
+    vit = {"name": None, "arguments": {**sizes, "num_classes": 0}, "hooks": None}
+    cnn = {"name": "test_resnet", "arguments": {"num_classes": num_classes}}
+    nets = {}
+    for role, kind, architecture, side in (
+        ("dino", "vit", vit, SIDE),
+        ("classifier", "cnn", cnn, 2 * SIDE),
+    ):
+        card = FeatureCard(
+            role=role,
+            kind=kind,
+            architecture=architecture,
+            image_size_px=side,
+            mean=[0.5] * 3,
+            std=[0.5] * 3,
+            source="random",
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            nets[role] = build_feature_net(card)
+        save_feature_net(folder / role, nets[role], role=role, source="random")
+    return nets["classifier"]
+
+
 def write_params(folder: Path, **sections: dict[str, Any]) -> Path:
     """Write a complete params file; a given section's keys replace the defaults."""
     from tests.pipeline.params_example import valid

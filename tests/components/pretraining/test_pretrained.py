@@ -63,6 +63,7 @@ def test_clip_vit_b_32_of_openai(tmp_path):
     [
         ("dino", "vit_small_patch16_224.dino", 224, IMAGENET),
         ("classifier", "deit_small_patch16_224", 224, IMAGENET),
+        ("guide", "deit_small_distilled_patch16_224", 224, IMAGENET),
         ("classifier", "tf_efficientnet_lite1", 240, HALVES),
         ("classifier", "mobilenetv2_100", 224, IMAGENET),
     ],

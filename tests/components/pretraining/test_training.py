@@ -37,6 +37,9 @@ def small_config(kimg: float = 0.064) -> EncodersConfig:
         classifier=dataclasses.replace(
             small.classifier, train=ClassifierTraining(fit=length, image_size_px=32)
         ),
+        guide=dataclasses.replace(
+            small.guide, source="train", train=ClassifierTraining(fit=length, image_size_px=32)
+        ),
         judge=dataclasses.replace(
             small.judge, train=JudgeTraining(fit=length, widths=(8, 8), strides=(2, 2))
         ),
@@ -136,7 +139,7 @@ def test_folder_is_replaced_and_lists_every_role(tmp_path):
     out = tmp_path / "encoders"
     (out / "old").mkdir(parents=True)
     config = small_config()
-    none = dict.fromkeys(("clip", "dino", "classifier", "scorer"), "none")
+    none = dict.fromkeys(("clip", "dino", "classifier", "guide", "scorer"), "none")
     config = dataclasses.replace(
         config,
         **{

@@ -1,6 +1,7 @@
 """StyleGAN-XL's discriminator: reassembled tokens, two networks, published sizes."""
 
 import pytest
+import timm
 import torch
 from torch.nn import functional as F
 
@@ -49,6 +50,14 @@ def test_has_the_published_number_of_weights():
     found = [count(h.parameters()) + 320_000 for h in conditional.projected["dino"].heads]
     assert found == conditional_heads
     assert count([conditional.embedding_KE]) == 320_000
+
+
+def test_the_published_transformers_have_the_published_number_of_weights():
+    """Spec 2.5: DeiT-B behind the discriminator, DeiT-small as the guide, both distilled."""
+    for name, expected in (("base", 87_338_192), ("small", 22_436_432)):
+        with torch.device("meta"):
+            net = timm.create_model(f"deit_{name}_distilled_patch16_224", pretrained=False)
+        assert count(net.parameters()) == expected
 
 
 def test_reassembly_equals_its_formula_in_float64():

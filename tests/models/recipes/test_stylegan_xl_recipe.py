@@ -186,6 +186,33 @@ def test_guidance_is_the_cross_entropy_over_the_datas_classes(encoder):
     torch.testing.assert_close(losses.terms["guidance"].detach(), 0.7 * entropy)
 
 
+def test_a_network_of_its_own_may_guide(encoder):
+    """The published guide is no network of the discriminator."""
+    asked = []
+
+    def asking(role):
+        asked.append(role)
+        return encoder("classifier" if role == "guide" else role)
+
+    recipe = StyleGANXL(**SMALL, guidance_role="guide")
+    assert recipe.encoder_roles == ("dino", "classifier", "guide")
+    recipe.build(site_of(asking))
+    assert set(asked) == set(recipe.encoder_roles)
+    for fields in ({"guidance_role": "dino"}, {"guidance_role": "guide", "guidance_weight": 0.0}):
+        assert StyleGANXL(**SMALL, **fields).encoder_roles == ("dino", "classifier")
+
+
+def test_a_network_whose_maps_are_too_small_is_named(encoder):
+    def small_maps(role):
+        net = encoder(role)
+        if role == "dino":
+            net.map_side = 2
+        return net
+
+    with pytest.raises(ValueError, match=r"the transformer \(dino\) cannot be projected: .*4"):
+        StyleGANXL(**SMALL).build(site_of(small_maps))
+
+
 def test_guidance_keeps_to_its_resolutions_and_wants_a_classifier_of_these_classes(encoder):
     for resolution, expected in ((16, False), (32, True), (64, True), (128, False)):
         recipe = StyleGANXL(**SMALL, guidance_min_px=32, guidance_max_px=64, stem_px=resolution)
@@ -218,6 +245,24 @@ def test_the_path_length_begins_when_told(encoder):
     phase = recipe.phases(recipe.build(site_of(encoder)))[1]
     assert phase.parameters(999) == []
     assert len(phase.parameters(1000)) > 10
+
+
+@pytest.mark.parametrize("policy", [(), ("color", "translation", "cutout")])
+def test_each_network_sees_the_image_through_a_draw_of_its_own(encoder, monkeypatch, policy):
+    recipe = StyleGANXL(**SMALL, diff_augment=policy)
+    networks, seen = recipe.build(site_of(encoder)), []
+    for role, reader in (("dino", "patch_maps"), ("classifier", "pyramid")):
+        net = networks.frozen[role]
+        read = getattr(net, reader)
+
+        def watched(image, *arguments, read=read):
+            seen.append(image)
+            return read(image, *arguments)
+
+        monkeypatch.setattr(net, reader, watched)
+    recipe.phases(networks)[2].loss(batch_of(), 0, torch.Generator().manual_seed(0))
+    assert len(seen) == 2
+    assert torch.equal(*seen) == (not policy)
 
 
 def test_the_hinge_is_a_mean_over_logits_then_networks(encoder):
