@@ -6,6 +6,7 @@ from safetensors.torch import save_file
 
 from components.errors import ConfigError, DataError
 from components.pretraining.config import PretrainedConfig
+from components.pretraining.pretrained import _clip as pretrained_clip
 from components.pretraining.pretrained import open_pretrained
 from models.features import load_feature_net, save_feature_net
 from models.features.folder import file_sha256
@@ -55,6 +56,28 @@ def test_clip_vit_b_32_of_openai(tmp_path):
     assert (card.image_size_px, net.embedding_dim) == (224, 512)
     again = load_feature_net(tmp_path / "clip")
     assert torch.equal(again.encode_text(texts), net.encode_text(texts))
+
+
+@pytest.mark.slow
+def test_clip_vit_l_14_of_openai_is_built_name_by_name():
+    """At full size, without its 1.7 GB: names, shapes, activation and preprocessing."""
+    import open_clip
+
+    with torch.device("meta"):
+        model = open_clip.create_model(
+            "ViT-L-14", pretrained=None, force_quick_gelu=True, device="meta"
+        )
+        net = pretrained_clip(PretrainedConfig(name="ViT-L-14", tag="openai"), "clip")
+    ours, theirs = ({k: v.shape for k, v in m.state_dict().items()} for m in (net.network, model))
+    assert ours == theirs
+    sizes = {name: p.numel() for name, p in net.network.named_parameters()}
+    visual = sum(size for name, size in sizes.items() if name.startswith("visual."))
+    assert (sum(sizes.values()), visual) == (427_616_513, 303_966_208)  # the spec's
+    activations = {type(b.mlp.gelu).__name__ for b in net.network.transformer.resblocks}
+    activations |= {type(b.mlp.gelu).__name__ for b in net.network.visual.transformer.resblocks}
+    assert activations == {"QuickGELU"}
+    assert (net.embedding_dim, net.preprocess.image_size_px) == (768, 224)
+    assert net.tokenize(["\u732b " * 200]).shape == (1, 77)
 
 
 @pytest.mark.slow
