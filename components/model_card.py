@@ -74,7 +74,7 @@ _KINDS = {
 def _use(card: Mapping[str, Any], config: PublishConfig) -> str:
     kind, name = kind_of(card), config.model_name
     subject = {"text": "a prompt", "none": NOTHING}.get(kind) or label_names(card)[0]
-    asked = {"text": f'"{subject}" ', "label": f"--label {subject} ", "none": ""}[kind]
+    asked = {"text": f'"{subject}" ', "label": f'--label "{subject}" ', "none": ""}[kind]
     return f"""## How to use it
 
     ganline generate {asked}--model PATH_OF_THIS_FOLDER --seed 3 -n 4 --out images.png

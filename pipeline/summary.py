@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import StorageError
+from components.subjects import kind_of, label_names
 from pipeline.graph import Node, read_graph
 from pipeline.places import runs_folder
 from pipeline.stage import guarded
@@ -109,12 +110,24 @@ def summary_text(summary: dict[str, Any], sources: Sources, written: Path) -> st
         f"summary        {written}",
         "",
         "next",
-        '  ganline generate "a large red ring on a blue background" --seed 3 -n 4 --out ring.png',
+        f"  ganline generate {_example(sources.nodes)}--seed 3 -n 4 --out drawn.png",
         "  ganline report      one HTML page about this run",
         "  make ui             the runs in MLflow",
         "  dvc exp run -S train_base.total_kimg=...   try something else",
     ]
     return "\n".join(lines)
+
+
+def _example(nodes: list[Node]) -> str:
+    """Return what the released model can be asked for; a prompt before there is one."""
+    for node in nodes:
+        for out in node.outs if node.stage == "publish" else ():
+            card = read_json(out / "card.json")
+            if card and kind_of(card) == "label":
+                return f'--label "{label_names(card)[0]}" '
+            if card and kind_of(card) == "none":
+                return ""
+    return '"a large red ring on a blue background" '
 
 
 def sample_sheet(nodes: list[Node]) -> Path | None:

@@ -1,6 +1,8 @@
 """The summary holds exactly the promised keys, and says what is missing as null."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +47,24 @@ def test_the_page_for_people(finished):
         "ganline generate",
     ):
         assert words in text
+
+
+@pytest.mark.parametrize(
+    ("shape", "asked"),
+    [
+        ({"pooled_dim": 8}, 'generate "a large red ring on a blue background" --seed'),
+        ({"num_labels": 2}, 'generate --label "blue cross" --seed'),
+        ({"num_labels": 0}, "generate --seed"),
+    ],
+)
+def test_what_to_type_next_is_what_the_model_takes(finished, shape, asked):
+    (finished / "artifacts/release").mkdir()
+    card = {"shape": shape, "label_names": ["blue cross", "red ring"]}
+    (finished / "artifacts/release/card.json").write_text(json.dumps(card))
+    sources = read_sources(finished / "params.yaml")
+    publish = replace(sources.nodes[0], stage="publish", outs=(Path("artifacts/release"),))
+    sources = replace(sources, nodes=[*sources.nodes, publish])
+    assert f"ganline {asked}" in summary_text(summarize(sources), sources, finished / "s.json")
 
 
 def test_before_any_run_everything_is_null(project, capsys):
