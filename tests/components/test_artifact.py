@@ -73,7 +73,8 @@ def test_written_and_read(folder, networks):
         "name": "fake_gan",
         "fields": {"weight": 0.5, "learning_rate": 0.002, "widths": [3, 4]},
     }
-    assert card["shape"] == {"pooled_dim": 0, "token_dim": 0, "num_labels": 3}
+    shape = {"pooled_dim": 0, "token_dim": 0, "num_labels": 3, "class_dim": 0}
+    assert card["shape"] == shape
     assert (card["format"], card["resolution_px"], card["nimg"], card["seed"]) == (1, 8, 80, 3)
     assert (card["parent_sha256"], card["data_content_hash"]) == ("p", "d")
     assert card["encoders"] == {"clip": "c"} and card["fingerprint"] == "f"
