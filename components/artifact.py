@@ -52,6 +52,7 @@ def write_artifact(
     text_encoder: nn.Module | None = None,
     label_names: Sequence[str] = (),
     imported_from: Mapping[str, Any] | None = None,
+    best: Mapping[str, Any] | None = None,
     samples: Any = None,
     metrics: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -61,8 +62,7 @@ def write_artifact(
         folder: where.
         recipe, resolution, shape: rebuild the generator.
         generator_state: the averaged weights.
-        nimg: images seen by the stage.
-        seed: the run's seed.
+        nimg, seed: images of the stage that these weights have seen; the run's seed.
         parent_sha256: hash of the generator this one started from.
         data_content_hash: of the training data.
         encoders: role -> sha256 of the frozen nets used.
@@ -71,6 +71,7 @@ def write_artifact(
         text_encoder: the averaged model's own, if it has one.
         label_names: of the data's classes, in their order; empty where they are numbers.
         imported_from: the file that the weights come from, if they were not trained here.
+        best: at which nimg and distance, by which net, if the weights are the best measured.
         samples: a PIL image of the fixed prompts.
         metrics: the last tick and other numbers.
     """
@@ -91,6 +92,7 @@ def write_artifact(
         "nimg": nimg,
         "seed": seed,
         "imported_from": dict(imported_from or {}),
+        "best": dict(best or {}),
         "parent_sha256": parent_sha256,
         "data_content_hash": data_content_hash,
         "encoders": dict(encoders or {}),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import DataError
+from components.training.config import MEASURING
 
 # Fields of TrainConfig that change what is written on the way, not what is trained.
 _WATCHING = {"report_every_kimg", "sample_every_kimg", "save_every_kimg", "keep_states"}
@@ -38,10 +39,14 @@ def training_fingerprint(
             name) by the start's hash.
         recipe: all fields, as resolved from parameters, guidance and start artifact.
         data_hash: content hash of the training set.
-        encoder_hashes: role -> sha256 of the frozen nets that the recipe uses.
+        encoder_hashes: role -> sha256 of the frozen nets that the recipe uses, and of the one that
+            decides which weights are kept.
         start_hash: sha256 of the generator to start from, '' without one.
     """
-    train = {key: value for key, value in stage.items() if key not in _WATCHING | _APART}
+    apart = _WATCHING | _APART
+    if stage.get("keep_weights") != "best":  # then measuring is watching, too
+        apart |= set(MEASURING)
+    train = {key: value for key, value in stage.items() if key not in apart}
     content = {
         "seed": seed,
         "revision": stage["revision"],

@@ -53,7 +53,7 @@ def cross_check(built: dict[str, Any]) -> list[Finding]:
     for name, stage in stages.items():
         if dataclasses.is_dataclass(stage):
             group = _norm_batch(stages["train_base"], stage)
-            wrong = _check_batch(stage, group)
+            wrong = _check_batch(stage, group) + _check_measuring(stage, built)
             findings += [((*name.split("."), *path), what) for path, what in wrong]
     if dataclasses.is_dataclass(stages["train_base"]) and built.get("superres") is not None:
         findings += _check_chain(built["train_base"], built["superres"])
@@ -156,6 +156,24 @@ def _check_batch(stage: Any, norm_batch: int) -> list[Finding]:
             f"batch norm, such as {below} or {below + norm_batch}"
         )
         findings.append((("micro_batch",), what))
+    return findings
+
+
+def _check_measuring(stage: Any, built: dict[str, Any]) -> list[Finding]:
+    """Refuse measurements without a net or held-out images, and a best that nothing measures."""
+    every = stage.measure_every_kimg
+    if not every:
+        what = "got best; allowed: last, for measure_every_kimg is 0"
+        return [(("keep_weights",), what)] if stage.keep_weights == "best" else []
+    findings: list[Finding] = []
+    source: Any = built.get("source")
+    if source is not None and not source.heldout_path and not source.heldout_fraction:
+        what = f"got {every}; allowed: 0, for source holds no images out"
+        findings.append((("measure_every_kimg",), what))
+    encoders: Any = built.get("encoders")
+    if encoders is not None and getattr(encoders, stage.measure_role).source == "none":
+        what = f"got {stage.measure_role}; allowed: a role whose encoders.*.source is not none"
+        findings.append((("measure_role",), what))
     return findings
 
 

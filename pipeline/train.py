@@ -96,7 +96,8 @@ def make_job(context: StageContext) -> TrainingJob:
     start = read_card(options.start) if options.start else None
     recipe = resolve_recipe(config, options.guidance, start)
     family = recipe_from(recipe)
-    hashes = encoder_hashes(options.encoders, family.encoder_roles)
+    decides = {config.measure_role} if config.keep_weights == "best" else set()
+    hashes = encoder_hashes(options.encoders, {*family.encoder_roles, *decides})
     has_data = family.needs_data or (options.data / "manifest.json").is_file()
     fingerprint = training_fingerprint(
         seed=context.params.seed,

@@ -24,6 +24,7 @@ from components.durable_files import publish_folder, replace_file
 from components.errors import DataError, ResourceError, StorageError
 from components.family import recipe_from
 from components.frozen_nets import encoder_hashes
+from components.training.config import MEASURING
 from components.tuning import Search, choose, pareto_front, plan_search, trial_key
 from pipeline.fingerprint import data_content_hash, digest
 from pipeline.launch import run_search, share_input
@@ -63,7 +64,7 @@ def make_plan(context: StageContext) -> Plan:
     data_hash = data_content_hash(options.data)
     roles = [path.parent.name for path in sorted(options.encoders.glob("*/card.json"))]
     hashes = encoder_hashes(options.encoders, roles)
-    train = dataclasses.asdict(stage.train)
+    train = {k: v for k, v in dataclasses.asdict(stage.train).items() if k not in MEASURING}
     train |= {"save_every_kimg": 0.0, "sample_every_kimg": 0.0, "keep_states": 1}
     train["total_kimg"] = config.kimg
     used = {role: hashes.get(role, "") for role in (*family.encoder_roles, config.features)}

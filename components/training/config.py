@@ -9,6 +9,10 @@ from typing import Annotated, Any, Literal
 
 from models.fields import Between
 
+# Fields that say how a run is measured; they change what it leaves only where the best weights are
+# kept.
+MEASURING = ("measure_every_kimg", "measure_role", "measure_images", "keep_weights")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -51,6 +55,22 @@ class TrainConfig:
     """One line of losses and speed per this many thousand images."""
     sample_every_kimg: Annotated[float, Between(0.0, None)] = 50.0
     """One grid of the fixed prompts per this many thousand images; 0 = none."""
+    measure_every_kimg: Annotated[float, Between(0.0, None)] = 0.0
+    """One Frechet distance of the averaged model from held-out images per this many thousand
+    images, and one at the end; 0 = never.
+    """
+    measure_role: Literal["classifier", "clip", "dino", "guide"] = "dino"
+    """Frozen net whose features that distance compares; best one that the discriminator does not
+    read. The judge is not asked: it would no longer be independent.
+    """
+    measure_images: Annotated[int, Between(2, None)] = 2000
+    """Images generated for a measurement, and at most as many held-out ones; rank 0 draws them
+    while the others wait.
+    """
+    keep_weights: Literal["last", "best"] = "last"
+    """Weights that the stage leaves, and the next one goes on from: the last, or those of the
+    lowest distance measured.
+    """
     save_every_kimg: Annotated[float, Between(0.0, None)] = 50.0
     """One resumable state per this many thousand images; 0 = only at the end and on a signal."""
     keep_states: Annotated[int, Between(1, 100)] = 2

@@ -129,7 +129,7 @@ def run_job(
 
     from components.training.loop import train
     from components.training.seeds import derived_seed
-    from components.training.site import build_site, sampler
+    from components.training.site import build_site, sampler, yardstick
     from components.training.store import StateStore
 
     config = TrainConfig(**job.train)
@@ -140,6 +140,7 @@ def run_job(
 
     with _locked(job, world):
         recipe, site, batches = build_site(job, config)
+        measured = yardstick(job, config, device)
         torch.manual_seed(derived_seed(job.seed, "build"))
         try:
             networks = recipe.build(site)
@@ -173,9 +174,12 @@ def run_job(
             device=device,
             stop=stop,
             sample=draw,
+            measure=measured.distance if measured else None,
         )
         if world.rank == 0:
-            _write(job, config, recipe, site, batches, result, log, draw(result.ema, result.nimg))
+            best = {**result.best, **measured.card()} if measured and result.best else {}
+            samples = draw(result.ema, result.nimg)
+            _write(job, config, recipe, site, batches, result, log, samples, best)
         world.barrier()
     return _summary(job, log, cached=False, resumed_from_nimg=result.resumed_from_nimg)
 
@@ -218,6 +222,7 @@ def _write(
     result: TrainResult,
     log: RunLog,
     samples: Any,
+    best: dict[str, Any],
 ) -> None:
     from components.artifact import GENERATOR, write_artifact
     from components.frozen_nets import encoder_hashes
@@ -242,6 +247,7 @@ def _write(
         discriminator_state=discriminator.state_dict() if discriminator is not None else None,
         text_encoder=text_encoder,
         label_names=getattr(batches, "label_names", ()),
+        best=best,
         samples=samples,
         metrics={**log.last_tick(), "seconds": round(result.seconds, 1)},
     )

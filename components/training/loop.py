@@ -35,7 +35,8 @@ Report = Callable[[Record], None]
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
     """What a finished run leaves in memory: `ema` is the model, `last` the last tick (empty:
-    nothing was left to do).
+    nothing was left to do), `nimg` the images that the model has seen, `best` its nimg and frechet
+    where the weights of the lowest distance were kept (else empty).
     """
 
     ema: nn.Module
@@ -45,6 +46,7 @@ class TrainResult:
     resumed_from_nimg: int
     nonfinite_total: int
     last: Record = field(default_factory=dict)
+    best: dict[str, float] = field(default_factory=dict)
 
 
 def train(
@@ -60,6 +62,7 @@ def train(
     device: torch.device | str,
     stop: Callable[[], bool] | None = None,
     sample: Callable[[nn.Module, int], None] | None = None,
+    measure: Callable[[nn.Module], float] | None = None,
 ) -> TrainResult:
     """Train `networks` until `config.total_kimg`; the same call again continues from the newest
     state.
@@ -75,6 +78,7 @@ def train(
         device: where this rank computes.
         stop: polled at every step edge; true on any rank ends the run as a signal does.
         sample: (averaged model, nimg) -> None, called on rank 0 to draw the fixed prompts.
+        measure: averaged model -> distance, lower is better; given on all ranks, called on rank 0.
 
     Raises:
         ConfigError: batch, micro_batch and number of ranks do not fit.
@@ -88,7 +92,8 @@ def train(
     goal_nimg = math.ceil(config.total_kimg * 1000)
     indices = atoms_of_rank(config, world)
     lay_out(networks, config, device)
-    state = TrainState.build(networks, recipe.phases(networks))
+    keeps_best = config.keep_weights == "best"
+    state = TrainState.build(networks, recipe.phases(networks), keeps_best=keeps_best)
 
     # --- Load the newest state on rank 0; broadcast; check.
     saved_nimg = _resume(state, state_store, world)
@@ -122,9 +127,12 @@ def train(
             ticker.stop(results)
             done = state.nimg >= goal_nimg
 
-            # --- Report, sample.
-            if done or crossed(before, state.nimg, config.report_every_kimg):
-                report(ticker.tick(goal_nimg))
+            # --- Measure, report, sample.
+            distances = {}
+            if measure and _measure_due(before, state.nimg, done, config):
+                distances = _measure(state, measure, world)
+            if done or distances or crossed(before, state.nimg, config.report_every_kimg):
+                report(ticker.tick(goal_nimg, distances))
             if sample and world.rank == 0 and _sample_due(before, state.nimg, done, config):
                 sample(state.ema, state.nimg)
 
@@ -140,14 +148,17 @@ def train(
                     "training",
                     f"run the same command to continue from nimg {max(saved_nimg, 0)}",
                 )
+    state.restore_best()
+    best = state.best if keeps_best else {}
     return TrainResult(
         ema=state.ema,
         networks=networks,
-        nimg=state.nimg,
+        nimg=int(best.get("nimg", state.nimg)),
         seconds=state.seconds,
         resumed_from_nimg=resumed_from,
         nonfinite_total=state.nonfinite_total,
         last=ticker.last,
+        best=best,
     )
 
 
@@ -163,6 +174,24 @@ def _sample_due(before: int, now: int, done: bool, config: TrainConfig) -> bool:
     if config.sample_every_kimg <= 0:
         return False
     return done or before == 0 or crossed(before, now, config.sample_every_kimg)
+
+
+def _measure_due(before: int, now: int, done: bool, config: TrainConfig) -> bool:
+    every = config.measure_every_kimg
+    return every > 0 and (done or crossed(before, now, every))
+
+
+def _measure(
+    state: TrainState, measure: Callable[[nn.Module], float], world: World
+) -> dict[str, float]:
+    """Measure the averaged model on rank 0, take the result in on all; return the metrics."""
+    frechet = world.first(lambda: measure(state.ema))
+    state.measured(frechet)
+    return {
+        "measure/frechet": frechet,
+        "measure/best_frechet": state.best["frechet"],
+        "measure/best_kimg": state.best["nimg"] / 1000,
+    }
 
 
 def _resume(state: TrainState, store: StateStore | None, world: World) -> int:

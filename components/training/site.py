@@ -23,6 +23,7 @@ from models.interfaces import Batch, ClassTable, ConditionShape, Recipe, Site, S
 
 if TYPE_CHECKING:
     from components.training.job import TrainingJob
+    from components.training.yardstick import Yardstick
 
 NUM_SAMPLES, COLUMNS = 16, 4
 
@@ -92,6 +93,31 @@ def sampler(
         return grid
 
     return draw
+
+
+def yardstick(job: TrainingJob, config: TrainConfig, device: Any) -> Yardstick | None:
+    """Return what measures the run, None where nothing does.
+
+    Raises:
+        ConfigError: nothing to measure with, or best weights are to be kept that nobody measures.
+    """
+    if not config.measure_every_kimg:
+        if config.keep_weights == "best":
+            todo = "set measure_every_kimg, or keep the last weights"
+            raise ConfigError("the best weights, but never measured", job.stage, todo)
+        return None
+    heldout = _open(job, config, "heldout")
+    rows = 0 if heldout is None else heldout.num_rows
+    if rows < 2:
+        todo = "hold out at least 2 (source.heldout_fraction), or set it to 0"
+        raise ConfigError(f"{rows} held-out images", f"{job.stage}, measure_every_kimg", todo)
+    folder = Path(job.encoders_dir) / config.measure_role
+    if not job.encoders_dir or not (folder / CARD).is_file():
+        todo = f"set another encoders.{config.measure_role}.source than none, or another role"
+        raise ConfigError(f"no encoder {folder}", f"{job.stage}, measure_role", todo)
+    from components.training.yardstick import Yardstick
+
+    return Yardstick(heldout, Path(job.encoders_dir), config, job.seed, device)
 
 
 def _recipe_of(job: TrainingJob, start: Start | None) -> dict[str, Any]:

@@ -35,6 +35,9 @@ class TrainState:
         seconds: time spent in iterations, resumes included (fact).
         nonfinite_total: optimizer steps cancelled so far (fact).
         nonfinite_streak: phase name -> cancelled steps in a row (fact).
+        best: nimg and frechet of the lowest distance measured, {} before the first (fact).
+        best_weights: what the artifact is made of, as it was then; {} where the last weights are
+            kept.
     """
 
     networks: Networks
@@ -47,16 +50,20 @@ class TrainState:
     seconds: float = 0.0
     nonfinite_total: int = 0
     nonfinite_streak: dict[str, int] = field(default_factory=dict)
+    best: dict[str, float] = field(default_factory=dict)
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
 
-    FACTS = ("nimg", "seconds", "nonfinite_total", "nonfinite_streak")
+    FACTS = ("nimg", "seconds", "nonfinite_total", "nonfinite_streak", "best")
 
     @classmethod
-    def build(cls, networks: Networks, phases: list[Phase]) -> TrainState:
+    def build(
+        cls, networks: Networks, phases: list[Phase], *, keeps_best: bool = False
+    ) -> TrainState:
         """Return the state of a run that has seen no image."""
         trained = networks.trained
         named = {f"{n}/{k}": p for n, net in trained.items() for k, p in net.named_parameters()}
         parts = (part for net in trained.values() for part in net.modules())
-        return cls(
+        state = cls(
             networks=networks,
             phases=phases,
             optimizers={
@@ -66,6 +73,11 @@ class TrainState:
             parameters=named,
             statistics=[part for part in parts if hasattr(part, "commit")],
         )
+        if keeps_best:  # room from the start: every state of the run has the same tensors
+            raw = f"networks/{networks.model}/"
+            weights = {n: t for n, t in state.tensors().items() if not n.startswith(raw)}
+            state.best_weights = {name: t.detach().clone() for name, t in weights.items()}
+        return state
 
     @property
     def model(self) -> nn.Module:
@@ -98,8 +110,27 @@ class TrainState:
         self.optimizer(phase).param_groups[0]["params"] = parameters
         return parameters
 
+    @torch.no_grad()
+    def measured(self, frechet: float) -> None:
+        """Take in the averaged model's distance as it is now; of equal ones the first counts."""
+        if self.best and frechet >= self.best["frechet"]:
+            return
+        self.best = {"nimg": self.nimg, "frechet": frechet}
+        now = self.tensors()
+        for name, kept in self.best_weights.items():
+            kept.copy_(now[name])
+
+    @torch.no_grad()
+    def restore_best(self) -> None:
+        """Make the weights of the artifact those of the lowest distance, where they are kept."""
+        now = self.tensors()
+        for name, kept in self.best_weights.items() if self.best else ():
+            now[name].copy_(kept)
+
     def tensors(self) -> dict[str, Tensor]:
-        """Return all tensors by name: networks/<network>/..., ema/..., optimizers/<phase>/..."""
+        """Return all tensors by name: networks/<network>/..., ema/..., optimizers/<phase>/...,
+        best/<name>.
+        """
         named = {
             f"networks/{network}/{name}": tensor
             for network, module in self.networks.trained.items()
@@ -110,7 +141,7 @@ class TrainState:
             for name, parameter in self.parameters.items():
                 for slot, tensor in sorted(optimizer.state.get(parameter, {}).items()):
                     named[f"optimizers/{phase}/{name}/{slot}"] = tensor
-        return named
+        return named | {f"best/{name}": tensor for name, tensor in self.best_weights.items()}
 
     def facts(self) -> dict[str, Any]:
         """Return the fields that are no tensors."""
@@ -138,7 +169,8 @@ class TrainState:
         """Take over a saved state; StorageError when it does not fit the networks."""
         modules = {f"networks/{n}/": m for n, m in self.networks.trained.items()}
         for prefix, module in {**modules, "ema/": self.ema}.items():
-            _load_module(module, _under(tensors, prefix), prefix)
+            _copy_in(module.state_dict(), _under(tensors, prefix), prefix)
+        _copy_in(self.best_weights, _under(tensors, "best/"), "best/")
         for phase, optimizer in self.optimizers.items():
             optimizer.state.clear()
             for path, tensor in _under(tensors, f"optimizers/{phase}/").items():
@@ -148,7 +180,8 @@ class TrainState:
 
     def _take_facts(self, facts: Mapping[str, Any]) -> None:
         for name in self.FACTS:
-            setattr(self, name, facts[name])
+            if name in facts:  # states of before there was a `best` have none
+                setattr(self, name, facts[name])
 
 
 def _adam(parameters: list[nn.Parameter], settings: OptimizerSettings) -> Adam:
@@ -169,11 +202,10 @@ def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-def _load_module(module: nn.Module, tensors: dict[str, Tensor], prefix: str) -> None:
+def _copy_in(own: dict[str, Tensor], tensors: dict[str, Tensor], prefix: str) -> None:
     """Copy in place: the tensors keep their device, memory order and identity (optimizers hold
     them).
     """
-    own = module.state_dict()
     unlike = sorted(own.keys() ^ tensors.keys())
     unlike += [n for n in own if n in tensors and own[n].shape != tensors[n].shape]
     if unlike:

@@ -50,9 +50,9 @@ class Ticker:
                 self._sums[name] += value
                 self._counts[name] += 1
 
-    def tick(self, goal_nimg: int) -> dict[str, Any]:
+    def tick(self, goal_nimg: int, distances: Mapping[str, float]) -> dict[str, Any]:
         """Return the record of the time since the last tick: {"kind": "tick", "nimg", ...}; equal
-        keys on all ranks.
+        keys on all ranks. `distances` were measured at this very nimg, if they were.
         """
         nimg = self._state.nimg
         seconds_per_image = self._seconds / max(self._images, 1)
@@ -70,6 +70,7 @@ class Ticker:
             "world_size": self._world.size,
             "nonfinite_total": self._state.nonfinite_total,
             **{name: self._sums[name] / self._counts[name] for name in self._sums},
+            **distances,
         }
         self._clear()
         return self.last

@@ -182,6 +182,24 @@ def test_rules_between_keys(tmp_path, path, value, key, message):
     assert message in problems(tmp_path, values)[key]
 
 
+@pytest.mark.parametrize("stage", ["train_base", "superres.64", "text_encoder"])
+def test_what_cannot_be_measured_is_refused_at_once(tmp_path, stage):
+    values = valid()
+    measured = {"measure_every_kimg": 2.0, "measure_role": "dino", "keep_weights": "best"}
+    put(values, (*stage.split("."), "keep_weights"), "best")
+    line = problems(tmp_path, values)[f"{stage}.keep_weights"]
+    assert line.endswith("got best; allowed: last, for measure_every_kimg is 0")
+    for name, value in measured.items():
+        put(values, (*stage.split("."), name), value)
+    assert problems(tmp_path, values) == {}
+    put(values, ("encoders", "dino", "source"), "none")
+    put(values, ("source", "heldout_path"), "")
+    put(values, ("source", "heldout_fraction"), 0.0)
+    found = problems(tmp_path, values)
+    assert set(found) == {f"{stage}.measure_every_kimg", f"{stage}.measure_role"}
+    assert "got 2.0; allowed: 0, for source holds no images out" in str(found)
+
+
 def test_a_setting_of_the_command_line_wins_and_is_checked(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(valid()))

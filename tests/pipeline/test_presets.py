@@ -11,7 +11,7 @@ import yaml
 
 from components.data.config import FilterConfig, SourceConfig
 from components.family import recipe_from
-from components.training.config import StageConfig
+from components.training.config import MEASURING, StageConfig
 from models.interfaces import ConditionShape
 from models.recipes import RECIPES
 from models.recipes.stylegan_t import StyleGANT
@@ -45,7 +45,22 @@ def test_every_value_of_data_recipe_and_training_is_stated(name: str) -> None:
     recipe = values["train_base"]["recipe"]
     assert set(recipe) == names(RECIPES[recipe["name"]]) | {"name"}
     for stage in stages_of(values).values():
-        assert set(stage) == names(StageConfig)
+        off = set() if stage.get("measure_every_kimg") else set(MEASURING)  # of no effect
+        assert set(stage) - off == names(StageConfig) - off
+
+
+def test_the_published_recipes_that_keep_the_best_weights_do() -> None:
+    """By a net that no discriminator reads; stages without a training of their own are left out."""
+    behind = {
+        "stylegan_xl_imagenet": {"dino", "classifier"},
+        "projected_gan_few_shot": {"classifier"},
+    }
+    for path in sorted((ROOT / "presets").glob("*.yaml")):
+        stages = stages_of(yaml.safe_load(path.read_text())).values()
+        kept = {stage.get("keep_weights", "last") for stage in stages if stage["total_kimg"]}
+        assert kept == ({"best"} if path.stem in behind else {"last"}), path.stem
+        roles = {stage["measure_role"] for stage in stages if "measure_role" in stage}
+        assert not roles & behind.get(path.stem, roles)
 
 
 @pytest.mark.parametrize("name", PAPER)

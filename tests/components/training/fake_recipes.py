@@ -208,7 +208,7 @@ class FakeSource:
     """64 images whose pixels, label and key are functions of the index; endless by wrapping."""
 
     content_hash = "fake"
-    num_rows = 64
+    num_rows, resolution, seed = 64, SIDE, 0
     shape = ConditionShape(num_labels=3)
 
     def atom(self, position: int, size: int) -> Batch:

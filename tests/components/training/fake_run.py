@@ -35,6 +35,8 @@ POINTS = {
     "pointer written": (store_module, "replace_file", "after"),
 }
 
+KEPT = {"save_every_kimg": 0.016, "measure_every_kimg": 0.008, "keep_weights": "best"}
+
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -100,7 +102,7 @@ def train_fake(folder, options):
             train(
                 recipe=recipe,
                 networks=recipe.build(fake_site()),
-                config=fake_config(save_every_kimg=0.016, **options.get("config", {})),
+                config=fake_config(**KEPT | options.get("config", {})),
                 seed=5,
                 batches=Source(options.get("sleep_s", 0.0)),
                 state_store=StateStore(folder=folder / "states") if world.rank == 0 else None,
@@ -108,6 +110,7 @@ def train_fake(folder, options):
                 report=lambda r: (records.append(r), print(json.dumps(r), flush=True)),
                 device="cpu",
                 stop=poll,
+                measure=lambda model: abs(float(model.strength) - 0.0835),  # lowest at nimg 48
             )
         except GanlineError as error:
             print(f"error: {error}", file=sys.stderr)
