@@ -139,11 +139,17 @@ def _training(card: Mapping[str, Any]) -> str:
             f"- imported from {source['file']} ({source['network']}, sha256 {source['sha256']}): "
             "not trained by ganline\n"
         )
+    best, kept = card.get("best"), ""
+    if best:
+        kept = (
+            f"- weights: those of the lowest Frechet distance that the training measured, "
+            f"{best['frechet']:.4g} ({best['net']}, {best['num_fake']:,} images)\n"
+        )
     return f"""## What it was trained on
 
 {origin}- data: content hash {card.get("data_content_hash") or "unknown"}
 - images seen in the last stage: {card["nimg"]:,}; seed {card["seed"]}
-- family {card["recipe"]["name"]}: {fields or "defaults"}
+{kept}- family {card["recipe"]["name"]}: {fields or "defaults"}
 - frozen networks: {encoders or "none"}
 - code: git commit {card.get("git_commit") or "unknown"}
 - generator weights: sha256 {card["files"][GENERATOR]}"""

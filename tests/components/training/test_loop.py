@@ -51,7 +51,7 @@ def test_the_whole_saved_state_of_a_resumed_run_equals_that_of_a_straight_one(tm
 
 def test_every_mutable_field_of_the_state_is_saved_or_built_anew():
     # Saved by name in TrainState.tensors, or lists of parts of these.
-    built = {"networks", "phases", "optimizers", "ema", "parameters", "statistics"}
+    built = {"networks", "phases", "optimizers", "ema", "parameters", "statistics", "best_weights"}
     names = {f.name for f in dataclasses.fields(TrainState)}
     assert names == built | set(TrainState.FACTS)
 
