@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from components.training.distributed import World
     from components.training.loop import TrainResult
-    from models.interfaces import Recipe, Site
+    from models.interfaces import Networks, Recipe, Site
 
 Record = dict[str, Any]
 say = logging.getLogger("ganline.training").warning
@@ -125,10 +125,7 @@ def run_job(
     Raises:
         GanlineError: every kind; see loop.train.
     """
-    import torch
-
     from components.training.loop import train
-    from components.training.seeds import derived_seed
     from components.training.site import build_site, sampler, yardstick
     from components.training.store import StateStore
 
@@ -141,13 +138,7 @@ def run_job(
     with _locked(job, world):
         recipe, site, batches = build_site(job, config)
         measured = yardstick(job, config, device)
-        torch.manual_seed(derived_seed(job.seed, "build"))
-        try:
-            networks = recipe.build(site)
-        except ValueError as error:
-            raise ConfigError(
-                str(error), f"{job.stage}, recipe {recipe.name}", "correct it"
-            ) from error
+        networks = _build(job, recipe, site)
 
         def record(line: Record) -> None:
             if world.rank == 0:
@@ -179,7 +170,7 @@ def run_job(
         if world.rank == 0:
             best = {**result.best, **measured.card()} if measured and result.best else {}
             samples = draw(result.ema, result.nimg)
-            _write(job, config, recipe, site, batches, result, log, samples, best)
+            _write(job, config, recipe, site, batches, result, log, best, samples)
         world.barrier()
     return _summary(job, log, cached=False, resumed_from_nimg=result.resumed_from_nimg)
 
@@ -213,6 +204,20 @@ def _locked(job: TrainingJob, world: World) -> Iterator[None]:
             lock.release()
 
 
+def _build(job: TrainingJob, recipe: Recipe, site: Site) -> Networks:
+    """Build the networks from the run's seed; ConfigError where recipe and site do not fit."""
+    import torch
+
+    from components.training.seeds import derived_seed
+
+    torch.manual_seed(derived_seed(job.seed, "build"))
+    try:
+        return recipe.build(site)
+    except ValueError as error:
+        where = f"{job.stage}, recipe {recipe.name}"
+        raise ConfigError(str(error), where, "correct it") from error
+
+
 def _write(
     job: TrainingJob,
     config: TrainConfig,
@@ -221,8 +226,8 @@ def _write(
     batches: Any,
     result: TrainResult,
     log: RunLog,
-    samples: Any,
     best: dict[str, Any],
+    samples: Any,
 ) -> None:
     from components.artifact import GENERATOR, write_artifact
     from components.frozen_nets import encoder_hashes
