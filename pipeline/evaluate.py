@@ -51,6 +51,7 @@ def _work(context: StageContext) -> None:
     from components.evaluation.bench import Bench
     from components.evaluation.scores import score_generator, untrained_generator
     from components.evaluation.truth import filter_truth
+    from components.subjects import kind_of
     from pipeline.places import runs_folder
 
     config, paths = context.params.evaluate, context.arguments
@@ -87,7 +88,7 @@ def _work(context: StageContext) -> None:
         "nimg": card["nimg"],
     }
     paths.out.mkdir(parents=True, exist_ok=True)
-    _draw_sheets(context, bench, generator, paths.out)
+    _draw_sheets(context, bench, generator, paths.out, asked=kind_of(card) != "none")
     _write(context, scores, curve)
 
 
@@ -137,8 +138,14 @@ def seconds_per_image(bench: Any, generator: Any, repeats: int = 5) -> float:
     return statistics.median(times[1:])  # the first call also warms up
 
 
-def _draw_sheets(context: StageContext, bench: Any, generator: Any, out: Path) -> None:
-    """Save samples.png (a row per prompt, a column per seed) and reals.png (held-out images)."""
+def _draw_sheets(
+    context: StageContext, bench: Any, generator: Any, out: Path, *, asked: bool
+) -> None:
+    """Save samples.png and reals.png (held-out images).
+
+    The samples are a row per prompt and a column per seed; an image each of its own seed where the
+    model is not asked for anything.
+    """
     import torch
 
     from components.evaluation.features import held_out
@@ -149,10 +156,11 @@ def _draw_sheets(context: StageContext, bench: Any, generator: Any, out: Path) -
     count = min(config.sheet_prompts, bench.source.num_rows)
     (rows,) = held_out(bench.source, count, count)
     each = torch.arange(count).repeat_interleave(config.sheet_seeds)
-    seeds = [config.seed + i for i in range(config.sheet_seeds)] * count
+    columns = range(config.seed, config.seed + config.sheet_seeds)
+    seeds = list(columns) * count if asked else range(config.seed, config.seed + len(each))
     images = generate_from(generator, rows.condition[each], seeds, batch=config.batch)
     captions = list(rows.captions) if any(rows.captions) else None
-    sheet = image_grid(images, config.sheet_seeds, captions)
+    sheet = image_grid(images, config.sheet_seeds, captions if asked else None)
     sheet.save(out / "samples.png")
     context.tracker.log_image("samples", sheet, step=0)
     assert rows.image_NCHW is not None, "a held-out row has an image"

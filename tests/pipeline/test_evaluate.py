@@ -12,9 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
+from components.artifact import load_generator
 from components.errors import ConfigError
+from components.sampling import generate_from
+from components.sheets import image_grid
 from models.features import build_feature_net, read_card, save_feature_net
 from models.features.inception import InceptionNet
+from models.interfaces import Condition
 from pipeline.evaluate import BESIDE, flat_numbers, main
 from tests.pipeline.params_example import valid, wrong_keys
 from tests.pipeline.trained_world import EVALUATE, run_evaluate, trained_world
@@ -147,7 +151,11 @@ def test_a_model_without_text_is_measured_without_text(
     assert report["frechet_dino"]["after"] > 0
     assert report["precision"] is not None
     assert report["seconds_per_image"] > 0
-    assert (other / "artifacts/evaluation/samples.png").is_file()
+    generator, _ = load_generator(other / "artifacts/base")
+    rows, columns = EVALUATE.sheet_prompts, EVALUATE.sheet_seeds
+    drawn = generate_from(generator, Condition(), range(rows * columns))  # a seed for each image
+    with Image.open(other / "artifacts/evaluation/samples.png") as sheet:
+        assert sheet.tobytes() == image_grid(drawn, columns).tobytes()
 
 
 def test_an_absent_encoder_is_named(world: Path, monkeypatch) -> None:
