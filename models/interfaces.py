@@ -242,3 +242,12 @@ class RunningStatistic(Protocol):
 
     def commit(self, all_reduce_sum: Callable[[Tensor], Tensor]) -> None:
         """Fold what was gathered since the last commit into the buffer."""
+
+
+class WeightStatistic(RunningStatistic, Protocol):
+    """A running statistic that belongs to the weights which the forward passes went through (a
+    batch norm's), so that other weights, such as averaged ones, need their own.
+    """
+
+    def settle(self, all_reduce_sum: Callable[[Tensor], Tensor]) -> None:
+        """Replace the buffer by what was gathered, instead of folding it in."""

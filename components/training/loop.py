@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import nn
 from components.errors import Interrupted
 from components.training.config import TrainConfig
 from components.training.distributed import World
-from components.training.ema import average
+from components.training.ema import average, settle_statistics
 from components.training.feed import BatchSource, Feed, atoms_of_rank
 from components.training.guard import Signals
 from components.training.state import TrainState
@@ -77,7 +78,8 @@ def train(
             "saved", "nimg", ...}.
         device: where this rank computes.
         stop: polled at every step edge; true on any rank ends the run as a signal does.
-        sample: (averaged model, nimg) -> None, called on rank 0 to draw the fixed prompts.
+        sample: (averaged model, nimg) -> None, draws the fixed prompts; given on all ranks, called
+            on rank 0.
         measure: averaged model -> distance, lower is better; given on all ranks, called on rank 0.
 
     Raises:
@@ -102,6 +104,14 @@ def train(
     if config.compile:
         compile_networks(networks, cuda_graphs=config.cuda_graphs)
     ticker = Ticker(config, state, device, world)
+    settle = partial(
+        settle_statistics,
+        *(state.ema, batches),
+        size=config.micro_batch,
+        seed=seed,
+        world=world,
+        device=device,
+    )
 
     with Signals(stop) as signals, Feed(batches, indices, config, device) as feed:
         while state.nimg < goal_nimg:
@@ -129,11 +139,15 @@ def train(
 
             # --- Measure, report, sample.
             distances = {}
-            if measure and _measure_due(before, state.nimg, done, config):
+            measure_due = measure and _measure_due(before, state.nimg, done, config)
+            sample_due = sample and _sample_due(before, state.nimg, done, config)
+            if measure_due or sample_due:
+                settle()
+            if measure and measure_due:
                 distances = _measure(state, measure, world)
             if done or distances or crossed(before, state.nimg, config.report_every_kimg):
                 report(ticker.tick(goal_nimg, distances))
-            if sample and world.rank == 0 and _sample_due(before, state.nimg, done, config):
+            if sample and sample_due and world.rank == 0:
                 sample(state.ema, state.nimg)
 
             # --- Save; stop if told to.
@@ -149,6 +163,7 @@ def train(
                     f"run the same command to continue from nimg {max(saved_nimg, 0)}",
                 )
     state.restore_best()
+    settle()
     best = state.best if keeps_best else {}
     return TrainResult(
         ema=state.ema,

@@ -5,8 +5,8 @@ result does not depend on how many of them a rank holds. Evaluation uses running
 
 Deviations: the published code updates the running statistics in every forward pass of each GPU and
 never synchronises them; here forwards only gather, and `commit` folds once per phase over the
-global batch. The averaged model averages them with its weights (`averaged_buffers`) instead of
-taking those of the raw network, which belong to other weights.
+global batch. The published averaged model takes the statistics of the trained network, which belong
+to other weights; here it measures its own (`settle`).
 
 Legend: N samples, C channels, H W pixels, E width of the conditioning vector.
 """
@@ -14,7 +14,6 @@ Legend: N samples, C channels, H W pixels, E width of the conditioning vector.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +34,6 @@ class TrackedBatchNorm(nn.Module):
         eps: added to the biased variance.
     """
 
-    averaged_buffers: ClassVar[tuple[str, ...]] = ("running_mean", "running_var")
     running_mean: Tensor
     running_var: Tensor
     gathered: Tensor
@@ -84,16 +82,23 @@ class TrackedBatchNorm(nn.Module):
             self.gathered += torch.cat([mean, variance, torch.ones_like(mean[:1])])
         return y
 
-    @torch.no_grad()
     def commit(self, all_reduce_sum: Callable[[Tensor], Tensor]) -> None:
         """Fold the mean of what was gathered on all ranks into the running statistics.
 
         Args:
             all_reduce_sum: returns the sum of a tensor over ranks (identity for one process).
         """
+        self._fold(all_reduce_sum, self.momentum)
+
+    def settle(self, all_reduce_sum: Callable[[Tensor], Tensor]) -> None:
+        """Take the mean of what was gathered on all ranks for the running statistics."""
+        self._fold(all_reduce_sum, 1.0)
+
+    @torch.no_grad()
+    def _fold(self, all_reduce_sum: Callable[[Tensor], Tensor], share: float) -> None:
         total = all_reduce_sum(self.gathered)
         # Without a branch on the count, so that a GPU need not be waited for.
-        weight = self.momentum * (total[-1] > 0).to(total)
+        weight = share * (total[-1] > 0).to(total)
         mean, variance = (total[:-1] / total[-1].clamp(min=1)).chunk(2)
         self.running_mean.lerp_(mean, weight)
         self.running_var.lerp_(variance, weight)
