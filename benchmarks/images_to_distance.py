@@ -101,12 +101,9 @@ def run_case(
     Raises:
         Interrupted: SIGTERM or SIGINT.
     """
-    import torch
-
     from components.training.distributed import World
-    from components.training.job import TrainingJob
+    from components.training.job import TrainingJob, build_networks
     from components.training.loop import train
-    from components.training.seeds import derived_seed
     from components.training.site import build_site
     from pipeline.params import load_params
 
@@ -120,8 +117,7 @@ def run_case(
     recipe_fields = stage.recipe | fields
     job = TrainingJob(stage=name, seed=params.seed, recipe=recipe_fields, train={}, **places)
     recipe, site, batches = build_site(job, config)
-    torch.manual_seed(derived_seed(job.seed, "build"))
-    networks = recipe.build(site)
+    networks = build_networks(job, recipe, site)
     measured = _measurer(options, config.resolution_px, site.shape)
     measuring = 0.0
     started = time.process_time()
@@ -131,7 +127,7 @@ def run_case(
         before = time.process_time()
         point = {"images": nimg, "cpu_s": before - started - measuring, **measured(model)}
         if options.pictures:
-            _draw(options.pictures / f"{name}.png", model, site.shape, batches)
+            _draw(options.pictures / f"{name}.png", model, batches)
         measuring += time.process_time() - before
         points.append({key: round(value, 3) for key, value in point.items()})
         print(f"{name}: {point['images']} images, distance {point['distance']:.1f}", flush=True)
@@ -181,7 +177,7 @@ def _measurer(
     return measured
 
 
-def _draw(path: Path, model: Any, shape: Any, batches: Any) -> None:
+def _draw(path: Path, model: Any, batches: Any) -> None:
     from components.sampling import generate_from
     from components.sheets import image_grid
 

@@ -19,8 +19,10 @@ Precision = Literal["float32", "bfloat16"]
 class Cached(Protocol):
     """A layer that can fix what depends on its weights alone."""
 
-    def cache_weights(self, dtype: torch.dtype) -> None:
-        """Take sums in float32, then hold the large weights in `dtype`."""
+    def cache_weights(self, dtype: torch.dtype, *, compiled: bool) -> None:
+        """Take sums in float32, then hold the large weights in `dtype`, in a form that suits a
+        compiler or one that does not.
+        """
 
 
 def fast_form(generator: Any, *, precision: Precision = "float32", compiled: bool = False) -> Any:
@@ -40,7 +42,7 @@ def fast_form(generator: Any, *, precision: Precision = "float32", compiled: boo
         generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for part in generator.modules():
         if isinstance(part, Cached):
-            part.cache_weights(dtype)
+            part.cache_weights(dtype, compiled=compiled)
     synthesize = generator.synthesize
     if dtype is not torch.float32:
         synthesize = _autocast(synthesize, dtype)

@@ -108,25 +108,17 @@ class Bench:
                 f"{source.num_rows} held-out rows", "evaluate", "hold out at least 2 rows"
             )
         net = open_distance_net(config.feature_role, config.inception_file, encoders, device)
-        if not takes_text:
-            skipped = dict.fromkeys(ABOUT_TEXT, "the model takes no text")
-            judge = None
-            if (encoders / "judge" / "card.json").is_file():
-                judge = net if net.role == "judge" else open_net(encoders, "judge", device)
-                if takes_label:
-                    del skipped["judge"]
-            return cls(
-                source=source,
-                config=config,
-                net=net,
-                judge=judge,
-                cache=cache,
-                not_measured=skipped,
-                read=attributes_of_class,
-            )
-        scorer = open_scorer(config.clip_scorer, encoders, "evaluate.clip_scorer", device)
+        scorer: MeasuringNet | None = None
+        skipped: dict[str, str] = {}
+        roles = ["judge"]
+        if takes_text:
+            scorer = open_scorer(config.clip_scorer, encoders, "evaluate.clip_scorer", device)
+            roles.append("clip")
+        else:
+            about = [name for name in ABOUT_TEXT if not (takes_label and name == "judge")]
+            skipped = dict.fromkeys(about, "the model takes no text")
         opened = {n.role: n for n in (net, scorer) if n is not None}
-        for role in ("clip", "judge"):
+        for role in roles:
             if role not in opened and (encoders / role / "card.json").is_file():
                 opened[role] = open_net(encoders, role, device)
         return cls(
@@ -136,7 +128,9 @@ class Bench:
             clip=scorer,
             judge=opened.get("judge"),
             cache=cache,
-            text_encoder=opened["clip"].network if "clip" in opened else None,
+            text_encoder=opened["clip"].network if takes_text and "clip" in opened else None,
+            not_measured=skipped,
+            read=attributes_of if takes_text else attributes_of_class,
         )
 
     def real(self, net: MeasuringNet) -> dict[str, Tensor]:

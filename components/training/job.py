@@ -138,7 +138,7 @@ def run_job(
     with _locked(job, world):
         recipe, site, batches = build_site(job, config)
         measured = yardstick(job, config, device)
-        networks = _build(job, recipe, site)
+        networks = build_networks(job, recipe, site)
 
         def record(line: Record) -> None:
             if world.rank == 0:
@@ -204,7 +204,7 @@ def _locked(job: TrainingJob, world: World) -> Iterator[None]:
             lock.release()
 
 
-def _build(job: TrainingJob, recipe: Recipe, site: Site) -> Networks:
+def build_networks(job: TrainingJob, recipe: Recipe, site: Site) -> Networks:
     """Build the networks from the run's seed; ConfigError where recipe and site do not fit."""
     import torch
 

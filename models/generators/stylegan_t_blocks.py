@@ -63,10 +63,12 @@ class ModulatedLayer(nn.Module):
         self.register_buffer("short_16IO", None, persistent=False)
 
     @torch.no_grad()
-    def cache_weights(self, dtype: torch.dtype) -> None:
+    def cache_weights(self, dtype: torch.dtype, *, compiled: bool = False) -> None:
         """Fix the demodulation's sums (float32), then hold the weights in `dtype`, for sampling."""
         self.energy_OI = weight_energy(self.weight)
-        if dtype is torch.float32 and self.weight.device.type == "cpu" and not self.up:
+        # A compiler fuses what surrounds the direct form, and cannot see into the short one.
+        plain = dtype is torch.float32 and self.weight.device.type == "cpu" and not compiled
+        if plain and not self.up:
             self.short_16IO = short_weight(self.weight)
         weight = self.weight.to(dtype)
         if self.up:  # the transposed convolution reads the weights transposed
@@ -99,8 +101,7 @@ class ModulatedLayer(nn.Module):
 
     def _product(self, x_NCHW: Tensor, style_NC: Tensor) -> Tensor:
         """Return the modulated convolution, by fewer products where the weights are held for it."""
-        # A compiler fuses what surrounds the direct form, and cannot see into the short one.
-        if self.short_16IO is not None and not torch.compiler.is_compiling():
+        if self.short_16IO is not None:
             return short_convolution(x_NCHW * style_NC[:, :, None, None], self.short_16IO)
         return modulated_convolution(x_NCHW, self.weight, style_NC, up=self.up)
 

@@ -1,4 +1,4 @@
-"""The averaged model: weights move, buffers are copied, and statistics of the weights are its own."""
+"""The averaged model: weights move, buffers are copied, statistics of the weights are its own."""
 
 import copy
 
