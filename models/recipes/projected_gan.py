@@ -8,8 +8,8 @@ projected discriminator, and the projection has three levels.
 
 Deviations:
 - Power iterations advance once per phase (models/layers/spectral_norm.py); batch norm's running
-  statistics are folded once per phase and over all ranks, and averaged with the weights
-  (models/layers/tracked_batch_norm.py).
+  statistics are folded once per phase and over all ranks, and the averaged generator measures its
+  own instead of taking the trained one's (models/layers/tracked_batch_norm.py).
 - Both learning rates are the paper's. The published code keeps an empty phase of lazy
   regularisation, which scales the discriminator's by 16/17 (1.88e-4) and its beta2 to 0.9906.
 - The class embeddings have as many rows as the data has classes (the published code: always 1000);
