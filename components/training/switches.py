@@ -21,7 +21,7 @@ MALLOC = {M_TRIM_THRESHOLD: 2**31 - 1, M_MMAP_THRESHOLD: 2**30}
 
 def keep_freed_memory() -> None:
     """Let glibc hand out freed memory again, instead of giving every large tensor's pages back to
-    the system and having them cleared anew: 7 % of a StyleGAN-XL step at 16 px (docs/log.md).
+    the system and having them cleared anew: up to 7 % of a step (docs/log.md).
     Elsewhere: nothing.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
