@@ -92,6 +92,12 @@ def sampling_parser(
         metavar="DIR",
         help="a release, or an artifact that needs no CLIP; default: what publish made",
     )
+    _add_speed(parser)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _add_speed(parser: argparse.ArgumentParser) -> None:
     speed = parser.add_argument_group("speed")
     speed.add_argument(
         "--bf16",
@@ -103,8 +109,6 @@ def sampling_parser(
         "--compile", action="store_true", help="compile first: takes minutes, pays on a GPU"
     )
     speed.add_argument("--batch", type=int, default=16, help="images at once; same images")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return parser
 
 
 def asked_for(options: argparse.Namespace, more: Sequence[str] = ()) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from components.training.distributed import World
     from components.training.loop import TrainResult
+    from components.training.store import StateStore
     from models.interfaces import Networks, Recipe, Site
 
 Record = dict[str, Any]
@@ -127,7 +128,6 @@ def run_job(
     """
     from components.training.loop import train
     from components.training.site import build_site, sampler, yardstick
-    from components.training.store import StateStore
 
     config = TrainConfig(**job.train)
     run_dir = Path(job.run_dir)
@@ -145,13 +145,6 @@ def run_job(
                 log.add(line)
             report(line)
 
-        store = StateStore(
-            folder=run_dir / "states",
-            keep=config.keep_states,
-            fingerprint=job.fingerprint,
-            code_version=job.code_version,
-            say=say,
-        )
         draw = sampler(job, config, site, batches, run_dir / "samples")
         result = train(
             recipe=recipe,
@@ -159,7 +152,7 @@ def run_job(
             config=config,
             seed=job.seed,
             batches=batches,
-            state_store=store,
+            state_store=_store(job, config),
             world=world,
             report=record,
             device=device,
@@ -202,6 +195,19 @@ def _locked(job: TrainingJob, world: World) -> Iterator[None]:
     finally:
         if world.rank == 0:
             lock.release()
+
+
+def _store(job: TrainingJob, config: TrainConfig) -> StateStore:
+    """Return where the run's states live."""
+    from components.training.store import StateStore
+
+    return StateStore(
+        folder=Path(job.run_dir) / "states",
+        keep=config.keep_states,
+        fingerprint=job.fingerprint,
+        code_version=job.code_version,
+        say=say,
+    )
 
 
 def build_networks(job: TrainingJob, recipe: Recipe, site: Site) -> Networks:

@@ -141,7 +141,7 @@ def train(
             distances = {}
             measure_due = measure and _measure_due(before, state.nimg, done, config)
             sample_due = sample and _sample_due(before, state.nimg, done, config)
-            if measure_due or sample_due:
+            if done or measure_due or sample_due:  # the averaged model is looked at, or left
                 settle()
             if measure and measure_due:
                 distances = _measure(state, measure, world)
@@ -163,7 +163,6 @@ def train(
                     f"run the same command to continue from nimg {max(saved_nimg, 0)}",
                 )
     state.restore_best()
-    settle()
     best = state.best if keeps_best else {}
     return TrainResult(
         ema=state.ema,
