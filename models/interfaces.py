@@ -204,14 +204,17 @@ class Recipe(Protocol):
     """A family: a frozen keyword-only dataclass whose fields are its hyper-parameters.
 
     Class constants: `name`; `tunable`, field -> (low, high) with the most useful first;
-    `needs_data`; `grows`, whether a stage may start from a lower resolution. Only some have
-    `norm_batch`, a constant or a field: samples that share batch-norm statistics at most.
+    `needs_data`. Only some have `norm_batch`, a constant or a field: samples that share batch-norm
+    statistics at most.
     """
 
     name: ClassVar[str]
     tunable: ClassVar[dict[str, tuple[float, float]]]
     needs_data: ClassVar[bool]
-    grows: ClassVar[bool]
+
+    @property
+    def grows(self) -> bool:
+        """Whether a stage may start from a lower resolution; a constant where no field decides."""
 
     @property
     def encoder_roles(self) -> tuple[str, ...]:

@@ -25,9 +25,9 @@ def recipe_findings(values: dict[str, Any]) -> list[Finding]:
     if base is not None:
         wrong, family = _check_base(base)
         findings += [(("train_base", "recipe", *path), what) for path, what in wrong]
-        findings += _check_grows(family, values.get("superres"))
     if base is not None and family is not None and not findings:
-        findings += _check_fit(family, base, values)
+        findings += _check_grows(family, base, values.get("superres"))
+        findings = findings or _check_fit(family, base, values)
     grown = values.get("superres")
     later = {("superres", k): v for k, v in grown.items()} if isinstance(grown, dict) else {}
     later[("text_encoder",)] = values.get("text_encoder")  # type: ignore[index]
@@ -69,6 +69,10 @@ def _recipe_at(stage: Any) -> dict[str, Any] | None:
     return recipe if isinstance(recipe, dict) else None
 
 
+def _fields(recipe: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in recipe.items() if key != "name"}
+
+
 def _check_base(recipe: dict[str, Any]) -> tuple[list[Finding], type[Recipe] | None]:
     from models.recipes import RECIPES
 
@@ -78,13 +82,13 @@ def _check_base(recipe: dict[str, Any]) -> tuple[list[Finding], type[Recipe] | N
     if name not in RECIPES:
         what = unknown_key(str(name), RECIPES).replace("unknown key", f"unknown recipe {name!r}")
         return [(("name",), what)], None
-    fields = {key: value for key, value in recipe.items() if key != "name"}
-    return check(RECIPES[name], fields)[1], RECIPES[name]
+    return check(RECIPES[name], _fields(recipe))[1], RECIPES[name]
 
 
-def _check_grows(family: type[Recipe] | None, superres: Any) -> list[Finding]:
-    """Refuse every later resolution of a family that has only one, before days are spent on it."""
-    if family is None or family.grows or not isinstance(superres, dict):
+def _check_grows(family: type[Recipe], base: dict[str, Any], superres: Any) -> list[Finding]:
+    """Refuse every later resolution of a network that has only one, before days are spent on it."""
+    recipe = family(**_fields(base))
+    if recipe.grows or not isinstance(superres, dict):
         return []
     what = f"{family.name} does not grow: remove the entry and raise train_base.resolution_px"
     return [(("superres", key), what) for key in superres]
@@ -96,7 +100,7 @@ def _check_fit(family: type[Recipe], base: dict[str, Any], values: dict[str, Any
     """
     source = values.get("source")
     condition = source.get("condition", "text") if isinstance(source, dict) else "text"
-    fields = {name: value for name, value in base.items() if name != "name"}
+    fields = _fields(base)
     wrong = family(**fields).misfits(condition, _resolution_of(values["train_base"]))
     findings: list[Finding] = [(("train_base", "recipe", key), what) for key, what in wrong.items()]
     handed = {"base": (fields, wrong)}

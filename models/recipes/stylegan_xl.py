@@ -43,7 +43,6 @@ class StyleGANXL:
 
     name: ClassVar[str] = "stylegan_xl"
     needs_data: ClassVar[bool] = True
-    grows: ClassVar[bool] = True
     tunable: ClassVar[dict[str, tuple[float, float]]] = {
         "guidance_weight": (0.05, 8.0),
         "generator_learning_rate": (5e-4, 1e-2),
@@ -144,6 +143,11 @@ class StyleGANXL:
     """Augmentations of D's inputs, real and fake, drawn for each network. Code: all three."""
     mirror: bool = False
     """Flip every other real image left to right. Code: an option, on for ImageNet."""
+
+    @property
+    def grows(self) -> bool:
+        """Say whether the generator can be given a head: StyleGAN3's cannot."""
+        return self.generator_network == "stylegan_xl"
 
     @property
     def encoder_roles(self) -> tuple[str, ...]:

@@ -128,15 +128,23 @@ def test_no_stage_after_the_base_blurs_again(path: Path) -> None:
     assert {name: s for name, s in sigma.items() if name != "base" and s > 2} == {}
 
 
-def test_a_family_that_does_not_grow_has_no_superres(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("preset", "fields"),
+    [("projected_gan_shapes", {}), ("stylegan_xl_shapes", {"generator_network": "stylegan3"})],
+)
+def test_a_network_that_does_not_grow_has_no_superres(
+    preset: str, fields: dict[str, str], tmp_path: Path
+) -> None:
     """Said at once, not after the base has trained for days."""
-    values, path = read("projected_gan_shapes"), tmp_path / "params.yaml"
+    values, path = read(preset), tmp_path / "params.yaml"
+    values["train_base"]["recipe"] |= fields
     values["superres"] = {"128": values["text_encoder"] | {"resolution_px": 128}}
     path.write_text(yaml.safe_dump(values))
     with pytest.raises(ParamsError) as caught:
         load_params(path)
     lines = {problem.key: problem.what for problem in caught.value.problems}
-    assert lines["superres.128"].startswith("projected_gan does not grow: remove the entry")
+    name = values["train_base"]["recipe"]["name"]
+    assert lines["superres.128"].startswith(f"{name} does not grow: remove the entry")
 
 
 @pytest.mark.parametrize("condition", ["label", "none"])
