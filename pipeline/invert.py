@@ -24,6 +24,7 @@ from pipeline.stage import guarded
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
     from components.inversion import ImageDistance, Inversion, Step
 
@@ -121,23 +122,23 @@ def invert(options: argparse.Namespace) -> None:
     pixels_HWC, remark = read_target(options.image, card["resolution_px"])
     if remark:
         _say(f"{options.image}: {remark}")
-    role, net = _feature_net(options, device)
-    _say(f"distance: pixels{f' and the features of {role}' if net else ' alone'}")
+    folder, net = _feature_net(options, device)
+    _say(f"distance: pixels{f' and the features of {folder.name}' if folder else ' alone'}")
     distance = ImageDistance(from_uint8(pixels_HWC[None]).to(device), net)
-    subject = _subject(options, model, card, distance)
+    subject = _subject(options, model, card, distance, folder)
     result = invert_image(model, card, subject, distance, config, _progress(config))
-    with written_beside(options.out, folder=True) as folder:
-        folder.mkdir()
-        _write(folder, result, pixels_HWC, model, options.model)
+    with written_beside(options.out, folder=True) as out:
+        out.mkdir()
+        _write(out, result, pixels_HWC, model, options.model)
     _report(options.out, result)
 
 
-def _feature_net(options: argparse.Namespace, device: str) -> tuple[str, Any]:
-    """Return role and net of the distance's features; ("none", None) for pixels alone."""
+def _feature_net(options: argparse.Namespace, device: str) -> tuple[Path | None, Any]:
+    """Return the net of the distance's features and its folder; (None, None) for pixels alone."""
     from models.features import load_feature_net
 
     if options.features == "none":
-        return "none", None
+        return None, None
     folder = options.encoders or folder_of("encoders", "--encoders")
     roles = (options.features,) if options.features else ROLES
     there = [role for role in roles if (folder / role / "card.json").is_file()]
@@ -148,13 +149,17 @@ def _feature_net(options: argparse.Namespace, device: str) -> tuple[str, Any]:
             "run the encoders stage, name --encoders, or compare pixels with --features none",
         )
     try:
-        return there[0], load_feature_net(folder / there[0]).to(device)
+        return folder / there[0], load_feature_net(folder / there[0]).to(device)
     except ValueError as error:
         raise StorageError(str(error), str(folder), "run the encoders stage again") from error
 
 
 def _subject(
-    options: argparse.Namespace, model: Any, card: dict[str, Any], distance: ImageDistance
+    options: argparse.Namespace,
+    model: Any,
+    card: dict[str, Any],
+    distance: ImageDistance,
+    net_folder: Path | None,
 ) -> str:
     """Return the prompt or class that was asked for, or the class that the image is guessed to
     show.
@@ -163,9 +168,9 @@ def _subject(
         from components.inversion import guess_label
 
         names = label_names(card)
-        classifier = distance.net if distance.num_logits == len(names) else None
-        name = names[guess_label(model.generator, len(names), distance, classifier)]
-        by = "the classifier" if classifier else "the nearest mean image"
+        logit_K = _logits_of(names, net_folder)
+        name = names[guess_label(model.generator, len(names), distance, logit_K)]
+        by = "the nearest mean image" if logit_K is None else "the classifier"
         _say(f"label: {name}, by {by}; --label names another")
         return name
     asked = asked_for(options)
@@ -173,6 +178,17 @@ def _subject(
         raise ConfigError("no prompt", "--prompt", "say what the image shows")
     check_prompt(asked[0])
     return asked[0]
+
+
+def _logits_of(names: list[str], net_folder: Path | None) -> Tensor | None:
+    """Return which logits of the frozen net stand for these classes; None where it knows others."""
+    from components.pretraining.class_features import read_classes
+
+    try:
+        table = read_classes(net_folder, names) if net_folder else None
+    except ConfigError:
+        return None
+    return table.logit_K if table else None
 
 
 def _write(

@@ -33,9 +33,6 @@ class ImageDistance:
         target_1CHW: in [-1, 1].
         net: a frozen feature net, on the target's device; None: pixels alone.
         feature_weight, pixel_weight: of the terms.
-
-    Attributes:
-        num_logits: classes that the net tells apart; 0 = it is no classifier.
     """
 
     def __init__(
@@ -51,7 +48,6 @@ class ImageDistance:
         with torch.no_grad():
             features = net(target_1CHW) if net is not None else {}
             self._maps = directions(features) if net is not None else {}
-        self.num_logits = features["logits"].shape[1] if "logits" in features else 0
 
     def __call__(self, image_NCHW: Tensor) -> Distances:
         """Return the distances of images, about [-1, 1]; differentiable."""

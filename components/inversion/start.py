@@ -88,7 +88,7 @@ def nearest_start(
 
 @torch.no_grad()
 def guess_label(
-    generator: Any, num_labels: int, distance: ImageDistance, classifier: Any | None = None
+    generator: Any, num_labels: int, distance: ImageDistance, logit_K: Tensor | None = None
 ) -> int:
     """Return the class of the distance's target.
 
@@ -96,11 +96,11 @@ def guess_label(
         generator: of so many classes.
         num_labels: K.
         distance: to the image.
-        classifier: a frozen net whose logits are of the same classes; without one the class is
-            taken whose mean image is nearest.
+        logit_K: which logits of the distance's net stand for the classes; None where it does not
+            tell them apart: the class is taken whose mean image is nearest.
     """
-    if classifier is not None:
-        return int(classifier(distance.target_1CHW)["logits"].argmax())
+    if logit_K is not None and distance.net is not None:
+        return int(distance.net(distance.target_1CHW)["logits"][0, logit_K].argmax())
     device = device_of(generator)
     condition = Condition(label_N=torch.arange(num_labels, device=device))
     with evaluation_mode(generator):

@@ -91,6 +91,7 @@ class StyleGANTDiscriminator(nn.Module):
         shape: widths that the data dictates.
         cmap_dim, kernel_size: see `DiscriminatorHead`.
         label_dim: see `ConditionVector`.
+        virtual_batch: see `DiscriminatorHead`.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class StyleGANTDiscriminator(nn.Module):
         cmap_dim: int = 64,
         kernel_size: int = 9,
         label_dim: int = 0,
+        virtual_batch: int = 8,
     ) -> None:
         super().__init__()
         self.condition = ConditionVector(shape, label_dim)
@@ -111,6 +113,7 @@ class StyleGANTDiscriminator(nn.Module):
                 condition_dim=self.condition.dim,
                 cmap_dim=cmap_dim,
                 kernel_size=kernel_size,
+                virtual_batch=virtual_batch,
             )
             for _ in range(num_taps)
         )

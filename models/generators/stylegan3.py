@@ -20,7 +20,7 @@ class StyleGAN3Generator(StyleBasedGenerator):
         shape: widths that the data dictates; text if there is some, else classes, else nothing.
         z_dim: width of z.
         w_dim: width of w.
-        num_mapping_layers: of the mapping network.
+        num_mapping_layers, mean_beta: of the mapping network, see `StyleMapping`.
         num_layers: convolutions of the synthesis network.
         channel_base, channel_max: see `BandRules`; -r takes twice as much.
         num_critical, margin_px: see `BandRules`.
@@ -37,6 +37,7 @@ class StyleGAN3Generator(StyleBasedGenerator):
         z_dim: int = 512,
         w_dim: int = 512,
         num_mapping_layers: int = 2,
+        mean_beta: float = 0.998,
         num_layers: int = 14,
         channel_base: int = 32768,
         channel_max: int = 512,
@@ -47,7 +48,11 @@ class StyleGAN3Generator(StyleBasedGenerator):
     ) -> None:
         condition = ConditionVector(shape)
         mapping = StyleMapping(
-            z_dim, w_dim, num_layers=num_mapping_layers, vector_dim=condition.dim
+            z_dim,
+            w_dim,
+            num_layers=num_mapping_layers,
+            vector_dim=condition.dim,
+            mean_beta=mean_beta,
         )
         rules = BandRules(
             channel_base=channel_base,

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from models.interop.pickle_machine import read_pickle
-from models.interop.pickle_values import Name, Refused
+from models.interop.pickle_values import Name, Refused, shown
 from models.interop.pickle_world import pickle_world
 from models.interop.stored_tensors import STORAGE_TYPES, Storage
 
@@ -75,7 +75,7 @@ class _Reader:
             return value
         version, system = (read_pickle(stream, self._world) for _ in range(2))
         if version != TORCH_VERSION or (type(system) is dict and not system.get("little_endian")):
-            raise Refused(f"a torch file of version {str(version)[:20]}, or of another byte order")
+            raise Refused(f"a torch file of version {shown(version)}, or of another byte order")
         storages: dict[str, Storage] = {}
         value = read_pickle(stream, replace(self._world, persistent=partial(_stored, storages)))
         keys = read_pickle(stream, self._world)
@@ -110,7 +110,7 @@ class _Reader:
             storages: dict[str, Storage] = {}
             world = replace(self._world, persistent=partial(_stored, storages))
             value = read_pickle(io.BytesIO(archive.read(pickled)), world)
-        except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError) as error:
+        except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError) as error:  # or encrypted
             if isinstance(error, Refused):
                 raise
             raise Refused(f"a zip that torch.save did not write ({error})") from error
@@ -168,5 +168,5 @@ def _slice(data: memoryview, begin: int, end: int) -> memoryview:
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     try:
         return archive.read(info)
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (zipfile.BadZipFile, RuntimeError, EOFError) as error:
         raise Refused(f"a damaged member of the zip ({error})") from error

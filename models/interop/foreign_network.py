@@ -122,7 +122,8 @@ def _of_record(record: Record) -> ForeignNetwork:
         if seen > MODULES_LIMIT or depth > DEPTH_LIMIT:
             raise Refused("modules within modules without an end")
         state = module.state if type(module.state) is dict else {}
-        skipped = state.get("_non_persistent_buffers_set") or ()
+        skipped = state.get("_non_persistent_buffers_set")
+        skipped = skipped if type(skipped) is set else set()
         for group in ("_parameters", "_buffers"):
             for name, tensor in _items(state.get(group)):
                 if isinstance(tensor, StoredTensor) and name not in skipped:

@@ -123,8 +123,9 @@ def block_widths(widths: Mapping[int, int]) -> dict[str, int]:
 
 
 def first_number(*values: Any, otherwise: float) -> float:
-    """Return the first value that is a number; a fact may be anything."""
+    """Return the first value that is a number of a usual size; a fact may be anything."""
     for value in values:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return value
+        if type(value) in (int, float) and abs(value) < 2**53:  # neither infinite nor NaN
+            number: float = value
+            return number
     return otherwise

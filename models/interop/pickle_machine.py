@@ -65,6 +65,7 @@ _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _PUTS = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}
 _GETS = {"GET", "BINGET", "LONG_BINGET"}
 _IGNORED = {"PROTO", "FRAME"}
+_BROKEN = (ValueError, TypeError, LookupError, ArithmeticError, RecursionError, struct.error)
 _NEVER = {
     "EXT1": "an extension code",
     "EXT2": "an extension code",
@@ -128,7 +129,7 @@ class _Machine:
                 self._step(opcode.name, argument)
         except Refused:
             raise
-        except (ValueError, TypeError, LookupError, ArithmeticError, struct.error) as error:
+        except _BROKEN as error:
             words = " ".join(f"{type(error).__name__}: {error}".split())[:120]
             raise Refused(f"bytes that are no whole pickle ({words})") from error
         raise Refused("a pickle without an end")

@@ -53,6 +53,11 @@ def as_key(value: Any) -> Any:
     return value
 
 
+def shown(value: Any) -> str:
+    """Return how a plain value starts; of others, whose text may fill memory, what they are."""
+    return str(value)[:24] if type(value) in SIMPLE else kind_of(value)
+
+
 def kind_of(value: Any) -> str:
     """Say what a value is without showing what is in it."""
     if type(value) is Record:

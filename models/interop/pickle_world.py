@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from models.interop.pickle_machine import World
-from models.interop.pickle_values import SIMPLE, Record, Refused
+from models.interop.pickle_values import SIMPLE, Name, Record, Refused, shown
 from models.interop.stored_tensors import (
     STORAGE_TYPES,
     TYPES,
@@ -38,6 +38,7 @@ _RECORDS = re.compile(
     """,
     re.VERBOSE,
 )
+DILL_TYPE = "dill._dill._load_type"
 _TOKENS = frozenset([*STORAGE_TYPES, *TYPES, "numpy.ndarray"])
 
 
@@ -62,7 +63,7 @@ def pickle_world(load_from_bytes: Callable[[Any], Any], inert: Sequence[str] = (
         "torch._utils._rebuild_parameter": rebuild_parameter,
         "torch.storage._load_from_bytes": load_from_bytes,
         "torch.Size": _tuple,
-        "torch.device": lambda *words: str(words[:1]),
+        "torch.device": _device,
         "numpy.dtype": NumpyType,
         "_codecs.encode": _encode,
     }
@@ -72,6 +73,8 @@ def pickle_world(load_from_bytes: Callable[[Any], Any], inert: Sequence[str] = (
     for package in ("builtins", "__builtin__"):
         calls[f"{package}.set"] = lambda members=(): set(_simple(members))
         calls[f"{package}.frozenset"] = lambda members=(): frozenset(_simple(members))
+    if is_record(DILL_TYPE):  # what it gives is called: a record of its own
+        calls[DILL_TYPE] = _named_type
     return World(calls=calls, tokens=_TOKENS, is_record=is_record)
 
 
@@ -84,6 +87,19 @@ def _persistent_object(meta: Any) -> Record:
     if type(name) is not str or type(state) is not dict:
         raise Refused(f"{PERSISTENT_CLASS} without a class name or a state")
     return Record(name, state=state)
+
+
+def _named_type(word: Any = None) -> Name:
+    """Return the type that dill means by a word, by name."""
+    if type(word) is not str or not word.isidentifier():
+        raise Refused(f"{DILL_TYPE} of {shown(word)!r}")
+    return Name(f"types.{word}")
+
+
+def _device(*words: Any) -> str:
+    if any(type(word) not in SIMPLE for word in words):
+        raise Refused("torch.device of something that is no name")
+    return ":".join(map(str, words))
 
 
 def _ordered(*pairs: Any) -> OrderedDict[Any, Any]:

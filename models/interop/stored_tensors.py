@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.interop.pickle_values import Buildable, Refused
+from models.interop.pickle_values import Buildable, Refused, shown
 
 AXES_LIMIT = 8
 STORAGE_TYPES = {
@@ -145,7 +145,7 @@ class NumpyType(Buildable):
 
     def __init__(self, code: Any = "", *_: Any) -> None:
         if type(code) is not str or not _NUMPY_TYPE.fullmatch(code.lstrip("<>=|")):
-            raise Refused(f"numpy.dtype {str(code)[:20]!r}")
+            raise Refused(f"numpy.dtype {shown(code)!r}")
         self.code = "=" + code.lstrip("<>=|")
 
     def complete(self, state: Any) -> None:
@@ -191,5 +191,5 @@ def numpy_scalar(dtype: Any, data: Any) -> float | int | bool:
 def _size(value: Any) -> int:
     """Return a whole number that is not negative."""
     if type(value) is not int or not 0 <= value < 2**48:
-        raise Refused(f"a size of {str(value)[:24]}")
+        raise Refused(f"a size of {shown(value)}")
     return value

@@ -78,9 +78,6 @@ def stylegan_xl_sizes(network: ForeignNetwork, asked: Asked) -> Sizes:
     }
     if conditional:
         fields["embed_dim"] = network.shape("mapping.embed.weight")[1]
-    beta = network.fact("mapping.w_avg_beta")
-    if isinstance(beta, float):
-        fields["mean_beta"] = beta
     return Sizes(
         recipe=RECIPE,
         fields=fields,
@@ -123,10 +120,12 @@ def _common(network: ForeignNetwork, names: list[str]) -> dict[str, Any]:
         network.fact("synthesis.channel_base", "init.channel_base"),
         otherwise=widths[-2] * _size(names[-1]),
     )
+    beta = network.fact("mapping.w_avg_beta", "init.mapping_kwargs.w_avg_beta")
+    known = {"mean_beta": beta} if isinstance(beta, float) else {}
     tensors = network.tensors
     radial = [n for n, x in tensors.items() if n.endswith("down_filter") and len(x.shape) == 2]
     mapping = [n for n in tensors if re.fullmatch(r"mapping\.fc\d+\.weight", n)]
-    return {
+    return known | {
         "channel_base": int(base),
         "channel_max": max(widths[:-1]),
         "kernel_size": network.shape(f"{layer}.weight")[-1],

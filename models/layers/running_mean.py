@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 
 import torch
@@ -83,7 +84,8 @@ class RunningMean(nn.Module):
         count = total[..., -1:]
         # Without a branch on the count, so that a GPU need not be waited for.
         if self.num_classes:
-            weight = -torch.expm1(count * math.log(self.beta))  # 1 - beta^count, exact when small
+            # 1 - beta^count, exact when small; 0 has no logarithm, the smallest number has.
+            weight = -torch.expm1(count * math.log(max(self.beta, sys.float_info.min)))
         else:
             weight = (1 - self.beta) * (count > 0).to(total)
         self.value.lerp_(total[..., :-1] / count.clamp(min=1), weight)

@@ -66,6 +66,7 @@ def make_discriminator(
             cmap_dim=recipe.cmap_dim,
             kernel_size=recipe.head_kernel_size,
             label_dim=recipe.label_dim,
+            virtual_batch=recipe.norm_batch,
         )
     shared: dict[str, Any] = {
         "shape": shape,

@@ -35,6 +35,7 @@ def generator_of(recipe: StyleGANXL, resolution: int, shape: ConditionShape) -> 
         "z_dim": recipe.z_dim,
         "w_dim": recipe.w_dim,
         "num_mapping_layers": recipe.mapping_layers,
+        "mean_beta": recipe.mean_beta,
         "channel_base": recipe.channel_base,
         "channel_max": recipe.channel_max,
         "num_critical": recipe.num_critical,
@@ -59,7 +60,6 @@ def generator_of(recipe: StyleGANXL, resolution: int, shape: ConditionShape) -> 
         heads=recipe.heads,
         embed_dim=shape.class_dim if features else recipe.embed_dim,
         train_embedding=recipe.train_embedding,
-        mean_beta=recipe.mean_beta,
         **sizes,
     )
 

@@ -207,6 +207,32 @@ def deep_key(marker: Path) -> bytes:
     return b"\x80\x04}" + b")" + b"\x85" * 100_000 + b"Ns."
 
 
+def doubling(marker: Path) -> bytes:
+    """Return a device whose name doubles 60 times when it is written out."""
+    return b"\x80\x04" + named("torch.device") + b")" + b"2\x86" * 60 + b"\x85R."
+
+
+def nested(marker: Path) -> bytes:
+    """Return a size nested so deeply that writing it out exhausts the stack."""
+    storage = b"ctorch._utils\n_rebuild_tensor_v2\n"
+    inner = io.BytesIO()
+    torch.save({"w": torch.zeros(77)}, inner, _use_new_zipfile_serialization=False)
+    deep = b")" + b"\x85" * 50_000
+    assert storage in inner.getvalue()
+    return inner.getvalue().replace(b"KM", deep)
+
+
+def locked(marker: Path) -> bytes:
+    """Return a zip whose members ask for a password."""
+    data = bytearray(in_a_zip(marker))
+    for start, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = data.find(start)
+        while at >= 0:
+            data[at + flags] |= 1
+            at = data.find(start, at + 4)
+    return bytes(data)
+
+
 def cut(marker: Path) -> bytes:
     whole = in_a_network(marker, "none")
     return whole[: len(whole) // 2]

@@ -8,15 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
+from components.inversion import read_target
+from components.pretraining.class_features import write_classes
 from components.publishing import PublishConfig
 from components.release import load_release, write_release
-from components.sampling import generate, read_code
+from components.sampling import from_uint8, generate, read_code
 from pipeline import cli, interpolate, invert
 from pipeline.generate import main as generate_main
-from tests.pipeline.tiny_world import write_encoders
+from tests.pipeline.tiny_world import write_encoders, write_projected_nets
 from tests.pipeline.trained_world import textless_release, trained_world
 
 NAMES = ["cat", "dog", "owl"]
@@ -112,6 +115,29 @@ def test_a_label_is_guessed_and_codes_are_walked_between(world: Path, tmp_path, 
     assert np.abs(frames[2] - ends[1]).max() <= 1
     index = json.loads((tmp_path / "ends" / "index.jsonl").read_text().splitlines()[1])
     assert (index["label"], index["code"]) == ("owl", codes[1])
+
+
+def test_only_a_classifier_of_these_classes_guesses(world: Path, tmp_path, capsys) -> None:
+    """As many logits as there are classes say nothing; their names do, in whatever order."""
+    net = write_projected_nets(tmp_path, num_classes=4)
+    size = load_release(world / "model")[1]["resolution_px"]
+    image = from_uint8(read_target(world / "photo.png", size)[0][None])
+    ranked = net(image)["logits"][0].argsort(descending=True).tolist()
+    liked = dict(zip(ranked, ["fish", "owl", "cat", "dog"], strict=True))  # the fish is not asked
+    ours, others = [liked[i] for i in range(4)], ["fish", "bird", "bear", "bee"]
+    for i, (known, logits, by) in enumerate(
+        [
+            (NAMES, ours, "the classifier"),
+            (NAMES, others, "the nearest mean image"),
+            (others, others, "the nearest mean image"),
+        ]
+    ):
+        write_classes(tmp_path / "classifier", known, torch.zeros(len(known), 4), logits)
+        asked = [*words(world, tmp_path / str(i)), "--features", "classifier"]
+        assert invert.main([*asked, "--encoders", str(tmp_path)]) == 0
+        said = capsys.readouterr().err
+        assert f", by {by};" in said
+        assert i or "label: owl" in said
 
 
 def test_models_of_text_and_of_nothing_are_inverted(world: Path, tmp_path: Path, capsys) -> None:

@@ -57,3 +57,11 @@ def test_each_class_has_its_mean_and_each_sample_is_a_step():
     torch.testing.assert_close(cut.value, whole.value)
     assert torch.equal(whole.value[[1, 3]], start[[1, 3]])
     assert torch.equal(whole.centre(label), whole.value[label])
+
+
+def test_a_beta_of_zero_keeps_the_last_samples_alone():
+    mean = RunningMean(2, 0.0, num_classes=3)
+    mean.value.fill_(5.0)
+    mean.observe(torch.tensor([[1.0, 2.0], [3.0, 6.0]]), torch.tensor([1, 1]))
+    mean.commit(lambda t: t)
+    assert mean.value.tolist() == [[5.0, 5.0], [2.0, 4.0], [5.0, 5.0]]

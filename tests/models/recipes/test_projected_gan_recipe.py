@@ -92,6 +92,15 @@ def test_parts_combine_by_fields(encoder, generator, discriminator, shape):
     assert image.shape == (N, 3, SIZE, SIZE)
 
 
+@pytest.mark.parametrize("discriminator", ["cnn", "vit", "pixels"])
+def test_every_batch_norm_has_the_field_s_group(encoder, discriminator):
+    _, networks = build(encoder, norm_batch=2, discriminator_network=discriminator)
+    for network in networks.trained.values():
+        norms = [m for m in network.modules() if hasattr(m, "virtual_batch")]
+        assert norms
+        assert {norm.virtual_batch for norm in norms} == {2}
+
+
 @pytest.mark.parametrize(
     "fields",
     [
