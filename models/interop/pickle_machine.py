@@ -36,6 +36,8 @@ class World:
         calls: dotted name -> our own function that rebuilds the value.
         tokens: dotted names that are only handed on as arguments.
         is_record: whether objects of a class are kept as records.
+        is_inert: whether the user let the name through: what its records would return when they are
+            called (dill's loaders return types and functions) is a record too.
         persistent: what a persistent id stands for; None = there are none.
         budget: shared by all pickles of a file.
     """
@@ -43,6 +45,7 @@ class World:
     calls: Mapping[str, Callable[..., Any]]
     tokens: frozenset[str]
     is_record: Callable[[str], bool]
+    is_inert: Callable[[str], bool] = lambda text: False
     persistent: Callable[[Any], Any] | None = None
     budget: Budget = field(default_factory=Budget)
 
@@ -226,10 +229,12 @@ class _Machine:
 
     def _call(self, function: Any, args: Any, keywords: Any = None) -> Any:
         """Rebuild a value by our own function, or keep a record; nothing else is ever called."""
+        if type(args) is not tuple:
+            raise Refused(f"a call of {kind_of(function)} with arguments that are no tuple")
+        if type(function) is Record and self._world.is_inert(function.kind):
+            return Record(function.kind, args)
         if type(function) is not Name:
             raise Refused(f"a call of a {kind_of(function)}")
-        if type(args) is not tuple:
-            raise Refused(f"{function.text} with arguments that are no tuple")
         if function.text in self._world.calls and not keywords:
             return self._world.calls[function.text](*args)
         if function.text in self._world.calls or function.text in self._world.tokens:

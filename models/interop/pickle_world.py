@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from models.interop.pickle_machine import World
-from models.interop.pickle_values import SIMPLE, Name, Record, Refused, shown
+from models.interop.pickle_values import SIMPLE, Record, Refused
 from models.interop.stored_tensors import (
     STORAGE_TYPES,
     TYPES,
@@ -38,7 +38,6 @@ _RECORDS = re.compile(
     """,
     re.VERBOSE,
 )
-DILL_TYPE = "dill._dill._load_type"
 _TOKENS = frozenset([*STORAGE_TYPES, *TYPES, "numpy.ndarray"])
 
 
@@ -50,9 +49,11 @@ def pickle_world(load_from_bytes: Callable[[Any], Any], inert: Sequence[str] = (
         inert: more names to keep as records, as patterns with `*`. They are never imported either.
     """
 
+    def is_inert(text: str) -> bool:
+        return any(fnmatch.fnmatchcase(text, pattern) for pattern in inert)
+
     def is_record(text: str) -> bool:
-        known = _RECORDS.fullmatch(text) is not None
-        return known or any(fnmatch.fnmatchcase(text, pattern) for pattern in inert)
+        return _RECORDS.fullmatch(text) is not None or is_inert(text)
 
     calls: dict[str, Callable[..., Any]] = {
         PERSISTENT_CLASS: _persistent_object,
@@ -73,9 +74,7 @@ def pickle_world(load_from_bytes: Callable[[Any], Any], inert: Sequence[str] = (
     for package in ("builtins", "__builtin__"):
         calls[f"{package}.set"] = lambda members=(): set(_simple(members))
         calls[f"{package}.frozenset"] = lambda members=(): frozenset(_simple(members))
-    if is_record(DILL_TYPE):  # what it gives is called: a record of its own
-        calls[DILL_TYPE] = _named_type
-    return World(calls=calls, tokens=_TOKENS, is_record=is_record)
+    return World(calls=calls, tokens=_TOKENS, is_record=is_record, is_inert=is_inert)
 
 
 def _persistent_object(meta: Any) -> Record:
@@ -87,13 +86,6 @@ def _persistent_object(meta: Any) -> Record:
     if type(name) is not str or type(state) is not dict:
         raise Refused(f"{PERSISTENT_CLASS} without a class name or a state")
     return Record(name, state=state)
-
-
-def _named_type(word: Any = None) -> Name:
-    """Return the type that dill means by a word, by name."""
-    if type(word) is not str or not word.isidentifier():
-        raise Refused(f"{DILL_TYPE} of {shown(word)!r}")
-    return Name(f"types.{word}")
 
 
 def _device(*words: Any) -> str:

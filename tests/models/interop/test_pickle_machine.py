@@ -150,32 +150,34 @@ def named(dotted):
 
 
 def test_the_hooks_that_dill_writes_are_records_when_let_through(tmp_path):
-    """A bound method is a call of what `_load_type` gives; a closure holds code and globals."""
+    """The operations of dill 0.4: a bound method is a call of what `_load_type` returns, a closure
+    is code and globals, and its cell is filled by a call of what `getattr` returns.
+    """
     relu = b"ctorch.nn.modules.activation\nReLU\n)\x81"
     bound_type = named("dill._dill._load_type") + b"\x8c\x0aMethodType\x85R"
     bound = bound_type + named("feature_networks.vit.forward_flex") + relu + b"\x86R"
     code = named("dill._dill._create_code") + b"(K\x01C\x04abcdtR"
     closure = named("dill._dill._create_function") + b"(" + code
     closure += named("feature_networks.vit.__dict__") + b"\x8c\x04hookN)tR}\x8c\x01aK\x01sb"
-    hooks = b"\x80\x04]" + bound + b"a" + closure + b"a."
-    for inert, says in [
-        ((), "dill._dill._load_type"),
-        (("dill.*",), "feature_networks.vit.forward_flex"),
+    found_by = named("builtins.getattr") + named("dill._dill") + b"\x8c\x08_setattr"
+    filled = found_by + named("builtins.setattr") + b"\x87R" + relu + b"\x8c\x01aK\x01\x87R"
+    hooks = b"\x80\x04]" + bound + b"a" + closure + b"a" + filled + b"a."
+    inert = ()
+    for more, says in [
+        ("dill.*", "dill._dill._load_type"),
+        ("feature_networks.*", "feature_networks.vit.forward_flex"),
+        ("*.[gs]etattr", "builtins.getattr"),
     ]:
         with pytest.raises(Refused, match=f"^{says}$"):
             read(hooks, tmp_path, inert=inert)
-    found = read(hooks, tmp_path, inert=("dill.*", "feature_networks.*"))
-    assert [record.kind for record in found] == [
-        "types.MethodType",
-        "dill._dill._create_function",
-    ]
+        inert += (more,)
+    found = read(hooks, tmp_path, inert=inert)
+    kinds = ["dill._dill._load_type", "dill._dill._create_function", "builtins.getattr"]
+    assert [record.kind for record in found] == kinds
     assert type(found[0].args[1]) is Record
     assert found[1].args[0].args == (1, b"abcd")
     assert found[1].state == {"a": 1}
-    for word in (b"\x8c\x03a.b", b"K\x05"):
-        strange = b"\x80\x04" + named("dill._dill._load_type") + word + b"\x85R."
-        with pytest.raises(Refused, match=r"_load_type of"):
-            read(strange, tmp_path, inert=("dill.*",))
+    assert found[2].args[1:] == ("a", 1)
 
 
 def test_a_broken_stack_is_no_pickle(tmp_path):
