@@ -67,6 +67,7 @@ def _build(job: TrainingJob) -> tuple[Networks, Recipe]:
     import torch
 
     from components.training.config import TrainConfig
+    from components.training.job import build_networks
     from components.training.site import build_site
 
     recipe, site, _ = build_site(job, TrainConfig(**job.train))
@@ -78,7 +79,7 @@ def _build(job: TrainingJob) -> tuple[Networks, Recipe]:
 
     # Copies into networks that have no memory do nothing, of which torch warns.
     with torch.device("meta"), warnings.catch_warnings(action="ignore", category=UserWarning):
-        return recipe.build(dataclasses.replace(site, encoder=encoder)), recipe
+        return build_networks(job, recipe, dataclasses.replace(site, encoder=encoder)), recipe
 
 
 def _sizes(modules: Mapping[str, nn.Module]) -> dict[str, int]:

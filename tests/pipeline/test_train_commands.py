@@ -128,6 +128,17 @@ def test_dry_run_counts_networks_and_writes_nothing(world):
     assert f"generator: {generator}" in log and "discriminator:" in log
 
 
+def test_dry_run_names_a_start_that_does_not_fit(world):
+    from tests.pipeline.trained_world import textless_release
+
+    tiny_world.write_params(world)
+    textless_release(world / "of_classes", ["cat", "dog"])
+    code, log = run(world, *train_words("--dry-run", "--start", str(world / "of_classes")))
+    assert code == 2
+    (line,) = [line for line in log.splitlines() if line.startswith("error: ")]
+    assert "does not fit" in line and "unexpected" not in line
+
+
 def tiny_generator_parameters() -> int:
     from components.family import recipe_from
     from models.interfaces import ConditionShape
