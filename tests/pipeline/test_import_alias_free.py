@@ -17,6 +17,7 @@ from components.training.distributed import World
 from components.training.loop import train
 from models.features import load_feature_net
 from models.interfaces import Batch, Condition, ConditionShape, Site, Start
+from models.interop.parity_file import ParityFile
 from pipeline.generate import main as generate
 from pipeline.import_model import main
 from tests.models.interop.authors_files import (
@@ -60,21 +61,23 @@ def test_stylegan3_draws_the_same(tmp_path: Path, suffix: str, capsys) -> None:
     assert generate(["--model", str(out), "--out", str(tmp_path / "x.png")]) == 0
 
 
-@pytest.mark.parametrize("suffix", [".pkl", ".safetensors"])
-def test_a_grown_stylegan_xl_draws_the_same_and_grows_on(
-    tmp_path: Path, suffix: str, capsys
-) -> None:
-    synthesis, mapping = (
-        parity("stylegan_xl_superres_synthesis"),
-        parity("stylegan_xl_mapping_cond"),
-    )
+def grown_snapshot(file: Path) -> tuple[Path, ParityFile, ParityFile]:
+    """Write a StyleGAN-XL network of 32 px and ten classes; return the file and its parts."""
+    synthesis = parity("stylegan_xl_superres_synthesis")
+    mapping = parity("stylegan_xl_mapping_cond")
     theirs = {**below("synthesis", synthesis.param), **below("mapping", mapping.param)}
     table = theirs["mapping.embed.weight"]
     rows = torch.zeros(1000 - len(table), table.shape[1])  # the published table has 1000
     theirs["mapping.embed.weight"] = torch.cat([table, rows])
     facts = {"synthesis.channel_base": 1024, "mapping.w_avg_beta": 0.998}
     init = {"path_stem": "/home/x/best_model.pkl", "head_layers": 4, "up_factor": 2}
-    file, out = written(tmp_path / f"imagenet32{suffix}", theirs, facts, init), tmp_path / "out"
+    return written(file, theirs, facts, init), synthesis, mapping
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".safetensors"])
+def test_a_grown_stylegan_xl_draws_the_same(tmp_path: Path, suffix: str, capsys) -> None:
+    file, synthesis, mapping = grown_snapshot(tmp_path / f"imagenet32{suffix}")
+    out = tmp_path / "out"
     assert main([str(file), "--out", str(out)]) == 0
     assert "StyleGAN-XL, 32 px, asked with 10 classes" in capsys.readouterr().out
     generator, card = load_generator(out)
@@ -83,11 +86,16 @@ def test_a_grown_stylegan_xl_draws_the_same_and_grows_on(
     assert agrees(generator.synthesize(synthesis.input["ws"]), synthesis.output["img"])
     label = Condition(label_N=mapping.input["label"])
     assert agrees(generator.map(mapping.input["z"], label)[:, 0], mapping.output["w_psi1.0"][:, 0])
-    assert torch.equal(generator.embedding, table)
+    assert torch.equal(generator.embedding, mapping.param["embed.weight"])
     words = ["--label", "3", "--psi", "0.7", "--model", str(out)]
     assert generate([*words, "--out", str(tmp_path / "x.png")]) == 0
 
-    start = load_start(out)
+
+@pytest.mark.slow
+def test_an_imported_stylegan_xl_is_trained_one_growth_further(tmp_path: Path) -> None:
+    file, _, _ = grown_snapshot(tmp_path / "imagenet32.safetensors")
+    assert main([str(file), "--out", str(tmp_path / "out")]) == 0
+    start = load_start(tmp_path / "out")
     trained = grown(start, tmp_path)
     kept = [n for n in start.generator if n in trained.state_dict() and not trained.in_head(n)]
     assert len(kept) > 20

@@ -133,7 +133,7 @@ def test_only_a_classifier_of_these_classes_guesses(world: Path, tmp_path, capsy
         ]
     ):
         write_classes(tmp_path / "classifier", known, torch.zeros(len(known), 4), logits)
-        asked = [*words(world, tmp_path / str(i)), "--features", "classifier"]
+        asked = [*words(world, tmp_path / str(i)), "--features", "classifier", "--steps", "2"]
         assert invert.main([*asked, "--encoders", str(tmp_path)]) == 0
         said = capsys.readouterr().err
         assert f", by {by};" in said
