@@ -28,6 +28,7 @@ def test_every_part_is_measured_in_every_mode(tmp_path, capsys) -> None:
     assert "discriminator step" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_images_to_a_distance_are_counted_on_the_same_images(tmp_path, capsys) -> None:
     world = write_world(tmp_path)
     params = write_params(world)

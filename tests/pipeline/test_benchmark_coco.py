@@ -63,6 +63,7 @@ def run(world: Path, monkeypatch, tmp_path: Path):
     return command
 
 
+@pytest.mark.slow
 def test_the_report_and_a_second_run(world: Path, run, tmp_path: Path, capsys) -> None:
     assert run() == 0
     said = capsys.readouterr()

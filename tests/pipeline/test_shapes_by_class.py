@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 
 from components.data.batches import BatchSource
@@ -51,6 +52,7 @@ def write_params(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_class_is_shape_by_the_settings_of_the_header(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GANLINE_RUNS_DIR", str(tmp_path / "runs"))

@@ -55,6 +55,7 @@ for folder in sorted(root.glob("*/card.json")):
 """
 
 
+@pytest.mark.slow
 def test_a_folder_gives_the_same_net_in_a_fresh_process(tmp_path):
     save_file({"image": IMAGE}, tmp_path / "image.safetensors")
     nets = {kind: build() for kind, build in SMALL_NETS.items()}
