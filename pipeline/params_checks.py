@@ -26,7 +26,7 @@ def recipe_findings(values: dict[str, Any]) -> list[Finding]:
         wrong, family = _check_base(base)
         findings += [(("train_base", "recipe", *path), what) for path, what in wrong]
     if base is not None and family is not None and not findings:
-        findings += _check_grows(family, base, values.get("superres"))
+        findings = _check_grows(family, base, values.get("superres"))
         findings = findings or _check_fit(family, base, values)
     grown = values.get("superres")
     later = {("superres", k): v for k, v in grown.items()} if isinstance(grown, dict) else {}

@@ -139,12 +139,6 @@ def run_job(
         recipe, site, batches = build_site(job, config)
         measured = yardstick(job, config, device)
         networks = build_networks(job, recipe, site)
-
-        def record(line: Record) -> None:
-            if world.rank == 0:
-                log.add(line)
-            report(line)
-
         draw = sampler(job, config, site, batches, run_dir / "samples")
         result = train(
             recipe=recipe,
@@ -154,7 +148,7 @@ def run_job(
             batches=batches,
             state_store=_store(job, config),
             world=world,
-            report=record,
+            report=_noted(log, world, report),
             device=device,
             stop=stop,
             sample=draw,
@@ -195,6 +189,17 @@ def _locked(job: TrainingJob, world: World) -> Iterator[None]:
     finally:
         if world.rank == 0:
             lock.release()
+
+
+def _noted(log: RunLog, world: World, report: Callable[[Record], None]) -> Callable[[Record], None]:
+    """Return what passes a line on, and on rank 0 adds it to the run's log first."""
+
+    def record(line: Record) -> None:
+        if world.rank == 0:
+            log.add(line)
+        report(line)
+
+    return record
 
 
 def _store(job: TrainingJob, config: TrainConfig) -> StateStore:

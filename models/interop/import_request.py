@@ -125,7 +125,13 @@ def block_widths(widths: Mapping[int, int]) -> dict[str, int]:
 def first_number(*values: Any, otherwise: float) -> float:
     """Return the first value that is a number of a usual size; a fact may be anything."""
     for value in values:
-        if type(value) in (int, float) and abs(value) < 2**53:  # neither infinite nor NaN
-            number: float = value
-            return number
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if is_number and abs(value) < 2**53:  # neither infinite nor NaN
+            return value
     return otherwise
+
+
+def mean_beta(network: ForeignNetwork) -> dict[str, Any]:
+    """Return the field of w's running mean, {} where the snapshot does not tell its decay."""
+    beta = network.fact("mapping.w_avg_beta", "init.mapping_kwargs.w_avg_beta")
+    return {"mean_beta": beta} if isinstance(beta, float) else {}

@@ -25,6 +25,7 @@ from models.interop.import_request import (
     block_widths,
     check_published,
     first_number,
+    mean_beta,
 )
 from models.interop.projected_gan import ALWAYS_BUILT, load_discriminator, load_synthesis
 
@@ -139,9 +140,7 @@ def stylegan2_sizes(network: ForeignNetwork, asked: Asked) -> Sizes:
         network, {"mapping.fc0.bias_gain": 0.01, "synthesis.b4.conv1.activation": "lrelu"}
     )
     assumed = []
-    beta = network.fact("mapping.w_avg_beta", "init.mapping_kwargs.w_avg_beta")
-    if isinstance(beta, float):
-        fields["mean_beta"] = beta
+    fields |= mean_beta(network)
     if "synthesis.b4.conv1.conv_clamp" in network.facts:
         clamp = network.facts["synthesis.b4.conv1.conv_clamp"]
         fields["activation_clamp"] = float(first_number(clamp, otherwise=0.0))

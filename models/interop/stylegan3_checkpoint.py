@@ -20,6 +20,7 @@ from models.interop.import_request import (
     Sizes,
     check_published,
     first_number,
+    mean_beta,
 )
 from models.interop.stored_tensors import StoredTensor
 from models.interop.stylegan3 import load_stylegan3, load_stylegan_xl
@@ -120,12 +121,10 @@ def _common(network: ForeignNetwork, names: list[str]) -> dict[str, Any]:
         network.fact("synthesis.channel_base", "init.channel_base"),
         otherwise=widths[-2] * _size(names[-1]),
     )
-    beta = network.fact("mapping.w_avg_beta", "init.mapping_kwargs.w_avg_beta")
-    known = {"mean_beta": beta} if isinstance(beta, float) else {}
     tensors = network.tensors
     radial = [n for n, x in tensors.items() if n.endswith("down_filter") and len(x.shape) == 2]
     mapping = [n for n in tensors if re.fullmatch(r"mapping\.fc\d+\.weight", n)]
-    return known | {
+    return mean_beta(network) | {
         "channel_base": int(base),
         "channel_max": max(widths[:-1]),
         "kernel_size": network.shape(f"{layer}.weight")[-1],

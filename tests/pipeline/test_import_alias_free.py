@@ -48,7 +48,7 @@ def test_stylegan3_draws_the_same(tmp_path: Path, suffix: str, capsys) -> None:
     synthesis, mapping = parity("stylegan3_synthesis"), parity("stylegan_xl_mapping_uncond")
     theirs = {**below("synthesis", synthesis.param), **below("mapping", mapping.param)}
     theirs.pop("mapping.embed.weight", None)  # StyleGAN-XL's own
-    facts = {"synthesis.num_critical": 2, "synthesis.margin_size": 10}
+    facts = {"synthesis.num_critical": 2, "synthesis.margin_size": 10, "mapping.w_avg_beta": 0.99}
     init = {"channel_base": 1024, "channel_max": 32, "mapping_kwargs": {"num_layers": 2}}
     file, out = written(tmp_path / f"afhq{suffix}", theirs, facts, init), tmp_path / "out"
     assert main([str(file), "--out", str(out)]) == 0
@@ -58,6 +58,8 @@ def test_stylegan3_draws_the_same(tmp_path: Path, suffix: str, capsys) -> None:
     ws = generator.map(mapping.input["z"], Condition())
     assert agrees(ws[:, :1], mapping.output["w_psi1.0"][:, :1])
     assert card["recipe"]["fields"]["generator_network"] == "stylegan3"
+    told = 0.99 if suffix == ".pkl" else 0.998  # a plain state dict tells of no decay
+    assert generator.mapping.mean.beta == told
     assert generate(["--model", str(out), "--out", str(tmp_path / "x.png")]) == 0
 
 

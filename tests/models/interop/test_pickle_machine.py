@@ -11,9 +11,10 @@ import torch
 
 from models.interop.checkpoint_file import read_checkpoint
 from models.interop.foreign_network import ForeignNetwork, networks_in
+from models.interop.import_request import first_number
 from models.interop.pickle_machine import Budget, World, read_pickle
 from models.interop.pickle_values import Record, Refused
-from models.interop.stored_tensors import NumpyArray, StoredTensor
+from models.interop.stored_tensors import NumpyArray, Storage, StoredTensor
 
 VALUE = {
     "words": ["a", "\u00fc", "b" * 300],
@@ -215,6 +216,20 @@ def test_tensors_that_share_bytes_too_often_are_not_read(tmp_path):
     assert isinstance(network, ForeignNetwork)
     with pytest.raises(Refused, match="share the same bytes"):
         network.read()
+
+
+def test_buffers_are_skipped_by_a_set_of_their_names_alone():
+    """A number where torch keeps that set skips nothing, and stops nothing."""
+    tensor = StoredTensor(Storage(torch.float32, 2), torch.float32, 0, (2,), (1,))
+    for told, found in (({"a"}, ["b"]), (5, ["a", "b"]), (None, ["a", "b"])):
+        state = {"_buffers": {"a": tensor, "b": tensor}, "_non_persistent_buffers_set": told}
+        assert list(networks_in(Record("Net", state=state))[0].tensors) == found
+
+
+def test_a_fact_of_no_usual_size_is_no_number():
+    facts = (float("inf"), float("nan"), 2**60, 10**400, True, "3", None)
+    assert first_number(*facts, 7, otherwise=1.0) == 7
+    assert first_number(*facts, otherwise=1.0) == 1.0
 
 
 def test_modules_without_an_end(tmp_path):
