@@ -28,7 +28,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 setup: $(VENV)/.installed  ## create .venv from requirements.lock and install the project
 
 demo: setup  ## run the whole pipeline on the embedded default (no data, no GPU, no network)
-	@$(BIN)/python -m pipeline.demo
+	@$(BIN)/python -m pipeline.commands.demo
 
 test: setup  ## run all tests
 	$(BIN)/python -m pytest
@@ -47,7 +47,7 @@ format: setup  ## let ruff rewrite the files
 	$(BIN)/ruff format .
 
 ui: setup  ## MLflow on 127.0.0.1 with the runs just made
-	@$(BIN)/python -m pipeline.ui
+	@$(BIN)/python -m pipeline.commands.ui
 
 report: setup  ## one HTML page of the last run
 	@$(BIN)/ganline report

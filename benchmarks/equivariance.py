@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.generators.alias_free import AliasFreeSynthesis
-from models.generators.alias_free_plan import BandRules
-from models.generators.stylegan2 import SynthesisNetwork
 from models.layers.fourier import FourierInput
+from models.stylegan2.generator import SynthesisNetwork
+from models.stylegan_xl.alias_free import AliasFreeSynthesis
+from models.stylegan_xl.alias_free_plan import BandRules
 
 W_DIM, LARGEST_SHIFT = 16, 0.125  # of the image's side, the paper's
 PEAK = 2.0  # the paper's

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.machine import describe
-from components.artifact import load_generator
+from components.artifacts.artifact import load_generator
 from components.data.batches import BatchSource, as_images
 from components.errors import ConfigError, GanlineError
 from components.evaluation.bench import Bench

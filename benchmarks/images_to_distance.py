@@ -102,10 +102,11 @@ def run_case(
         Interrupted: SIGTERM or SIGINT.
     """
     from components.training.distributed import World
-    from components.training.job import TrainingJob, build_networks
+    from components.training.job import TrainingJob
     from components.training.loop import train
+    from components.training.run import build_networks
     from components.training.site import build_site
-    from pipeline.params import load_params
+    from pipeline.params.sections import load_params
 
     params = load_params(options.params)
     stage = params.train_base
@@ -178,8 +179,8 @@ def _measurer(
 
 
 def _draw(path: Path, model: Any, batches: Any) -> None:
+    from components.pictures.sheets import image_grid
     from components.sampling import generate_from
-    from components.sheets import image_grid
 
     path.parent.mkdir(parents=True, exist_ok=True)
     images = generate_from(model, batches.first(32).condition, range(32))

@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.discriminators.stylegan_t import StyleGANTDiscriminator
-from models.generators import stylegan_t_blocks as blocks
-from models.generators.stylegan_t_blocks import CLAMP, ModulatedLayer, ResidualLayer, ToRGB
 from models.interfaces import Condition
 from models.layers.equalized import LEAK
+from models.layers.modulated_layer import CLAMP, ModulatedLayer, ToRGB
+from models.stylegan_t import blocks
+from models.stylegan_t.blocks import ResidualLayer
+from models.stylegan_t.discriminator import StyleGANTDiscriminator
 
 _JUDGE = StyleGANTDiscriminator.forward
 

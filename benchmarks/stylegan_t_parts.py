@@ -18,7 +18,7 @@ from components.training.distributed import World
 from components.training.ema import average
 from components.training.step import iteration
 from models.interfaces import Networks
-from models.recipes import stylegan_t_losses
+from models.stylegan_t import losses as stylegan_t_losses
 
 _WARM_UP = 1
 

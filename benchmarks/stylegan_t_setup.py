@@ -16,7 +16,7 @@ from components.training.switches import compile_networks, lay_out
 from models.features import ClipNet, VitNet
 from models.inference import fast_form
 from models.interfaces import Batch, Condition, ConditionShape, Site
-from models.recipes.stylegan_t import StyleGANT
+from models.stylegan_t.recipe import StyleGANT
 
 # Widths and depth of the published presets; tiny is for a look at the tool itself.
 PRESETS: dict[str, dict[str, Any]] = {

@@ -1,0 +1,1 @@
+"""How it runs: data, training, evaluation, artifacts. Knows torch.distributed; not Ray, MLflow or DVC."""

@@ -219,11 +219,11 @@ def run_trial(
 
 def _train_and_score(job: Any, kimg: float, config: TuneConfig, device: str) -> dict[str, float]:
     """Train on to `kimg`, from where the rung before has ended, and score the averaged model."""
-    from components.artifact import load_generator
+    from components.artifacts.artifact import load_generator
     from components.data.batches import BatchSource
     from components.evaluation.quick import quick_scores
     from components.training.distributed import World
-    from components.training.job import run_job
+    from components.training.run import run_job
 
     run_dir = Path(job.run_dir)
     # The artifact of the rung before would say that the training is finished.

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from components.errors import ConfigError
+from pipeline.exit_codes import guarded
 from pipeline.graph import find_node, read_graph, stage_titles
-from pipeline.stage import guarded
 
 Main = Callable[[list[str] | None], int]
 
@@ -89,37 +89,37 @@ def _tools() -> dict[str, tuple[str, Callable[[], Main]]]:
     """Return sub-command -> what it does, and a function that imports its `main`."""
 
     def benchmark_coco() -> Main:
-        from pipeline.benchmark_coco import main
+        from pipeline.commands.benchmark_coco import main
 
         return main
 
     def import_model() -> Main:
-        from pipeline.import_model import main
+        from pipeline.commands.import_model import main
 
         return main
 
     def report() -> Main:
-        from pipeline.report import main
+        from pipeline.commands.report import main
 
         return main
 
     def summary() -> Main:
-        from pipeline.summary import main
+        from pipeline.commands.summary import main
 
         return main
 
     def doctor() -> Main:
-        from pipeline.doctor import main
+        from pipeline.commands.doctor import main
 
         return main
 
     def ui() -> Main:
-        from pipeline.ui import main
+        from pipeline.commands.ui import main
 
         return main
 
     def sync() -> Main:
-        from pipeline.sync import main
+        from pipeline.commands.sync import main
 
         return main
 
@@ -137,27 +137,27 @@ def _tools() -> dict[str, tuple[str, Callable[[], Main]]]:
 
 def _sampling_tools() -> dict[str, tuple[str, Callable[[], Main]]]:
     def generate() -> Main:
-        from pipeline.generate import main
+        from pipeline.commands.generate import main
 
         return main
 
     def interpolate() -> Main:
-        from pipeline.interpolate import main
+        from pipeline.commands.interpolate import main
 
         return main
 
     def invert() -> Main:
-        from pipeline.invert import main
+        from pipeline.commands.invert import main
 
         return main
 
     def mix() -> Main:
-        from pipeline.mix import main
+        from pipeline.commands.mix import main
 
         return main
 
     def sweep() -> Main:
-        from pipeline.sweep import main
+        from pipeline.commands.sweep import main
 
         return main
 

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from components.errors import ConfigError
-from pipeline.params_file import read_params_file
+from pipeline.params.file import read_params_file
 
 GRAPH = "dvc.yaml"
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from pipeline.tracker import Tracker
+    from pipeline.tracking.tracker import Tracker
 
 METRICS = "metrics.jsonl"
 POLL_S = 0.5

@@ -19,7 +19,7 @@ from torch import nn
 
 from benchmarks import images_to_distance
 from benchmarks.growth import Reduced, compare_stem, main
-from components.artifact import load_generator, write_artifact
+from components.artifacts.artifact import load_generator, write_artifact
 from components.data.batches import BatchSource
 from components.data.captions import ATTRIBUTES
 from components.data.shards import ShardWriter, write_manifest
@@ -29,7 +29,7 @@ from components.pretraining.class_features import write_classes
 from components.sampling import generate_from
 from models.features import FeatureCard, build_feature_net, save_feature_net
 from models.interfaces import Condition, ConditionShape
-from models.recipes.stylegan_xl import StyleGANXL
+from models.stylegan_xl.recipe import StyleGANXL
 from tests.pipeline.tiny_world import SIDE, write_params, write_projected_nets
 
 NAMES = ("blue ring", "red ring", "red square")

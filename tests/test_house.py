@@ -19,8 +19,8 @@ MAY_IMPORT = {
 }
 # Library -> the only files that import it.
 DOORS = {
-    "ray": {"pipeline/cluster.py"},
-    "mlflow": {"pipeline/tracking.py", "pipeline/served_model.py"},
+    "ray": {"pipeline/cluster/ray_door.py"},
+    "mlflow": {"pipeline/tracking/mlflow_door.py", "pipeline/tracking/served_model.py"},
     "dvc": set(),
 }
 BANNED_NAMES = {"utils", "util", "common", "misc", "helpers", "helper"}
@@ -31,7 +31,7 @@ FAMILIES = r"stylegan[-_]?(t\b|xl|2|3|nada)|projected[-_ ]?gan|fastgan|gigagan|\
 FAMILY_PLACES = ("models/recipes/", "models/generators/", "models/discriminators/")
 FAMILY_PLACES += ("models/interop/", "tests/", "benchmarks/")
 # Ray's rows travel pickled between our own processes; nothing is read from a file.
-UNPICKLES = {"pipeline/row_batches.py"}
+UNPICKLES = {"pipeline/cluster/row_batches.py"}
 # Folders that README shows in one line, `name/*`: what is in them is data, not something to read.
 FOLDED = {"tests/fixtures", "reports", "docs/images"}
 

@@ -1,0 +1,1 @@
+"""From raw pairs to training shards and back to batches. A bad sample is counted with its reason, never dropped in silence."""

@@ -1,8 +1,8 @@
 """COCO's caption file and its folder of pictures, as a source of real images and of prompts.
 
-The protocol is StyleGAN-T's (spec 1.4): the centre square of every picture, by Lanczos to 256 px,
-smaller sizes by Lanczos from there; one of a picture's captions, drawn at random. A picture that
-is missing, broken or without a caption is left out and counted. Legend: N samples.
+The protocol is that of Sauer et al. (2023): the centre square of every picture, by Lanczos to
+256 px, smaller sizes by Lanczos from there; one of a picture's captions, drawn at random. A picture
+that is missing, broken or without a caption is left out and counted. Legend: N samples.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from components.data.decode import Decoded, centre_square, decode
 from components.data.reasons import Reason
 from components.errors import DataError
-from components.image_request import PROMPT_CHARS_LIMIT
+from components.requests.images import PROMPT_CHARS_LIMIT
 from components.sampling import from_uint8
 from models.interfaces import Batch
 

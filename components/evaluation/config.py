@@ -68,7 +68,9 @@ class EvaluateConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CocoConfig:
-    """Zero-shot COCO, as StyleGAN-T measures it: the file that `ganline benchmark_coco` reads."""
+    """Zero-shot COCO by the protocol of Sauer et al. (2023): the file that `ganline benchmark_coco`
+    reads.
+    """
 
     annotations: str
     """captions_val2014.json of COCO 2014."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from components.artifacts.family import recipe_from
 from components.evaluation.bench import Bench, Sampled
 from components.evaluation.cards import (
     IGNORES_TEXT,
@@ -18,7 +19,6 @@ from components.evaluation.cards import (
 from components.evaluation.distances import kernel_distance, manifold_scores
 from components.evaluation.nets import INCEPTION
 from components.evaluation.variety import variety_scores
-from components.family import recipe_from
 
 
 def score_generator(

@@ -1,6 +1,6 @@
 """Zero-shot COCO: FID at 64 and 256 px and CLIP score of a published text-to-image model.
 
-The protocol of StyleGAN-T (Sauer et al. 2023; spec 1.4): 30,000 images from the captions of COCO's
+The protocol of Sauer et al. (2023): 30,000 images from the captions of COCO's
 validation pictures, which training has not seen, against all of these pictures. Every number has a
 name of its own (the published code gives both sizes the same). Legend: N pictures, M images.
 """

@@ -15,7 +15,7 @@ from components.inversion.invert_image import Inversion, invert_image
 from components.inversion.pivotal import tune_around
 from components.inversion.start import guess_label
 from components.inversion.target import read_target
-from components.inversion_request import InversionConfig
+from components.requests.inversion import InversionConfig
 
 __all__ = [
     "Distances",

@@ -21,7 +21,7 @@ from torch import Tensor
 from components.errors import NonFiniteError
 from components.inversion.distance import Distances, ImageDistance
 from components.inversion.start import code_space, nearest_start
-from components.inversion_request import InversionConfig
+from components.requests.inversion import InversionConfig
 from components.sampling import evaluation_mode
 from models.interfaces import Condition
 

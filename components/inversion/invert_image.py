@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from components.artifact import GENERATOR
+from components.artifacts.artifact import GENERATOR
 from components.inversion.distance import ImageDistance
 from components.inversion.find_code import Report, Step, find_code, quiet
 from components.inversion.pivotal import tune_around
-from components.inversion_request import InversionConfig
+from components.requests.inversion import InversionConfig
 from components.sampling import StoredCode, device_of, draw_codes
 
 

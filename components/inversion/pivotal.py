@@ -13,7 +13,7 @@ from torch import Tensor
 
 from components.inversion.distance import ImageDistance
 from components.inversion.find_code import Report, Step, quiet, record
-from components.inversion_request import InversionConfig
+from components.requests.inversion import InversionConfig
 from components.sampling import evaluation_mode
 from models.interfaces import Condition
 

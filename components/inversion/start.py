@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from components.inversion.distance import ImageDistance
-from components.inversion_request import InversionConfig
+from components.requests.inversion import InversionConfig
 from components.sampling import device_of, evaluation_mode
 from models.interfaces import Condition
 

@@ -207,7 +207,7 @@ class ScorerEncoderConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DinoEncoderConfig:
-    """The vision transformer behind StyleGAN-T's discriminator.
+    """The vision transformer that a discriminator sees through.
 
     Attributes:
         source: train it, take a published one, or have none.

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
+from components.artifacts.frozen_nets import ABSENT
 from components.data.config import SourceConfig
 from components.errors import DataError
-from components.frozen_nets import ABSENT
 from components.pretraining.attributes import attribute_accuracy, train_judge
 from components.pretraining.class_features import class_features, logit_names, write_classes
 from components.pretraining.classifier import label_accuracy, train_classifier

@@ -1,6 +1,6 @@
 """Sampling: prompts, classes, codes or nothing to images, alone, mixed, or as a walk between them.
 
-from components.release import load_release
+from components.artifacts.release import load_release
 from components.sampling import generate
 
 model, card = load_release("artifacts/release")

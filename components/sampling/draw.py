@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from components.errors import ConfigError, NonFiniteError
-from components.image_request import check_prompt, check_seed, check_truncation
+from components.requests.images import check_prompt, check_seed, check_truncation
 from components.sampling.modes import device_of, evaluation_mode
 from components.sampling.truncation import MEAN, Towards, map_codes
 from models.interfaces import Condition

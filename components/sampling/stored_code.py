@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from components.errors import ConfigError, StorageError
-from components.image_request import check_truncation, check_walk
+from components.requests.images import check_truncation, check_walk
 from components.sampling.draw import BATCH, Noise, conditions, layer_noise, render, seed_noise
 from components.sampling.modes import device_of, evaluation_mode
 from components.sampling.walk import frame_places
@@ -34,7 +34,7 @@ class StoredCode:
 
     Attributes:
         ws_LD: one code per layer of the generator.
-        subject: prompt or class it was found for (components/subjects.py).
+        subject: prompt or class it was found for (components/requests/subjects.py).
         generator_sha256: of the weights it was found for.
         facts: how it was found; strings and numbers.
     """

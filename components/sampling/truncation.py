@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from components.errors import ConfigError
-from components.image_request import CENTROIDS_LIMIT
+from components.requests.images import CENTROIDS_LIMIT
 from components.sampling.modes import device_of, evaluation_mode
-from models.generators.style_mapping import fit_centroids as k_means
 from models.interfaces import Condition
+from models.layers.style_mapping import fit_centroids as k_means
 
 SAMPLES_PER_CENTROID = 60  # published: 600,000 codes for 10,000 centroids
 _CHUNK = 1000

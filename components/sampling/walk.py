@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from components.errors import ConfigError
-from components.image_request import check_walk
+from components.requests.images import check_walk
 from components.sampling.draw import (
     BATCH,
     Noise,

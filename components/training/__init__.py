@@ -1,0 +1,1 @@
+"""The one training loop, its state and its clock. It knows phases, never a family."""

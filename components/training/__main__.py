@@ -15,7 +15,8 @@ from pathlib import Path
 
 from components.durable_files import publish_folder
 from components.errors import GanlineError
-from components.training.job import TrainingJob, run_job
+from components.training.job import TrainingJob
+from components.training.run import run_job
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -25,7 +25,7 @@ from components.training.step import StepResult, iteration
 from components.training.store import StateStore
 from components.training.switches import compile_networks, lay_out
 from models.interfaces import Networks, Recipe
-from models.schedules import ema_beta
+from models.losses.schedules import ema_beta
 
 __all__ = ["StepResult", "TrainResult", "iteration", "train"]
 

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from components.artifact import load_start
+from components.artifacts.artifact import load_start
+from components.artifacts.family import recipe_from
+from components.artifacts.frozen_nets import CARD
 from components.errors import ConfigError, StorageError
-from components.family import recipe_from
-from components.frozen_nets import CARD
+from components.pictures.sheets import image_grid
 from components.pretraining.class_features import class_dim, read_classes
 from components.sampling import generate_from
-from components.sheets import image_grid
 from components.training.config import TrainConfig
+from components.training.job import TrainingJob
 from components.training.seeds import derived_seed
 from models.interfaces import Batch, ClassTable, ConditionShape, Recipe, Site, Start
 
 if TYPE_CHECKING:
-    from components.training.job import TrainingJob
     from components.training.yardstick import Yardstick
 
 NUM_SAMPLES, COLUMNS = 16, 4

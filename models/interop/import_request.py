@@ -36,7 +36,7 @@ class Sizes:
     """A generator as a family of ours builds it.
 
     Attributes:
-        recipe: name of the family in `models.recipes.RECIPES`.
+        recipe: name of the family in `models.families`.
         fields: of the recipe, as far as the checkpoint decides them.
         resolution: of the images, in pixels.
         shape: what the images are conditioned on.

@@ -1,6 +1,6 @@
 """A checkpoint of somebody else's becomes networks of ours: which family, which sizes, all tensors.
 
-The families stand in `IMPORTERS`; a new one is an `Importer` in its own file and a line here.
+Which importers there are is the families' business (`models.families`).
 """
 
 from __future__ import annotations
@@ -12,18 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.interop import projected_gan_checkpoint, stylegan3_checkpoint, stylegan_t_checkpoint
+from models.families import importers
 from models.interop.foreign_network import ForeignNetwork, networks_in
 from models.interop.import_request import Asked, Importer, Sizes
 
-# The first that matches counts.
-IMPORTERS = (
-    stylegan_t_checkpoint.IMPORTER,
-    projected_gan_checkpoint.FASTGAN,
-    projected_gan_checkpoint.STYLEGAN2,
-    stylegan3_checkpoint.STYLEGAN_XL,
-    stylegan3_checkpoint.STYLEGAN3,
-)
 SEED = 0  # of what a checkpoint does not hold, as FastGAN's stored noise: the same every time
 
 
@@ -96,10 +88,10 @@ def import_networks(
 
 def _importer(network: ForeignNetwork) -> Importer:
     """Return the importer of the network's family; ValueError where there is none."""
-    for importer in IMPORTERS:
+    for importer in importers():
         if importer.matches(network.tensors):
             return importer
-    known = ", ".join(importer.title for importer in IMPORTERS)
+    known = ", ".join(importer.title for importer in importers())
     shown = ", ".join(sorted(network.tensors)[:4])
     raise ValueError(f"a network that is none of {known}: its tensors are {shown[:160]}, ...")
 

@@ -10,43 +10,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from torch import Tensor
 
-from models.interop import (
-    projected_gan_parity,
-    stylegan2_parity,
-    stylegan3_parity,
-    stylegan_t_parity,
-)
-from models.interop.parity_file import ParityFile, read_parity_file
+from models.families import parity_checks
+from models.interop.parity_file import ParityCheck, ParityFile, read_parity_file
 
 TOLERANCE = 1e-4
 SPEC_TOLERANCE = 1e-6
-
-# A fixture belongs to the module whose name its file name starts with.
-MODULES: dict[str, Callable[[ParityFile], dict[str, Tensor]]] = {
-    "stylegan_t_mapping": stylegan_t_parity.mapping,
-    "stylegan_t_synthesis": stylegan_t_parity.synthesis,
-    "stylegan_t_disc_head": stylegan_t_parity.head,
-    "stylegan_t_losses": stylegan_t_parity.losses,
-    "stylegan_t_vit_taps": stylegan_t_parity.vit_taps,
-    "projected_gan_csm": projected_gan_parity.scale_mixing,
-    "projected_gan_single_disc": projected_gan_parity.scale_discriminator,
-    "fastgan_synthesis": projected_gan_parity.fastgan,
-    "stylegan2_generator": stylegan2_parity.generator,
-    "stylegan3_synthesis": stylegan3_parity.synthesis,
-    "stylegan_xl_superres_synthesis": stylegan3_parity.synthesis,
-    "stylegan_xl_mapping": stylegan3_parity.class_mapping,
-}
-# Modules whose fixtures also hold a layer table.
-SPECS: dict[str, Callable[[ParityFile], dict[str, Tensor]]] = {
-    "stylegan3_synthesis": stylegan3_parity.layer_table,
-    "stylegan_xl_superres_synthesis": stylegan3_parity.layer_table,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,18 +37,19 @@ class ParityResult:
 
 
 def check(path: Path) -> ParityResult:
-    """Recompute one fixture's outputs and compare; a fault is a result that is not ok."""
-    module = next((name for name in MODULES if path.stem.startswith(name)), "")
+    """Recompute one fixture's outputs and compare; a fault is a result that is not ok.
+
+    A fixture belongs to the module whose name its file name starts with.
+    """
+    module = ""
     try:
+        checks = parity_checks()
+        module = next((name for name in checks if path.stem.startswith(name)), "")
         if not module:
-            raise ValueError(f"no module for {path.stem!r}: known are {', '.join(MODULES)}")
+            raise ValueError(f"no module for {path.stem!r}: known are {', '.join(checks)}")
         file = read_parity_file(path)
-        error = max_relative_error(MODULES[module](file), file.output)
-        spec_error = None
-        if file.spec or module in SPECS:
-            if module not in SPECS:
-                raise ValueError(f"no layer table is known of {module}: {', '.join(file.spec)}")
-            spec_error = max_spec_error(SPECS[module](file), file.spec)
+        error = max_relative_error(checks[module].outputs(file), file.output)
+        spec_error = _table_error(file, checks[module], module)
     except Exception as fault:
         return ParityResult(
             file=str(path), module=module, max_relative_error=None, ok=False, error=f"{fault}"
@@ -87,6 +61,19 @@ def check(path: Path) -> ParityResult:
         max_spec_error=spec_error,
         ok=error <= TOLERANCE and (spec_error is None or spec_error <= SPEC_TOLERANCE),
     )
+
+
+def _table_error(file: ParityFile, check: ParityCheck, module: str) -> float | None:
+    """Return the error of the layer table; None where the module has none.
+
+    Raises:
+        ValueError: the file holds a table that we do not know.
+    """
+    if check.layer_table is not None:
+        return max_spec_error(check.layer_table(file), file.spec)
+    if file.spec:
+        raise ValueError(f"no layer table is known of {module}: {', '.join(file.spec)}")
+    return None
 
 
 def max_relative_error(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> float:

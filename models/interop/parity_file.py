@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,19 @@ class ParityFile:
     input: dict[str, Tensor]
     output: dict[str, Tensor]
     spec: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class ParityCheck:
+    """How a module's fixtures are recomputed.
+
+    Attributes:
+        outputs: returns our outputs under the file's names.
+        layer_table: returns our layer table, for modules whose fixtures also hold one.
+    """
+
+    outputs: Callable[[ParityFile], dict[str, Tensor]]
+    layer_table: Callable[[ParityFile], dict[str, Tensor]] | None = None
 
 
 def read_parity_file(path: Path) -> ParityFile:

@@ -1,6 +1,6 @@
 """What the loop relies on, for every registered family and for tiny fakes (conftest.py).
 
-A family is tested here the moment it is registered; give it small sizes in SMALL.
+A family is tested here the moment it is registered; name its small sizes in `Family.small`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from models.families import FAMILIES, recipes, small_fields
 from models.interfaces import (
     Batch,
     Condition,
@@ -18,55 +19,12 @@ from models.interfaces import (
     Site,
     Start,
 )
-from models.recipes import RECIPES
 
 N, SIZE, TEXT, TOKENS, CLASSES = 8, 16, 12, 3, 4
 
-SMALL = {
-    "projected_gan": {
-        "base_channels": 2,
-        "z_dim": 8,
-        "projection_width": 8,
-        "discriminator_max": 8,
-        "cmap_dim": 8,
-        "label_dim": 8,
-        "feature_size_px": 32,
-        "norm_batch": 4,
-    },
-    "stylegan_t": {
-        "channel_base": 128,
-        "channel_max": 16,
-        "num_res_blocks": 1,
-        "z_dim": 8,
-        "group_norm_groups": 4,
-        "cmap_dim": 8,
-        "head_kernel_size": 3,
-        "guidance_crop_px": 8,
-        "blur_init_sigma_px": 1.0,
-    },
-    "stylegan_xl": {
-        "stem_layers": 4,
-        "channel_base": 64,
-        "channel_max": 8,
-        "margin_px": 2,
-        "z_dim": 8,
-        "w_dim": 8,
-        "projection_width": 8,
-        "discriminator_max": 8,
-        "cmap_dim": 8,
-        "feature_size_px": 32,
-        "norm_batch": 4,
-        "path_length_start_kimg": 0.0,
-        "path_length_every": 1,
-        "guidance_weight": 0.0,
-        "blur_init_sigma_px": 1.0,
-    },
-}
-
-
 TEXT_SHAPE = ConditionShape(pooled_dim=TEXT)
 SHAPES = {
-    **dict.fromkeys(RECIPES, TEXT_SHAPE),
+    **dict.fromkeys(recipes(), TEXT_SHAPE),
     "fake_unconditional": ConditionShape(),
     "fake_classes": ConditionShape(num_labels=CLASSES),
     "fake_words": ConditionShape(token_dim=TEXT),
@@ -78,7 +36,7 @@ SHAPES = {
 def case(request, encoder, fake_recipes):
     """(recipe, networks, batch), built as a stage builds them."""
     name, shape = request.param, SHAPES[request.param]
-    recipe = RECIPES[name](**SMALL[name]) if name in RECIPES else fake_recipes[name]
+    recipe = recipes()[name](**small_fields(name)) if name in recipes() else fake_recipes[name]
     torch.manual_seed(0)
     start = None
     if not recipe.needs_data:
@@ -148,8 +106,8 @@ def test_is_a_frozen_keyword_only_dataclass(case):
 
 
 def test_registered_under_its_own_name():
-    assert all(cls.name == name for name, cls in RECIPES.items())
-    assert set(SMALL) == set(RECIPES)
+    assert all(cls.name == name for name, cls in recipes().items())
+    assert all(small_fields(name) for name in FAMILIES)
 
 
 def test_after_one_step_exactly_the_phases_parameters_changed(case):

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.generators.stylegan_t import StyleGANTGenerator
 from models.inference import fast_form
 from models.interfaces import Condition, ConditionShape
+from models.stylegan_t.generator import StyleGANTGenerator
 
 
 @pytest.fixture(scope="module")

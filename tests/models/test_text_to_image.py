@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from models.interfaces import ConditionShape
-from models.recipes.stylegan_t import StyleGANT
+from models.stylegan_t.recipe import StyleGANT
 from models.text_to_image import TextToImage
 
 

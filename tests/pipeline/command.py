@@ -59,7 +59,7 @@ def run(folder: Path, *words: str, **extra: str) -> tuple[int, str]:
 
 def train_words(*more: str, out: str = "artifacts/base") -> list[str]:
     """Return the words of a train_base command."""
-    words = ["pipeline.train", "train_base", "--data", "data/train"]
+    words = ["pipeline.stages.train_base", "--data", "data/train"]
     words += ["--encoders", "artifacts/encoders", "--out", out, *more]
     return words
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from tests.pipeline.params_example import valid
+from tests.pipeline.params.params_example import valid
 
 GRAPH = """
 stages:
@@ -36,14 +36,14 @@ stages:
     foreach: ${superres}
     do:
       desc: Grow to ${key} px
-      cmd: python -m pipeline.train superres ${key} --start artifacts/${item.start}
+      cmd: python -m pipeline.stages.superres ${key} --start artifacts/${item.start}
       outs: ["artifacts/px${key}"]
   text_encoder:
     desc: Train the text encoder
-    cmd: python -m pipeline.train text_encoder --start artifacts/${text_encoder.start}
+    cmd: python -m pipeline.stages.text_encoder --start artifacts/${text_encoder.start}
     outs: [artifacts/aligned]
   evaluate:
-    cmd: python -m pipeline.evaluate --model artifacts/${evaluate.model}
+    cmd: python -m pipeline.stages.evaluate --model artifacts/${evaluate.model}
     outs: [artifacts/evaluation]
     metrics:
       - reports/evaluation.json:

@@ -68,7 +68,7 @@ def test_help_takes_less_than_a_second_and_no_torch(command):
 
 def test_a_stage_command_is_dvcs_with_the_options_appended(project):
     (project / "show.py").write_text("import json, sys; print(json.dumps(sys.argv[1:]))")
-    text = (project / "dvc.yaml").read_text().replace("-m pipeline.train superres", "show.py")
+    text = (project / "dvc.yaml").read_text().replace("-m pipeline.stages.superres", "show.py")
     (project / "dvc.yaml").write_text(text)
     result = run("superres", "64", "--dry-run", "--set", "seed=3", cwd=project)
     assert result.returncode == 0, result.stderr
@@ -82,7 +82,7 @@ def test_a_stage_command_is_dvcs_with_the_options_appended(project):
 def test_tune_options_become_parameters(project, monkeypatch):
     seen = {}
     graph = (project / "dvc.yaml").read_text()
-    (project / "dvc.yaml").write_text(graph + "  tune:\n    cmd: python -m pipeline.tune\n")
+    (project / "dvc.yaml").write_text(graph + "  tune:\n    cmd: python -m pipeline.stages.tune\n")
     monkeypatch.setattr(cli, "_become", lambda stage, options, extra: seen.update(extra=extra))
     assert cli.main(["tune", "--trials", "20", "--debug"]) == 0
     expected = ["--params", "params.yaml", "--set", "tune.trials=20", "--debug"]
@@ -90,7 +90,11 @@ def test_tune_options_become_parameters(project, monkeypatch):
 
 
 def test_exit_code_and_error_line_are_the_stages_own(project):
-    text = (project / "dvc.yaml").read_text().replace("python -m pipeline.train", "python -m none")
+    text = (
+        (project / "dvc.yaml")
+        .read_text()
+        .replace("python -m pipeline.stages.superres", "python -m none")
+    )
     (project / "dvc.yaml").write_text(text)
     assert run("superres", "64", cwd=project).returncode == 1
     result = run("superres", "128", cwd=project)

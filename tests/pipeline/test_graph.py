@@ -24,7 +24,7 @@ def test_templates_and_foreach_are_filled(project):
         "evaluate",
     ]
     grown = find_node(nodes, "superres", "64")
-    assert grown.command == "python -m pipeline.train superres 64 --start artifacts/base"
+    assert grown.command == "python -m pipeline.stages.superres 64 --start artifacts/base"
     assert grown.outs == (Path("artifacts/px64"),)
     assert find_node(nodes, "evaluate", "").command.endswith("--model artifacts/aligned")
     assert find_node(nodes, "filter", "").metrics == (Path("reports/filter.json"),)

@@ -169,7 +169,7 @@ def write_projected_nets(folder: Path, num_classes: int) -> Any:
 
 def write_params(folder: Path, **sections: dict[str, Any]) -> Path:
     """Write a complete params file; a given section's keys replace the defaults."""
-    from tests.pipeline.params_example import valid
+    from tests.pipeline.params.params_example import valid
 
     values = valid()
     values["train_base"] = {**TRAIN, "recipe": dict(RECIPE), "start": "", "revision": 1}

@@ -10,18 +10,18 @@ from typing import Any
 
 import torch
 
-from components.artifact import CARD, write_artifact
+from components.artifacts.artifact import CARD, write_artifact
+from components.artifacts.family import recipe_from
+from components.artifacts.publishing import PublishConfig
 from components.data.captions import ATTRIBUTES
 from components.data.shards import read_manifest
 from components.evaluation.config import EvaluateConfig
-from components.family import recipe_from
-from components.publishing import PublishConfig
 from models.features import FeatureCard, build_feature_net, read_card, save_feature_net
 from models.interfaces import ConditionShape
-from pipeline import evaluate, publish
-from pipeline.stage import StageContext
-from pipeline.tracker import Tracker
-from pipeline.tracking_config import TrackingConfig
+from pipeline.stages import evaluate, publish
+from pipeline.stages.frame import StageContext
+from pipeline.tracking.config import TrackingConfig
+from pipeline.tracking.tracker import Tracker
 from tests.pipeline.tiny_world import RECIPE, SIDE, WIDTH, write_world
 
 EVALUATE = EvaluateConfig(

@@ -159,8 +159,8 @@ def test_without_text_the_rest_is_measured_and_the_reason_said(rows, judge, labe
 
 
 def test_measuring_changes_neither_weights_nor_randomness(rows, judge, clip) -> None:
-    from models.generators.stylegan_t import StyleGANTGenerator
     from models.interfaces import ConditionShape
+    from models.stylegan_t.generator import StyleGANTGenerator
 
     generator = StyleGANTGenerator(
         resolution=8,

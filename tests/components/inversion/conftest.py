@@ -7,8 +7,8 @@ import torch
 
 from components.inversion import InversionConfig
 from models.features import VitNet
-from models.generators.stylegan_t import StyleGANTGenerator
 from models.interfaces import ConditionShape
+from models.stylegan_t.generator import StyleGANTGenerator
 from tests.components.sampling.conftest import make_generator
 
 QUICK = InversionConfig(steps=120, samples=200, candidates=8)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,11 +12,9 @@ from components.errors import ConfigError, DataError, NonFiniteError
 from components.inversion import ImageDistance, InversionConfig, find_code, guess_label, read_target
 from components.inversion.start import code_space
 from components.sampling import seed_noise
+from models.families import recipes, small_fields
 from models.interfaces import Condition, ConditionShape
-from models.recipes import RECIPES
 from tests.components.inversion.conftest import QUICK
-
-PATH = Path(__file__).parents[2] / "models" / "test_every_recipe.py"
 
 
 def one_of_class(label: int) -> Condition:
@@ -51,20 +47,11 @@ def test_an_image_of_the_generator_is_found_again(generator, net, layers) -> Non
     assert not torch.equal(other.ws_LD, found.ws_LD)
 
 
-def _small_fields() -> dict[str, dict[str, Any]]:
-    spec = importlib.util.spec_from_file_location("every_recipe", PATH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.SMALL
-
-
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", recipes())
 def test_every_family_comes_nearer(name, net) -> None:
     shape, condition = ConditionShape(num_labels=3), one_of_class(2)
     torch.manual_seed(0)
-    generator = RECIPES[name](**_small_fields()[name]).generator(16, shape)  # type: ignore[abstract]
+    generator = recipes()[name](**small_fields(name)).generator(16, shape)  # type: ignore[abstract]
     generator.eval().requires_grad_(False)
     distance = ImageDistance(drawn(generator, condition, 5), net)
     found = find_code(generator, condition, distance, dataclasses.replace(QUICK, steps=60))

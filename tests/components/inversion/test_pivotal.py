@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from components.artifacts.label_to_image import LabelToImage
 from components.inversion import ImageDistance, find_code, tune_around
 from components.inversion.invert_image import invert_image
-from components.label_to_image import LabelToImage
 from components.sampling import draw_codes
 from models.interfaces import Condition
 from tests.components.inversion.conftest import QUICK

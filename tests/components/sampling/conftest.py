@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.generators.stylegan_t import StyleGANTGenerator
 from models.interfaces import ConditionShape
+from models.stylegan_t.generator import StyleGANTGenerator
 from models.text_to_image import TextToImage
 
 SIZES = {"z_dim": 8, "channel_base": 512, "channel_max": 32, "num_groups": 4}

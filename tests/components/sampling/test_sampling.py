@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from components.errors import ConfigError, NonFiniteError
-from components.image_request import ImageRequest
+from components.requests.images import ImageRequest
 from components.sampling import (
     from_uint8,
     generate,
@@ -17,8 +17,8 @@ from components.sampling import (
     to_uint8,
 )
 from components.sampling.draw import layer_noise
-from models.generators.stylegan_t import StyleGANTGenerator
 from models.interfaces import Condition, ConditionShape
+from models.stylegan_t.generator import StyleGANTGenerator
 from models.text_to_image import TextToImage
 
 PROMPTS = ["a", "bb", "ccc", "dddd", "eeeee"]

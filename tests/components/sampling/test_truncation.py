@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from components.artifacts.label_to_image import LabelToImage
 from components.errors import ConfigError
-from components.label_to_image import LabelToImage
 from components.sampling import Keyframe, Towards, fit_centroids, generate, mix, walk
 from components.sampling.draw import codes
-from models.generators.stylegan_xl import StyleGANXLGenerator
 from models.interfaces import Condition, ConditionShape
+from models.stylegan_xl.generator import StyleGANXLGenerator
 from tests.components.sampling.conftest import make_generator
 
 SHAPE = ConditionShape(num_labels=3)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from components.artifacts.label_to_image import LabelToImage
 from components.errors import ConfigError
-from components.label_to_image import LabelToImage
 from components.sampling import Keyframe, generate, slerp, walk
 from models.interfaces import ConditionShape
 from tests.components.sampling.conftest import make_generator

@@ -1,11 +1,11 @@
 """Train the fake family in this process, and look at what it left."""
 
 import torch
-from fake_recipes import FakeGAN, FakeSource, fake_config, fake_site
 
 from components.training.distributed import World
 from components.training.loop import train
 from components.training.store import StateStore
+from tests.components.training.fake_recipes import FakeGAN, FakeSource, fake_config, fake_site
 
 
 def run(

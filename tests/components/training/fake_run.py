@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 import torch._dynamo  # Adam imports it; once in the fork server instead of in every child
-from fake_recipes import FakeGAN, FakeSource, fake_config, fake_site
 
 from components import durable_files
 from components.errors import GanlineError
@@ -24,6 +23,7 @@ from components.training import store as store_module
 from components.training.distributed import world_from_environment
 from components.training.loop import train
 from components.training.store import StateStore
+from tests.components.training.fake_recipes import FakeGAN, FakeSource, fake_config, fake_site
 
 POINTS = {
     "tensors written": (store_module, "save_file", "after"),

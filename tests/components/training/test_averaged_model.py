@@ -4,13 +4,13 @@ import copy
 
 import pytest
 import torch
-from fake_recipes import FakeSource
 from torch import nn
 
 from components.training import ema as ema_module
 from components.training.distributed import World
 from components.training.ema import average, averaged_copy, settle_statistics
 from models.layers.tracked_batch_norm import TrackedBatchNorm
+from tests.components.training.fake_recipes import FakeSource
 
 CPU = torch.device("cpu")
 IMAGES, MICRO_BATCH = 24, 4

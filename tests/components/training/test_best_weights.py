@@ -10,19 +10,23 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from fake_loop import assert_same, run, weights
-from fake_recipes import FakeGAN, FakeSource, fake_config
 
-from components.artifact import load_generator, read_card
+import models.families
+from components.artifacts.artifact import load_generator, read_card
 from components.errors import ConfigError, Interrupted
 from components.evaluation.nets import MeasuringNet
 from components.sampling import from_uint8, generate_from
 from components.training import site as site_module
 from components.training import yardstick
 from components.training.distributed import World
-from components.training.job import RunLog, TrainingJob, run_job
+from components.training.job import TrainingJob
+from components.training.run import run_job
+from components.training.run_log import RunLog
 from components.training.seeds import derived_seed
 from components.training.state import TrainState
+from models.families import Family
+from tests.components.training.fake_loop import assert_same, run, weights
+from tests.components.training.fake_recipes import FakeGAN, FakeSource, fake_config
 from tests.pipeline.tiny_world import RECIPE, TRAIN, write_world
 
 IMAGES, SEED = 40, 6
@@ -39,14 +43,13 @@ class Colours(torch.nn.Module):
 
 @pytest.fixture
 def fakes(monkeypatch, tmp_path):
-    import models.recipes
-
     def open_net(folder, role, device):
         torch.randn(7)  # a real net draws its first weights
         net = MeasuringNet(network=Colours(), role=role, name=role, sha256="c0", resizer="none")
         return net
 
-    monkeypatch.setattr(models.recipes, "RECIPES", {"fake_gan": FakeGAN})
+    family = Family(recipe="tests.components.training.fake_recipes:FakeGAN")
+    monkeypatch.setattr(models.families, "FAMILIES", {"fake_gan": family})
     monkeypatch.setattr(site_module, "_open", lambda job, config, split: FakeSource())
     monkeypatch.setattr(yardstick, "open_net", open_net)
     (tmp_path / "dino").mkdir()

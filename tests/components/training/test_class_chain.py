@@ -3,10 +3,7 @@ resumes bit for bit, and the head leaves the stem as it was.
 """
 
 import dataclasses
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,15 +13,8 @@ from components.training.distributed import World
 from components.training.loop import train
 from components.training.store import StateStore
 from models.interfaces import Batch, ClassTable, Condition, ConditionShape, Site, Start
-from models.recipes.stylegan_xl import StyleGANXL
-
-_spec = importlib.util.spec_from_file_location(
-    "chain_fakes", Path(__file__).parents[2] / "models" / "conftest.py"
-)
-assert _spec is not None and _spec.loader is not None
-fakes = importlib.util.module_from_spec(_spec)
-sys.modules["chain_fakes"] = fakes  # dataclasses look their module up
-_spec.loader.exec_module(fakes)
+from models.stylegan_xl.recipe import StyleGANXL
+from tests.models import conftest as fakes
 
 CLASSES, WIDTH = 4, 6
 STEM = StyleGANXL(

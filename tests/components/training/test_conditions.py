@@ -1,30 +1,26 @@
 """Text, class labels, nothing, and the text-encoder phase: each through the real loop, resumed."""
 
-import importlib.util
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 
-from components.artifact import load_generator, load_start, read_card, weights_hash, write_artifact
+from components.artifacts.artifact import (
+    load_generator,
+    load_start,
+    read_card,
+    weights_hash,
+    write_artifact,
+)
 from components.errors import StorageError
 from components.training.config import TrainConfig
 from components.training.distributed import World
 from components.training.loop import train
 from components.training.store import StateStore
 from models.interfaces import Batch, Condition, ConditionShape, Site, Start
-from models.recipes.stylegan_t import StyleGANT
+from models.stylegan_t.recipe import StyleGANT
 from models.text_to_image import AlignedGenerator
-
-_spec = importlib.util.spec_from_file_location(
-    "condition_fakes", Path(__file__).parents[2] / "models" / "conftest.py"
-)
-assert _spec is not None and _spec.loader is not None
-fakes = importlib.util.module_from_spec(_spec)
-sys.modules["condition_fakes"] = fakes  # dataclasses look their module up
-_spec.loader.exec_module(fakes)
+from tests.models import conftest as fakes
 
 SHAPES = {
     "text": ConditionShape(pooled_dim=fakes.TEXT_DIM),

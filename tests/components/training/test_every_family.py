@@ -1,9 +1,5 @@
 """Every registered family through the real loop: resumes bit for bit, on every switch."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,19 +8,10 @@ from components.training.config import TrainConfig
 from components.training.distributed import World
 from components.training.loop import train
 from components.training.store import StateStore
+from models.families import recipes, small_fields
 from models.interfaces import Batch, Condition, ConditionShape, Site, Start
-from models.recipes import RECIPES
+from tests.models import conftest as model_fakes
 
-MODEL_TESTS = Path(__file__).parents[2] / "models"
-sys.path.insert(0, str(MODEL_TESTS))
-
-from test_every_recipe import SMALL  # noqa: E402
-
-_spec = importlib.util.spec_from_file_location("model_fakes", MODEL_TESTS / "conftest.py")
-assert _spec is not None and _spec.loader is not None
-model_fakes = importlib.util.module_from_spec(_spec)
-sys.modules["model_fakes"] = model_fakes  # dataclasses look their module up
-_spec.loader.exec_module(model_fakes)
 SHAPE = ConditionShape(pooled_dim=model_fakes.TEXT_DIM)
 
 
@@ -40,7 +27,7 @@ class Stream:
 
 
 def run(name, total_kimg=0.032, folder=None, **changes):
-    recipe = RECIPES[name](**SMALL[name])
+    recipe = recipes()[name](**small_fields(name))
     torch.manual_seed(7)
     encoders = {
         "dino": model_fakes.FakeVit(),
@@ -82,7 +69,7 @@ def different(one, two):
     return [name for name in one if not torch.equal(one[name], two[name])]
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", recipes())
 def test_resumes_bit_for_bit(name, tmp_path):
     whole, _ = run(name)
     run(name, 0.016, tmp_path)
@@ -93,7 +80,7 @@ def test_resumes_bit_for_bit(name, tmp_path):
     assert all(tensor.isfinite().all() for tensor in whole.values())
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", recipes())
 def test_switches_change_speed_not_results(name):
     """Memory order and recomputed activations: the same losses; bf16: nearly, and fp32 weights."""
     _, plain = run(name, channels_last=False)

@@ -7,23 +7,31 @@ import json
 
 import pytest
 import torch
-from fake_recipes import FakeAdaptation, FakeGAN, FakeSource, fake_config
 
-from components.artifact import load_generator, read_card
+import models.families
+from components.artifacts.artifact import load_generator, read_card
 from components.errors import ConfigError, Interrupted
 from components.training import __main__ as command
 from components.training import site as site_module
 from components.training.distributed import World
-from components.training.job import RunLog, TrainingJob, run_job
+from components.training.job import TrainingJob
 from components.training.lock import RunLock
+from components.training.run import run_job
+from components.training.run_log import RunLog
+from models.families import Family
+from tests.components.training.fake_recipes import FakeSource, fake_config
 
 
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch):
-    import models.recipes
-
+    fakes = "tests.components.training.fake_recipes"
     monkeypatch.setattr(
-        models.recipes, "RECIPES", {"fake_gan": FakeGAN, "fake_adaptation": FakeAdaptation}
+        models.families,
+        "FAMILIES",
+        {
+            "fake_gan": Family(recipe=f"{fakes}:FakeGAN"),
+            "fake_adaptation": Family(recipe=f"{fakes}:FakeAdaptation"),
+        },
     )
     monkeypatch.setattr(
         site_module, "_open", lambda job, config, split: FakeSource() if job.data_dir else None

@@ -12,25 +12,25 @@ import time
 from multiprocessing import forkserver
 from pathlib import Path
 
-import fake_run
 import pytest
 import torch
 
 from components.training.store import StateStore
+from tests.components.training import fake_run
 
 pytestmark = pytest.mark.slow
 KILLED, TERMED = -signal.SIGKILL, 7
 # The fork server imports torch once; every rank is a fork of it, killed without harm to the others.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["fake_run"])
+PROCESSES.set_forkserver_preload(["tests.components.training.fake_run"])
 
 
 @pytest.fixture(scope="module", autouse=True)
 def fork_server():
     """Start it where it finds what to preload: before Python 3.13 it looks at PYTHONPATH alone."""
-    here, root = Path(__file__).parent, Path(__file__).parents[3]
+    root = Path(__file__).parents[3]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", f"{root}:{here}")
+        patch.setenv("PYTHONPATH", str(root))
         forkserver.ensure_running()
 
 

@@ -4,8 +4,6 @@ import dataclasses
 
 import pytest
 import torch
-from fake_loop import assert_same, run, ticks, weights
-from fake_recipes import FakeAdaptation, FakeGAN, FakeSource, fake_config, fake_site
 
 from components.errors import ConfigError, Interrupted
 from components.training.distributed import World
@@ -14,6 +12,14 @@ from components.training.site import NoData
 from components.training.state import TrainState
 from components.training.store import StateStore
 from models.interfaces import Losses, Start
+from tests.components.training.fake_loop import assert_same, run, ticks, weights
+from tests.components.training.fake_recipes import (
+    FakeAdaptation,
+    FakeGAN,
+    FakeSource,
+    fake_config,
+    fake_site,
+)
 
 
 def test_same_seed_gives_the_same_weights_and_another_seed_others():

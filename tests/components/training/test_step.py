@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 import torch
-from fake_recipes import FakeGAN, FakeSource, fake_config, fake_site
 
 from components.errors import NonFiniteError
 from components.training.distributed import World
@@ -12,6 +11,7 @@ from components.training.feed import Feed
 from components.training.loop import iteration
 from components.training.state import TrainState
 from models.interfaces import Losses
+from tests.components.training.fake_recipes import FakeGAN, FakeSource, fake_config, fake_site
 
 NAN, INF = float("nan"), float("inf")
 CPU = torch.device("cpu")

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from fake_loop import run, ticks, weights
-from fake_recipes import fake_config
+
+from tests.components.training.fake_loop import run, ticks, weights
+from tests.components.training.fake_recipes import fake_config
 
 
 def test_compiled_networks_keep_their_names_and_results(monkeypatch):

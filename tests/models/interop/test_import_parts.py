@@ -3,19 +3,20 @@
 import pytest
 import torch
 
-from models.discriminators.projected_gan import ProjectedDiscriminator
+from models.families import recipes
 from models.interfaces import Condition, ConditionShape
-from models.interop import projected_gan_checkpoint, stylegan_t_checkpoint
 from models.interop.foreign_network import ForeignNetwork
 from models.interop.import_request import Asked, Sizes
 from models.interop.importing import import_networks
-from models.recipes import RECIPES
+from models.projected_gan import checkpoint as projected_gan_checkpoint
+from models.projected_gan.discriminator import ProjectedDiscriminator
+from models.stylegan_t import checkpoint as stylegan_t_checkpoint
 from tests.models.interop.authors_files import below, parity
-from tests.models.interop.test_projected_gan_names import authors_generator, generator
+from tests.models.projected_gan.test_names import authors_generator, generator
 
 
 def recipe_of(sizes):
-    return RECIPES[sizes.recipe](**sizes.fields).generator(sizes.resolution, sizes.shape)
+    return recipes()[sizes.recipe](**sizes.fields).generator(sizes.resolution, sizes.shape)
 
 
 def sizes_with(resolution=256, **shape):
@@ -101,7 +102,7 @@ def test_a_projected_discriminator_is_known_by_its_tensors(resolution, options, 
     if level:
         assert part.fields["projection_expand"] == options.get("expand", True)
     assert ("cmap_dim" in part.fields) == bool(classes)
-    own = RECIPES["projected_gan"](**part.fields)  # every field is one of the recipe's
+    own = recipes()["projected_gan"](**part.fields)  # every field is one of the recipe's
     assert own.projection_level == level
 
 

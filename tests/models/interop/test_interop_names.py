@@ -2,12 +2,12 @@ import pytest
 import torch
 from torch import nn
 
-from models.discriminators.stylegan_t import StyleGANTDiscriminator
-from models.generators.stylegan_t import StyleGANTGenerator
 from models.interfaces import ConditionShape
 from models.interop.names import Rule, translate
 from models.interop.parity_file import read_parity_file
-from models.interop.stylegan_t import load_discriminator, load_generator
+from models.stylegan_t.discriminator import StyleGANTDiscriminator
+from models.stylegan_t.generator import StyleGANTGenerator
+from models.stylegan_t.names import load_discriminator, load_generator
 
 RULES = (Rule(r"skip\..*", None), Rule(r"fc(\d)\.(weight|bias)", r"\1.\2"))
 

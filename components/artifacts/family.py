@@ -1,0 +1,54 @@
+"""From the name and fields that a params file or a card holds to the recipe they describe, and
+back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from components.errors import ConfigError
+
+if TYPE_CHECKING:
+    from models.interfaces import Recipe
+
+
+def recipe_from(fields: Mapping[str, Any]) -> Recipe:
+    """Return the recipe that {"name": ..., field: value, ...} describes.
+
+    Raises:
+        ConfigError: the name or a field is not known, or the recipe refuses a value.
+    """
+    from models.families import recipes, why_unknown
+
+    values = dict(fields)
+    name = values.pop("name", None)
+    known_families = recipes()
+    if name not in known_families:
+        if reason := why_unknown(str(name)):
+            raise ConfigError(f"family {name}: {reason}", "recipe.name", "mend the package")
+        listed = ", ".join(known_families)
+        raise ConfigError(f"family {name!r}", "recipe.name", f"use one of {listed}")
+    cls: Any = known_families[name]
+    known = {f.name for f in dataclasses.fields(cls)}
+    if unknown := sorted(values.keys() - known):
+        raise ConfigError(
+            f"family {name} has no field {', '.join(unknown)}",
+            "recipe",
+            f"known fields: {', '.join(sorted(known))}",
+        )
+    try:
+        return cls(**{k: _frozen(v) for k, v in values.items()})
+    except (TypeError, ValueError) as error:
+        raise ConfigError(str(error), f"recipe {name}", "correct the field") from error
+
+
+def recipe_fields(recipe: Recipe) -> dict[str, Any]:
+    """Return {"name": ..., field: value, ...}, the form that params.yaml and job files hold."""
+    return {"name": recipe.name, **dataclasses.asdict(recipe)}  # type: ignore[call-overload]
+
+
+def _frozen(value: Any) -> Any:
+    """Turn JSON's lists into the tuples that a frozen dataclass holds."""
+    return tuple(_frozen(v) for v in value) if isinstance(value, list) else value

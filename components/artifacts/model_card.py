@@ -1,0 +1,178 @@
+"""The model card: what a release is, how good, from which data, its use and its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from components.artifacts.artifact import GENERATOR
+from components.artifacts.publishing import PublishConfig, metric_at
+from components.requests.subjects import NOTHING, kind_of, label_names
+
+SHOWN = (
+    ("judge.all", "prompts with every attribute right"),
+    ("judge.background", "background right"),
+    ("judge.size", "size right"),
+    ("judge.colour", "colour right"),
+    ("judge.shape", "shape right"),
+    ("clip_score", "CLIP score, a mean cosine"),
+    ("prompt_sensitivity", "CLIP score minus that of shuffled prompts"),
+    ("precision", "precision"),
+    ("recall", "recall"),
+    ("density", "density"),
+    ("coverage", "coverage"),
+    ("seconds_per_image", "seconds per image, one at a time"),
+)
+
+
+def model_card(card: Mapping[str, Any], metrics: Mapping[str, Any], config: PublishConfig) -> str:
+    """Return the Markdown text of a release's model card.
+
+    Args:
+        card: the release's card.
+        metrics: what evaluation wrote; what was not measured is left out.
+        config: name, licence and description.
+    """
+    sections = [
+        _head(card, config),
+        _use(card, config),
+        _quality(metrics),
+        _training(card),
+        _limits(card, config),
+        _licence(config),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _head(card: Mapping[str, Any], config: PublishConfig) -> str:
+    size = card["resolution_px"]
+    tag, does, what = _KINDS[kind_of(card)]
+    text = config.description or does
+    return (
+        f"---\nlicense: {config.licence.lower()}\npipeline_tag: {tag}\n---\n\n"
+        f"# {config.model_name}\n\n{text} {what} ({card['recipe']['name']}) "
+        f"that makes {size} x {size} images in one forward pass.\n\n![samples](samples.png)"
+    )
+
+
+# kind -> the hub's tag, what the model does, what it is
+_KINDS = {
+    "text": ("text-to-image", "Draws what a text prompt says.", "A text-to-image GAN"),
+    "label": (
+        "unconditional-image-generation",
+        "Draws an image of a class.",
+        "A class-conditional GAN",
+    ),
+    "none": (
+        "unconditional-image-generation",
+        "Draws images like those it was trained on.",
+        "An unconditional GAN",
+    ),
+}
+
+
+def _use(card: Mapping[str, Any], config: PublishConfig) -> str:
+    kind, name = kind_of(card), config.model_name
+    subject = {"text": "a prompt", "none": NOTHING}.get(kind) or label_names(card)[0]
+    asked = {"text": f'"{subject}" ', "label": f'--label "{subject}" ', "none": ""}[kind]
+    return f"""## How to use it
+
+    ganline generate {asked}--model PATH_OF_THIS_FOLDER --seed 3 -n 4 --out images.png
+
+In Python:
+
+    from pathlib import Path
+    from components.artifacts.release import load_release
+    from components.sampling import generate
+
+    model, card = load_release(Path("PATH_OF_THIS_FOLDER"))
+    images = generate(model, ["{subject}"], seeds=[3], truncation=1.0)  # uint8 [N, H, W, 3]
+
+As a server (`n` images per prompt, base64 PNG in the answer):
+
+    mlflow models serve -m "models:/{name}@champion" --env-manager local --port 5001
+    curl 127.0.0.1:5001/invocations -H 'Content-Type: application/json' \\
+      -d '{{"dataframe_records": [{{"prompt": "{subject}"}}], "params": {{"seed": 3, "n": 2}}}}'
+
+The same question, seed and truncation give the same image, alone or in a batch. Truncation 1 is
+full variety; lower values give more typical images, 0 the mean image."""
+
+
+def _quality(metrics: Mapping[str, Any]) -> str:
+    lines = ["## How good it is", "", "| metric | value | meaning |", "|---|---|---|"]
+    for name, score in metrics.items():
+        if name.startswith("frechet_") or name == "fid":
+            lines.append(
+                f"| {name} | {_number(score['after'])} | Frechet distance to held-out images, "
+                f"lower is better; {_number(score['before'])} before training |"
+            )
+        if name.startswith("kernel_") or name == "kid":
+            lines.append(f"| {name} | {_number(score)} | kernel distance, lower is better |")
+    for name, meaning in SHOWN:
+        value = metric_at(metrics, name)
+        if value is not None:
+            lines.append(f"| {name} | {_number(value)} | {meaning} |")
+    lines += ["", "Measured with:", ""]
+    seen: dict[tuple, tuple[dict, list[str]]] = {}
+    for metric, facts in metrics.get("cards", {}).items():
+        key = (facts["net"], facts["net_sha256"], facts["num_real"], facts["num_fake"])
+        seen.setdefault(key, (facts, []))[1].append(metric)
+    for facts, names in seen.values():
+        note = f" Note: {facts['note']}." if facts["note"] else ""
+        lines.append(
+            f"- {', '.join(names)}: net {facts['net']} (sha256 {facts['net_sha256'][:12]}), "
+            f"{facts['dtype']}, resize {facts['resizer']}, {facts['num_real']} real and "
+            f"{facts['num_fake']} generated images, data {facts['data_content_hash'][:12]}, "
+            f"seed {facts['seed']}.{note}"
+        )
+    left_out = sorted(metrics.get("not_measured", {}).items())
+    lines += [f"- {name} was not measured: {why}." for name, why in left_out]
+    return "\n".join(lines)
+
+
+def _training(card: Mapping[str, Any]) -> str:
+    encoders = ", ".join(f"{k} {v[:12]}" for k, v in sorted(card.get("encoders", {}).items()))
+    fields = ", ".join(f"{k} {v}" for k, v in sorted(card["recipe"]["fields"].items()))
+    source, origin = card.get("imported_from"), ""
+    if source:
+        origin = (
+            f"- imported from {source['file']} ({source['network']}, sha256 {source['sha256']}): "
+            "not trained by ganline\n"
+        )
+    best, kept = card.get("best"), ""
+    if best:
+        kept = (
+            f"- weights: those of the lowest Frechet distance that the training measured, "
+            f"{best['frechet']:.4g} ({best['net']}, {best['num_fake']:,} images)\n"
+        )
+    return f"""## What it was trained on
+
+{origin}- data: content hash {card.get("data_content_hash") or "unknown"}
+- images seen in the last stage: {card["nimg"]:,}; seed {card["seed"]}
+{kept}- family {card["recipe"]["name"]}: {fields or "defaults"}
+- frozen networks: {encoders or "none"}
+- code: git commit {card.get("git_commit") or "unknown"}
+- generator weights: sha256 {card["files"][GENERATOR]}"""
+
+
+def _limits(card: Mapping[str, Any], config: PublishConfig) -> str:
+    knows = {
+        "text": "what its training captions talk about; other words change images at random",
+        "label": f"{card['shape']['num_labels']} classes and no words",
+        "none": "one kind of image, that of its training data",
+    }[kind_of(card)]
+    return f"""## Limits
+
+- It knows {knows}.
+- Attributes of several objects get mixed up, and text inside images is not legible.
+- It repeats the biases of its data. Do not use it to show real people or events.
+- Images are {card["resolution_px"]} px; the served model takes prompts of at most
+  {config.prompt_chars_limit} characters and {config.images_limit} images per request."""
+
+
+def _licence(config: PublishConfig) -> str:
+    return f"## Licence\n\n{config.licence}. {config.licence_text}".rstrip()
+
+
+def _number(value: Any) -> str:
+    return "not measured" if value is None else f"{value:.4g}"

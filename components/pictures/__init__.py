@@ -1,0 +1,1 @@
+"""Pictures for people: grids, files, animations. No model is opened here."""

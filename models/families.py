@@ -1,0 +1,186 @@
+"""The families: name -> where its parts are; the only list of them.
+
+A family names its parts by dotted path, "package.module:name". So nothing here loads torch, and a
+new family is a folder and one line. An installed package adds families by entry points of the group
+`ganline.families`, each of them a `Family`; one that does not load is told in a line and left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.metadata
+import importlib.util
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from models.interfaces import Recipe
+
+GROUP = "ganline.families"  # of the entry points
+# What a recipe has beside its fields: see models/interfaces.py.
+PROMISED = ("tunable", "needs_data", "grows", "encoder_roles", "misfits")
+METHODS = ("generator", "build", "phases")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Where the parts of a family are, each by its dotted path "package.module:name".
+
+    Attributes:
+        recipe: class of the recipe, whose `name` is the family's; its module does not load torch.
+        importers: of published checkpoints (`models.interop.import_request.Importer`); the first
+            one that knows a checkpoint takes it.
+        parity: of dicts, name of a parity fixture -> `models.interop.parity_file.ParityCheck`.
+        small: of a dict of the recipe's fields, sizes at which a test trains in seconds; "" = the
+            recipe's defaults are small.
+    """
+
+    recipe: str
+    importers: tuple[str, ...] = ()
+    parity: tuple[str, ...] = ()
+    small: str = ""
+
+
+FAMILIES: dict[str, Family] = {
+    "stylegan_t": Family(
+        recipe="models.stylegan_t.recipe:StyleGANT",
+        importers=("models.stylegan_t.checkpoint:IMPORTER",),
+        parity=("models.stylegan_t.parity:CHECKS",),
+        small="models.stylegan_t.fields:SMALL",
+    ),
+    "projected_gan": Family(
+        recipe="models.projected_gan.recipe:ProjectedGAN",
+        importers=(
+            "models.projected_gan.checkpoint:FASTGAN",
+            "models.projected_gan.checkpoint:STYLEGAN2",
+        ),
+        parity=("models.projected_gan.parity:CHECKS", "models.stylegan2.parity:CHECKS"),
+        small="models.projected_gan.fields:SMALL",
+    ),
+    "stylegan_xl": Family(
+        recipe="models.stylegan_xl.recipe:StyleGANXL",
+        importers=(
+            "models.stylegan_xl.checkpoint:STYLEGAN_XL",
+            "models.stylegan_xl.checkpoint:STYLEGAN3",
+        ),
+        parity=("models.stylegan_xl.parity:CHECKS",),
+        small="models.stylegan_xl.fields:SMALL",
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Installed:
+    """What installed packages register: families that load, and why the others do not."""
+
+    families: Mapping[str, Family] = field(default_factory=dict)
+    broken: Mapping[str, str] = field(default_factory=dict)
+
+
+def families() -> dict[str, Family]:
+    """Return name -> family: ours, then those of installed packages by name."""
+    return {**FAMILIES, **installed().families}
+
+
+def recipes() -> dict[str, type[Recipe]]:
+    """Return name -> class of the recipe."""
+    return {name: part(family.recipe) for name, family in families().items()}
+
+
+def importers() -> Iterator[Any]:
+    """Yield the importers of all families, in the order in which they are asked.
+
+    Raises:
+        ValueError: an installed package's importer does not load; ours come before it.
+    """
+    for name, family in families().items():
+        for path in family.importers:
+            try:
+                yield part(path)
+            except Exception as error:  # whatever a stranger's module does
+                if name in FAMILIES:
+                    raise
+                raise ValueError(f"importer {path} of family {name}: {one_line(error)}") from error
+
+
+def parity_checks() -> dict[str, Any]:
+    """Return name of a parity fixture -> how it is recomputed, of all families."""
+    paths = [path for family in families().values() for path in family.parity]
+    return {name: check for path in paths for name, check in part(path).items()}
+
+
+def small_fields(name: str) -> dict[str, Any]:
+    """Return the fields at which a test trains this family in seconds."""
+    path = families()[name].small
+    return dict(part(path)) if path else {}
+
+
+def why_unknown(name: str) -> str:
+    """Return what is wrong with the installed package that registers this family, "" if none
+    does.
+    """
+    return installed().broken.get(name, "")
+
+
+@cache
+def part(path: str) -> Any:
+    """Return what stands at "package.module:name".
+
+    Raises:
+        ImportError: no such module, or it has no such name.
+        ValueError: the path is of another form.
+    """
+    module, colon, name = path.partition(":")
+    if not (module and colon and name):
+        raise ValueError(f"got the path {path!r}; wanted package.module:name")
+    loaded = importlib.import_module(module)
+    if not hasattr(loaded, name):
+        raise ImportError(f"module {module} has no {name}")
+    return getattr(loaded, name)
+
+
+@cache
+def installed() -> Installed:
+    """Return the families of installed packages; read once per process."""
+    points = list(importlib.metadata.entry_points(group=GROUP))
+    count = Counter(point.name for point in points)
+    found: dict[str, Family] = {}
+    broken: dict[str, str] = {}
+    for point in sorted(points, key=lambda point: point.name):
+        try:
+            if count[point.name] > 1:
+                raise ValueError(f"{count[point.name]} installed packages register it")
+            found[point.name] = _checked(point.name, point.load())
+        except (Exception, SystemExit) as error:  # whatever a stranger's module does
+            package = point.dist.name if point.dist else "an installed package"
+            broken[point.name] = f"{package} registers it as {point.value}: {one_line(error)}"
+    return Installed(families=found, broken=broken)
+
+
+def one_line(error: BaseException) -> str:
+    """Return kind and text of an error, shortened to a line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
+
+def _checked(name: str, family: Any) -> Family:
+    """Return a registered family; TypeError or ValueError says what is wrong with it."""
+    if not isinstance(family, Family):
+        raise TypeError(f"got a {type(family).__name__}; wanted a models.families.Family")
+    if name in FAMILIES:
+        raise ValueError(f"{name} is the name of a family of ganline's own")
+    recipe = part(family.recipe)
+    if not (isinstance(recipe, type) and dataclasses.is_dataclass(recipe)):
+        raise TypeError(f"{family.recipe} is no dataclass")
+    if getattr(recipe, "name", None) != name:
+        raise ValueError(f"{family.recipe} has the name {getattr(recipe, 'name', None)!r}")
+    if missing := [word for word in PROMISED + METHODS if not hasattr(recipe, word)]:
+        raise TypeError(f"{family.recipe} has no {', '.join(missing)}")
+    for path in (*family.importers, *family.parity, family.small):
+        module = path.partition(":")[0]
+        if path and importlib.util.find_spec(module) is None:
+            raise ImportError(f"no module {module}")
+    return family

@@ -1,1 +1,0 @@
-"""Generators, one file per family."""

@@ -1,0 +1,17 @@
+"""Projected GAN: "Projected GANs Converge Faster" (Sauer et al. 2021).
+
+Implemented: the FastGAN generator (full and lite) and StyleGAN2's, the projected discriminator on a
+frozen CNN with mixing across channels and scales, hinge loss, DiffAugment, unconditional and
+class-conditional. For ablations the parts change by fields: StyleGAN-T's generator stands in for
+FastGAN, StyleGAN-T's heads on a vision transformer or the same networks on the pixels for the
+projected discriminator, and the projection has three levels.
+
+Deviations:
+- Power iterations advance once per phase (models/layers/spectral_norm.py); batch norm's running
+  statistics are folded once per phase and over all ranks, and the averaged generator measures its
+  own instead of taking the trained one's (models/layers/tracked_batch_norm.py).
+- Both learning rates are the paper's. The published code keeps an empty phase of lazy
+  regularisation, which scales the discriminator's by 16/17 (1.88e-4) and its beta2 to 0.9906.
+- The class embeddings have as many rows as the data has classes (the published code: always 1000);
+  data with text conditions on the text in the same place.
+"""

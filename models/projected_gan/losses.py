@@ -1,0 +1,76 @@
+"""Projected GAN's losses on one micro-batch; which parameters they train is the recipe's.
+
+Legend: N samples, T logits of a sample. Images are NCHW in [-1, 1]. Every loss is one value per
+sample [N], the mean over its logits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.interfaces import Batch, Losses, Networks
+from models.layers.augment import diff_augment, mirror_half
+from models.layers.crops import crop_or_shrink
+from models.losses.adversarial import hinge_discriminator, hinge_generator
+from models.projected_gan.fields import ProjectedGANFields
+
+
+def generator_loss(
+    recipe: ProjectedGANFields, networks: Networks, batch: Batch, rng: torch.Generator
+) -> Losses:
+    """Hinge loss on fresh fakes."""
+    features = _features(recipe, networks, _generate(recipe, networks, batch, rng), rng)
+    logits_NT = networks.trained["discriminator"](features, batch.condition)
+    stats = {"fake_sign": logits_NT.detach().sign().mean(dim=1)}
+    return Losses(terms={"adversarial": hinge_generator(logits_NT)}, stats=stats)
+
+
+def discriminator_loss(
+    recipe: ProjectedGANFields, networks: Networks, batch: Batch, rng: torch.Generator
+) -> Losses:
+    """Hinge loss on real images and fresh fakes of the same conditions."""
+    assert batch.image_NCHW is not None
+    real = mirror_half(batch.image_NCHW, rng) if recipe.mirror else batch.image_NCHW
+    with torch.no_grad():
+        fake = _generate(recipe, networks, batch, rng)
+        # One pass for both; the discriminators keep their statistics apart (parts=2).
+        features = _features(recipe, networks, torch.cat([real.to(fake), fake]), rng)
+    logits_NT = networks.trained["discriminator"](features, batch.condition, parts=2)
+    real_NT, fake_NT = logits_NT.chunk(2)
+    stats = {
+        "real_sign": real_NT.detach().sign().mean(dim=1),
+        "fake_sign": fake_NT.detach().sign().mean(dim=1),
+        "real_logit": real_NT.detach().mean(dim=1),
+        "fake_logit": fake_NT.detach().mean(dim=1),
+    }
+    return Losses(terms={"adversarial": hinge_discriminator(real_NT, fake_NT)}, stats=stats)
+
+
+def _generate(
+    recipe: ProjectedGANFields, networks: Networks, batch: Batch, rng: torch.Generator
+) -> Tensor:
+    """Return fakes for the batch's conditions, of fresh z and fresh noise."""
+    generator: Any = networks.trained["generator"]
+    z = torch.randn(batch.size, recipe.z_dim, generator=rng, device=rng.device)
+    ws = generator.map(z, batch.condition)
+    image: Tensor = generator.synthesize(ws, batch.condition, generator.draw_noise(batch.size, rng))
+    return image
+
+
+def _features(
+    recipe: ProjectedGANFields, networks: Networks, image: Tensor, rng: torch.Generator
+) -> dict[str, Tensor]:
+    """Augment, and read the frozen net: four maps, or the transformer's taps; or the pixels."""
+    image = diff_augment(image, recipe.diff_augment, rng)
+    if recipe.discriminator_network == "pixels":
+        return {"pixels": image}
+    (role,) = recipe.encoder_roles
+    net: Any = networks.frozen[role]
+    if recipe.discriminator_network == "vit":
+        taps: dict[str, Tensor] = net(crop_or_shrink(image, net.image_size, rng))
+        return taps
+    maps: dict[str, Tensor] = net.pyramid(image, recipe.feature_size_px)
+    return maps

@@ -1,0 +1,294 @@
+"""The only door to Ray: connect, train, map rows, search, submit. Everything else lives elsewhere.
+
+Training state is ours (run folder; atomic, verified), so Ray's checkpoints are not used: Ray starts
+the workers, sets up torch.distributed, and starts them again when one dies. Ray is imported inside
+functions, after the switches of cluster_config are set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from components.errors import GanlineError, ResourceError
+from components.tuning import Search
+from pipeline.cluster import row_batches
+from pipeline.cluster.config import ClusterConfig, ray_environment
+from pipeline.cluster.failures import failure_from_dict, failure_to_dict
+from pipeline.cluster.guardian import Guardian, end_with_command
+from pipeline.cluster.soft_stop import keeping_handlers, stop_requested
+
+# What a cluster never needs a copy of: data and results travel by the shared folder.
+EXCLUDES = ["/data/", "/artifacts/", "/runs/", "/reports/", "/.venv/", "/.git/", "/.dvc/", "*.tar"]
+
+
+def _unreachable(address: str, error: Exception) -> ResourceError:
+    what = f"no Ray cluster takes it: {str(error).strip().splitlines()[0]}"
+    return ResourceError(
+        what, f"RAY_ADDRESS={address}", "start it, or unset RAY_ADDRESS to run here"
+    )
+
+
+@contextmanager
+def connect(address: str, config: ClusterConfig, cpus: float) -> Iterator[None]:
+    """Join the Ray at `address`, or start a private one on this machine, and leave it at the end.
+
+    Args:
+        address: "" = a private Ray on this machine; "auto" = the cluster that this machine is a
+            node of; "host:port" = that one. ResourceError when none answers.
+        config: the cluster section.
+        cpus: logical cores that the caller's workers need; a private Ray has at least these.
+    """
+    for name, value in ray_environment(address, config).items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    options: dict[str, Any] = {"address": address}
+    if not address:
+        options = {"num_cpus": max(os.cpu_count() or 1, round(cpus + 0.5))}
+        options |= {"include_dashboard": False, "address": "local"}
+        Guardian.of_this_process().announce()
+        options["runtime_env"] = {"worker_process_setup_hook": end_with_command}
+    elif (
+        "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ
+    ):  # A submitted job already carries the code.
+        options["runtime_env"] = {"working_dir": os.getcwd(), "excludes": EXCLUDES}
+    try:
+        with keeping_handlers():
+            ray.init(log_to_driver=False, logging_level="ERROR", **options)
+    except (ConnectionError, RuntimeError) as error:
+        raise _unreachable(address, error) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _train_worker(settings: dict[str, Any]) -> dict[str, Any]:
+    """Run one rank. A user's error is returned, not raised: to try again would not help."""
+    import ray.train
+    import ray.train.torch
+    import torch
+
+    from components.training.distributed import World
+    from components.training.job import TrainingJob
+    from components.training.run import run_job
+
+    torch.set_num_threads(settings["threads"])
+    context, device = ray.train.get_context(), ray.train.torch.get_device()
+    world = World(context.get_world_rank(), context.get_world_size(), device)
+    job = TrainingJob(**settings["job"])
+
+    def report(line: dict[str, Any]) -> None:
+        if (
+            line["kind"] == "saved"
+        ):  # A meeting of all ranks at Ray's controller: not for each tick.
+            ray.train.report({"nimg": line["nimg"]})
+
+    def stop() -> bool:
+        return world.rank == 0 and stop_requested(Path(job.run_dir))
+
+    try:
+        return {"result": run_job(job, world, report, device, stop)}
+    except GanlineError as error:
+        return {"failure": failure_to_dict(error)}
+
+
+def train(job: Any, config: ClusterConfig, address: str = "") -> dict[str, Any]:
+    """Train `job`, a TrainingJob, on Ray Train workers; return what `run_job` did on rank 0.
+
+    Raises:
+        GanlineError: what a worker raised.
+        ResourceError: workers died more often than `config.max_failures`.
+    """
+    with connect(address, config, config.num_workers * config.cpus_per_worker):
+        import ray.train
+        from ray.train.torch import TorchTrainer
+
+        run_dir = Path(job.run_dir)
+        trainer = TorchTrainer(
+            _train_worker,
+            train_loop_config={
+                "job": dataclasses.asdict(job),
+                "threads": config.threads_per_worker,
+            },
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=config.num_workers,
+                use_gpu=config.use_gpu,
+                resources_per_worker=config.resources_per_worker,
+                placement_strategy=config.placement,
+            ),
+            run_config=ray.train.RunConfig(
+                name=run_dir.name,
+                storage_path=str(run_dir.parent / "ray"),
+                failure_config=ray.train.FailureConfig(max_failures=config.max_failures),
+            ),
+        )
+        try:
+            # Beside the main thread, or fit would take Ctrl-C for itself and throw the step away.
+            with ThreadPoolExecutor(1) as thread:
+                outcome = thread.submit(trainer.fit).result().return_value
+        except ray.train.TrainingFailedError as error:
+            raise ResourceError(
+                f"the training workers failed: {str(error).strip().splitlines()[-1]}",
+                f"stage {job.stage}, max_failures {config.max_failures}",
+                "read /tmp/ray/session_latest/logs on the node; the same command continues",
+            ) from error
+    if "failure" in outcome:
+        raise failure_from_dict(outcome["failure"])
+    return outcome["result"]
+
+
+def map_batches(
+    items: Sequence[dict[str, Any]],
+    worker_class: type,
+    constructor_kwargs: dict[str, Any],
+    batch_size: int,
+    config: ClusterConfig,
+    address: str = "",
+) -> list[dict[str, Any]]:
+    """Apply `worker_class(**constructor_kwargs)` to batches of items on Ray Data actors.
+
+    The same as a local loop over `items[i : i + batch_size]`: same batches, rows in the same order.
+
+    Args:
+        items: what one call receives `batch_size` of.
+        worker_class: its instances, one per actor, map a list of items to a list of rows.
+    """
+    records = row_batches.pack(items, batch_size)
+    with connect(address, config, config.scoring_workers * config.cpus_per_worker):
+        import ray.data
+
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        dataset = ray.data.from_items(records, override_num_blocks=max(1, len(records)))
+        mapped = dataset.map_batches(
+            row_batches.BatchActor,
+            fn_constructor_args=(worker_class, constructor_kwargs),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=config.scoring_workers),
+            num_cpus=config.cpus_per_worker,
+            num_gpus=config.resources_per_worker.get("GPU", 0),
+        )
+        return row_batches.unpack(mapped.take_all())
+
+
+def tune(
+    trial: Callable[[dict[str, Any], Callable[[Mapping[str, Any]], None]], None],
+    search: Search,
+    folder: Path,
+    config: ClusterConfig,
+    address: str = "",
+) -> list[dict[str, Any]]:
+    """Run the search, or continue it where it was killed, and return one row per trial.
+
+    Args:
+        trial: (values, report) -> None; picklable; reports all objectives and the clock.
+        search: what to vary and how to judge.
+        folder: the search's own folder; trials that finished in it are not run again.
+
+    Returns:
+        Per trial its `values`, last `metrics`, and `error` (None when it went well).
+    """
+    with connect(address, config, search.concurrent * config.cpus_per_worker):
+        from ray import tune as ray_tune
+
+        def trainable(values: dict[str, Any]) -> None:
+            trial(values, lambda metrics: ray_tune.report(dict(metrics)))
+
+        runnable = ray_tune.with_resources(trainable, config.resources_per_worker)
+        if ray_tune.Tuner.can_restore(str(folder)):
+            again = {"resume_unfinished": True, "resume_errored": True}
+            tuner = ray_tune.Tuner.restore(str(folder), trainable=runnable, **again)
+        else:
+            tuner = ray_tune.Tuner(runnable, **_search_options(search, folder, config))
+        results = [r for r in tuner.fit() if r.config is not None]
+    return [{"values": r.config, "metrics": r.metrics or {}, "error": r.error} for r in results]
+
+
+def _search_options(search: Search, folder: Path, config: ClusterConfig) -> dict[str, Any]:
+    """Return the options of a Tuner whose Optuna search begins at `search.first`."""
+    import optuna
+    from ray import tune as ray_tune
+    from ray.tune.schedulers import ASHAScheduler
+    from ray.tune.search.optuna import OptunaSearch
+
+    space = {
+        name: getattr(ray_tune, kind)(low, high) for name, (kind, low, high) in search.space.items()
+    }
+    goal: dict[str, Any] = {
+        "metric": list(search.objectives),
+        "mode": list(search.objectives.values()),
+    }
+    scheduler = None
+    if len(search.objectives) == 1:  # ASHA compares by one number; for a front all trials finish.
+        goal = {key: value[0] for key, value in goal.items()}
+        scheduler = ASHAScheduler(
+            time_attr=search.clock, max_t=search.limit, grace_period=search.grace, **goal
+        )
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sampler = OptunaSearch(points_to_evaluate=[search.first], seed=search.seed, **goal)
+    return {
+        "param_space": space,
+        "tune_config": ray_tune.TuneConfig(
+            search_alg=sampler,
+            scheduler=scheduler,
+            num_samples=search.trials,
+            max_concurrent_trials=search.concurrent,
+            trial_dirname_creator=lambda t: t.trial_id,  # The default spells out every value.
+            reuse_actors=True,
+        ),
+        "run_config": ray_tune.RunConfig(
+            name=folder.name,
+            storage_path=str(folder.parent),
+            failure_config=ray_tune.FailureConfig(max_failures=config.max_failures),
+            verbose=0,
+        ),
+    }
+
+
+def submit(
+    command: str,
+    address: str,
+    name: str,
+    environment: dict[str, str],
+    prepare: Callable[[], None],
+    say: Callable[[str], None],
+) -> str:
+    """Run `command` on the cluster's head as a job, `say` its log, and wait for its end.
+
+    A job of that name that still runs is joined, not doubled: a launcher that died is simply
+    started again. `prepare` is called before a new one starts. The code (the working directory
+    without data and results) travels with the job.
+
+    Returns:
+        Ray's last word: SUCCEEDED, FAILED or STOPPED.
+    """
+    from ray.job_submission import JobSubmissionClient
+
+    try:
+        client = JobSubmissionClient(address)
+        running = {job.submission_id: not job.status.is_terminal() for job in client.list_jobs()}
+        if name in running and not running[name]:
+            client.delete_job(name)
+        if not running.get(name):
+            prepare()
+            runtime = {"working_dir": os.getcwd(), "excludes": EXCLUDES, "env_vars": environment}
+            client.submit_job(entrypoint=command, submission_id=name, runtime_env=runtime)
+    except (ConnectionError, RuntimeError) as error:
+        raise _unreachable(address, error) from error
+
+    async def tail() -> None:
+        async for text in client.tail_job_logs(name):
+            for line in text.splitlines():
+                say(line)
+
+    asyncio.run(tail())
+    return str(client.get_job_status(name).value)

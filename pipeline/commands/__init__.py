@@ -1,0 +1,1 @@
+"""What a person types beside the stages: draw, import, report. No stage depends on a command."""

@@ -1,0 +1,159 @@
+"""`make demo`: run the whole graph, say what happens in few lines, and sum it up.
+
+DVC runs as a child and decides what has to run; this only watches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import psutil
+
+from components.errors import GanlineError, Interrupted
+from pipeline.commands.summary import PEAK, read_sources, summary_text, write_summary
+from pipeline.exit_codes import guarded
+from pipeline.places import runs_folder, set_quiet_environment
+from pipeline.tracking.memory import PeakMemory
+
+MARK = "GANLINE_DEMO_ID"
+# What DVC says about itself, of no use while watching.
+NOISE = (
+    "Updating lock file",
+    "Generating lock file",
+    "Use `dvc push`",
+    "To track the changes",
+    "To enable auto staging",
+    "\tgit add",
+    "Reproducing",
+    "Verifying data",
+)
+
+
+class StageFailed(GanlineError):
+    """A stage of the graph ended with an error of its own, which is already on the screen."""
+
+    def __init__(self, stage: str, code: int) -> None:
+        what = f"stage {stage} ended with {code}"
+        super().__init__(what, "see above", "correct it, then run `make demo` again")
+        self.exit_code = code
+
+
+def demo(params: Path, arguments: list[str]) -> None:
+    """Run `dvc repro`, then print and write the summary.
+
+    Args:
+        params: the file for the summary; DVC itself always reads params.yaml.
+        arguments: passed on to `dvc repro`.
+    """
+    from pipeline.params.sections import load_params
+
+    load_params(params)
+    set_quiet_environment()
+    mark = uuid.uuid4().hex
+    bin_folder = str(Path(sys.executable).parent)
+    environment = {
+        **os.environ,
+        MARK: mark,
+        "GANLINE_PIPELINE_RUN": mark[:12],
+        "GANLINE_RUNS_DIR": str(runs_folder()),
+        # dvc.yaml says `python`, and that has to be ours.
+        "PATH": os.pathsep.join([bin_folder, os.environ.get("PATH", "")]),
+        "PYTHONUNBUFFERED": "1",
+    }
+    started = time.monotonic()
+    memory = PeakMemory(MARK, mark)
+    memory.start()
+    ran = _watch([sys.executable, "-m", "dvc", "repro", *arguments], environment)
+    peak_gib = memory.stop()
+    if ran:
+        content = {"peak_memory_gib": round(peak_gib, 3), "stages": ran}
+        runs_folder().mkdir(parents=True, exist_ok=True)
+        (runs_folder() / PEAK).write_text(json.dumps(content) + "\n")
+    sources = read_sources(params)
+    summary, path = write_summary(sources)
+    took = f"{time.monotonic() - started:.0f} s"
+    if ran:
+        print(f"\n{len(ran)} stages ran in {took}, the others were up to date")
+    else:
+        print(f"all is up to date: nothing was run ({took})")
+    print(summary_text(summary, sources, path))
+
+
+def _watch(command: list[str], environment: dict[str, str]) -> list[str]:
+    """Run DVC, show its output tidily; return the names of the stages that ran."""
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    assert process.stdout is not None
+    ran: list[str] = []
+    failure = ""
+    try:
+        for line in process.stdout:
+            line = line.rstrip().rsplit("\r", 1)[-1]
+            if match := re.match(r"Running stage '([^']+)'", line):
+                ran.append(match[1])
+            if line.startswith("ERROR: failed to reproduce"):
+                failure = line
+            if shown := tidy(line):
+                print(shown, flush=True)
+        code = process.wait()
+    except KeyboardInterrupt as stop:
+        _end(process)
+        name = str(stop) or "SIGINT"
+        raise Interrupted(f"stopped by {name}", "make demo", "run it again to continue") from None
+    if code:
+        match = re.search(r"exited with (\d+)", failure)
+        raise StageFailed(ran[-1] if ran else "dvc repro", int(match[1]) if match else 1)
+    return ran
+
+
+def tidy(line: str) -> str:
+    """Return a line of DVC's output as the demo shows it, "" to leave it out."""
+    if match := re.match(r"Running stage '([^']+)'", line):
+        return f"\n== {match[1]}"
+    if re.match(r"Stage '[^']+' (didn't change|is cached)", line):
+        return f"-- {line.split(chr(39))[1]}: up to date"
+    if not line.strip() or line.startswith(("> ", *NOISE)):
+        return ""
+    return f"   {line}"
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Stop the stage first: DVC stopped alone would leave it running."""
+    below = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    for child in [*below, process]:
+        try:
+            child.send_signal(signal.SIGTERM)
+        except (psutil.Error, ProcessLookupError):
+            continue
+    try:
+        process.wait(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the demo; what follows `--` goes to `dvc repro`."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.commands.demo", description=__doc__)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("arguments", nargs="*", metavar="DVC_ARGUMENT")
+    options = parser.parse_args(argv)
+    return guarded(lambda: demo(Path("params.yaml"), options.arguments), options.debug)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

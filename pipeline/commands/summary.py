@@ -1,0 +1,210 @@
+"""What the last run of the pipeline did, in numbers: reports/summary.json and a page for people.
+
+Read from the metrics files that dvc.yaml declares and from the records that stages leave in the
+runs folder; nothing is measured here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.errors import StorageError
+from components.requests.subjects import kind_of, label_names
+from pipeline.exit_codes import guarded
+from pipeline.graph import Node, read_graph
+from pipeline.places import runs_folder
+
+SUMMARY = "summary.json"
+PEAK = "peak_memory.json"
+ALIGNED = ("clip_score", "prompt_sensitivity")
+JUDGED = ("background", "size", "colour", "shape", "all")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Everything a summary or a report is made of.
+
+    Attributes:
+        nodes: the stages of dvc.yaml.
+        metrics: stage name -> content of its metrics file, for those that exist.
+        records: stage name -> what its last run recorded (seconds, command, config).
+        peak_memory_gib: of the last whole run, or None.
+    """
+
+    nodes: list[Node]
+    metrics: dict[str, dict[str, Any]]
+    records: dict[str, dict[str, Any]]
+    peak_memory_gib: float | None
+
+
+def read_sources(params: Path) -> Sources:
+    """Collect what the stages left behind."""
+    nodes = read_graph(params)
+    metrics = {n.name: read_json(n.metrics[0]) for n in nodes if n.metrics}
+    records = {n.name: read_json(runs_folder() / "stages" / f"{n.name}.json") for n in nodes}
+    return Sources(
+        nodes=nodes,
+        metrics={name: value for name, value in metrics.items() if value},
+        records={name: value for name, value in records.items() if value},
+        peak_memory_gib=read_json(runs_folder() / PEAK).get("peak_memory_gib"),
+    )
+
+
+def reports_folder(nodes: list[Node]) -> Path:
+    """Return the folder that holds the metrics files."""
+    return next(node.metrics[0].parent for node in nodes if node.metrics)
+
+
+def summarize(sources: Sources) -> dict[str, Any]:
+    """Return the summary; a value that no stage has measured is null."""
+    records = sources.records
+    seconds = {n.name: records[n.name]["seconds"] for n in sources.nodes if n.name in records}
+    evaluation = sources.metrics.get("evaluate", {})
+    judge = evaluation.get("judge") or {}
+    frechet = evaluation.get("frechet_judge") or {}
+    truth = evaluation.get("filter_truth") or {}
+    filtered = sources.metrics.get("filter", {})
+    return {
+        "seconds": {**seconds, "total": round(sum(seconds.values()), 3)},
+        "judge": {name: judge.get(name) for name in JUDGED},
+        "frechet_judge": {side: frechet.get(side) for side in ("before", "after")},
+        **{name: evaluation.get(name) for name in ALIGNED},
+        "base_images_per_s": sources.metrics.get("train_base", {}).get("images_per_s"),
+        "filter": {
+            "in": filtered.get("in"),
+            "kept": filtered.get("kept"),
+            "rejected": filtered.get("rejected", {}),
+            "swapped_rejected": truth.get("swapped_rejected"),
+            "clean_kept": truth.get("clean_kept"),
+        },
+        "peak_memory_gib": sources.peak_memory_gib,
+    }
+
+
+def write_summary(sources: Sources) -> tuple[dict[str, Any], Path]:
+    """Write reports/summary.json in one step; return its content and its path."""
+    summary = summarize(sources)
+    path = reports_folder(sources.nodes) / SUMMARY
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(summary, indent=2) + "\n")
+    os.replace(temporary, path)
+    return summary, path
+
+
+def summary_text(summary: dict[str, Any], sources: Sources, written: Path) -> str:
+    """Return the page for people: stages, metrics, where the pictures are, what to type next."""
+    lines = ["", "stages"]
+    for name, seconds in summary["seconds"].items():
+        lines.append(f"  {name:<14} {_duration(seconds):>9}")
+    lines += ["", "metrics", *_metric_lines(summary)]
+    sheet = sample_sheet(sources.nodes)
+    if sheet is not None:
+        lines += ["", f"sample sheet   {sheet}"]
+    lines += [
+        f"summary        {written}",
+        "",
+        "next",
+        f"  ganline generate {_example(sources.nodes)}--seed 3 -n 4 --out drawn.png",
+        "  ganline report      one HTML page about this run",
+        "  make ui             the runs in MLflow",
+        "  dvc exp run -S train_base.total_kimg=...   try something else",
+    ]
+    return "\n".join(lines)
+
+
+def _example(nodes: list[Node]) -> str:
+    """Return what the released model can be asked for; a prompt before there is one."""
+    for node in nodes:
+        for out in node.outs if node.stage == "publish" else ():
+            card = read_json(out / "card.json")
+            if card and kind_of(card) == "label":
+                return f'--label "{label_names(card)[0]}" '
+            if card and kind_of(card) == "none":
+                return ""
+    return '"a large red ring on a blue background" '
+
+
+def sample_sheet(nodes: list[Node]) -> Path | None:
+    """Return the picture that evaluate drew, when it is there."""
+    for node in nodes:
+        for out in node.outs if node.stage == "evaluate" else ():
+            if (out / "samples.png").is_file():
+                return out / "samples.png"
+    return None
+
+
+def _metric_lines(summary: dict[str, Any]) -> list[str]:
+    judge = {k: v for k, v in summary["judge"].items() if v is not None}
+    lines = []
+    if judge:
+        words = "  ".join(f"{name} {100 * value:.1f} %" for name, value in judge.items())
+        lines.append(f"  judge          {words}")
+    before, after = summary["frechet_judge"]["before"], summary["frechet_judge"]["after"]
+    if before is not None and after is not None:
+        times = f"  ({before / after:.1f} times lower)" if after > 0 else ""
+        lines.append(f"  Frechet (judge's features)  {before:.4g} -> {after:.4g}{times}")
+    score, sensitivity = (summary[name] for name in ALIGNED)
+    if score is not None and sensitivity is not None:
+        shuffled = f"with shuffled prompts {score - sensitivity:.3f}"
+        lines.append(f"  CLIP score     {score:.3f}, {shuffled}")
+    if summary["base_images_per_s"] is not None:
+        lines.append(f"  base stage     {summary['base_images_per_s']:.0f} images/s")
+    filtered = summary["filter"]
+    if filtered["in"] is not None:
+        rejected = sum(filtered["rejected"].values())
+        counts = f"{filtered['in']:,} in, {filtered['kept']:,} kept, {rejected:,} rejected"
+        lines.append(f"  filter         {counts}")
+    if filtered["swapped_rejected"] is not None:
+        lines.append(
+            f"                 {100 * filtered['swapped_rejected']:.1f} % of swapped captions "
+            f"rejected, {100 * filtered['clean_kept']:.1f} % of clean pairs kept"
+        )
+    if summary["peak_memory_gib"] is not None:
+        lines.append(f"  peak memory    {summary['peak_memory_gib']:.2f} GiB, all processes")
+    return lines or ["  none yet: run `make demo` or `dvc repro`"]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON file's object; {} when there is none.
+
+    Raises:
+        StorageError: the file is not JSON.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        todo = "run the stage that writes it again"
+        raise StorageError(f"cannot be read: {error}", str(path), todo) from None
+    return content if isinstance(content, dict) else {}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run `ganline summary`."""
+    parser = argparse.ArgumentParser(prog="ganline summary", description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
+    parser.add_argument("--json", action="store_true", help="print the JSON instead of the page")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    options = parser.parse_args(argv)
+
+    def work() -> None:
+        sources = read_sources(options.params)
+        summary, path = write_summary(sources)
+        print(
+            json.dumps(summary, indent=2) if options.json else summary_text(summary, sources, path)
+        )
+
+    return guarded(work, options.debug)

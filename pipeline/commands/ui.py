@@ -1,0 +1,153 @@
+"""`make ui`: MLflow's pages on this machine, with links to the comparison of the last runs."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote
+
+from components.errors import ConfigError, ResourceError
+from pipeline.exit_codes import guarded
+from pipeline.places import runs_folder, set_quiet_environment
+from pipeline.tracking.config import TrackingConfig
+
+HOST = "127.0.0.1"
+START_LIMIT_S = 300  # seconds on an idle machine, minutes on an overloaded one
+
+
+def serve(config: TrackingConfig, port: int, say: Callable[[str], None]) -> None:
+    """Start MLflow on the default store and wait until it is stopped.
+
+    Raises:
+        ConfigError: when the runs are on another server, or the port is taken.
+        ResourceError: when MLflow does not come up.
+    """
+    from pipeline.tracking.mlflow_door import open_door
+
+    door = open_door(config, runs_folder())
+    if door.is_remote:
+        raise ConfigError(f"the runs are at {door.uri}", "MLFLOW_TRACKING_URI", "open that address")
+    if not port_is_free(port):
+        todo = "stop what listens there, or give another with --port"
+        raise ConfigError(f"port {port} is taken", "--port", todo)
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", door.uri]
+    command += ["--host", HOST, "--port", str(port), "--workers", "1"]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    # Its own session: MLflow starts servers of its own, and they have to end with it.
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    address = f"http://{HOST}:{port}"
+    try:
+        _wait_until_up(address, process)
+        for line in links(address, door.experiments, _newest(door, config)):
+            say(line)
+        process.wait()
+    except KeyboardInterrupt:
+        say("stopped")
+    finally:
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def links(address: str, experiments: dict[str, str], runs: dict[str, list[str]]) -> list[str]:
+    """Return the lines that are printed: the address and deep links.
+
+    Args:
+        address: of the server.
+        experiments: name -> id.
+        runs: name of an experiment -> ids of its newest runs.
+    """
+    lines = [f"MLflow          {address}", ""]
+    for name, number in experiments.items():
+        chart = f"{address}/#/experiments/{number}/runs?compareRunsMode=CHART"
+        lines.append(f"{name:<15} {chart}")
+        if len(runs.get(name, [])) > 1:
+            chosen = quote(json.dumps(runs[name], separators=(",", ":")))
+            of = quote(json.dumps([number]))
+            lines.append(
+                f"{'  compared':<15} {address}/#/compare-runs?runs={chosen}&experiments={of}"
+            )
+    return [*lines, "", "stop with Ctrl-C"]
+
+
+def port_is_free(port: int) -> bool:
+    """Return whether a server could listen on this port of the loopback interface."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _newest(door: object, config: TrackingConfig) -> dict[str, list[str]]:
+    """Return the newest runs to compare: the training stages, and the trials of a search."""
+    client, experiments = door.client, door.experiments  # type: ignore[attr-defined]
+    stages = client.search_runs([experiments[config.experiment]], max_results=50)
+    names = ("train_base", "superres", "text_encoder")
+    training = [r for r in stages if any(name in r.info.run_name for name in names)]
+    search = client.search_runs([experiments[config.search_experiment]], max_results=50)
+    trials = [run for run in search if "mlflow.parentRunId" in run.data.tags]
+    return {
+        config.experiment: [run.info.run_id for run in training[:8]],
+        config.search_experiment: [run.info.run_id for run in trials[:20]],
+    }
+
+
+def _wait_until_up(address: str, process: subprocess.Popen[bytes]) -> None:
+    limit = time.monotonic() + START_LIMIT_S
+    pause = threading.Event()
+    while time.monotonic() < limit and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=2):
+                return
+        except OSError:
+            pause.wait(0.3)
+    raise ResourceError(
+        "MLflow did not come up", address, "its message stands above; or try another --port"
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run `ganline ui`."""
+    parser = argparse.ArgumentParser(prog="ganline ui", description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
+    parser.add_argument("--port", type=int, default=5055, help="port on 127.0.0.1")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    options = parser.parse_args(argv)
+
+    def work() -> None:
+        from pipeline.params.sections import load_params
+
+        set_quiet_environment()
+        serve(
+            load_params(options.params).tracking, options.port, lambda text: print(text, flush=True)
+        )
+
+    return guarded(work, options.debug)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,294 @@
+"""The rules of params.yaml that reach across keys: recipes by name, the chain, divisibility."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from pipeline.params.schema import Finding, check, check_overrides, given, unknown_key
+
+if TYPE_CHECKING:
+    from models.interfaces import Recipe
+
+ALIGNED = "aligned"  # the artifact that stage text_encoder leaves
+
+
+def recipe_findings(values: dict[str, Any]) -> list[Finding]:
+    """Check every `recipe` against the dataclass its name stands for.
+
+    train_base states a whole recipe; a later stage states only what differs from the artifact it
+    starts from, so its keys are checked one by one against the family of its base.
+    """
+    findings: list[Finding] = []
+    base = _recipe_at(values.get("train_base"))
+    family = None
+    if base is not None:
+        wrong, family = _check_base(base)
+        findings += [(("train_base", "recipe", *path), what) for path, what in wrong]
+    if base is not None and family is not None and not findings:
+        findings = _check_grows(family, base, values.get("superres"))
+        findings = findings or _check_fit(family, base, values)
+    grown = values.get("superres")
+    later = {("superres", k): v for k, v in grown.items()} if isinstance(grown, dict) else {}
+    later[("text_encoder",)] = values.get("text_encoder")  # type: ignore[index]
+    for place, stage in later.items():
+        overrides = _recipe_at(stage)
+        if overrides and family is not None:
+            findings += [
+                ((*place, "recipe", *path), what) for path, what in _check_growth(overrides, family)
+            ]
+    return findings
+
+
+def cross_check(built: dict[str, Any]) -> list[Finding]:
+    """Check the rules between sections; a section that failed on its own (None) is left out.
+
+    Args:
+        built: section name -> its dataclass, None when it has problems of its own.
+    """
+    findings: list[Finding] = []
+    stages = {"train_base": built.get("train_base")}
+    stages |= {f"superres.{key}": stage for key, stage in (built.get("superres") or {}).items()}
+    stages["text_encoder"] = built.get("text_encoder")
+    for name, stage in stages.items():
+        if dataclasses.is_dataclass(stage):
+            group = _norm_batch(stages["train_base"], stage)
+            wrong = _check_batch(stage, group) + _check_measuring(stage, built)
+            findings += [((*name.split("."), *path), what) for path, what in wrong]
+    if dataclasses.is_dataclass(stages["train_base"]) and built.get("superres") is not None:
+        findings += _check_chain(built["train_base"], built["superres"])
+        findings += _check_filter(built)
+        if dataclasses.is_dataclass(stages["text_encoder"]):
+            findings += _check_text_encoder(built)
+            findings += _check_model(built)
+    return findings + _check_clip(built) + _check_inception(built.get("evaluate"))
+
+
+def _recipe_at(stage: Any) -> dict[str, Any] | None:
+    recipe = stage.get("recipe") if isinstance(stage, dict) else None
+    return recipe if isinstance(recipe, dict) else None
+
+
+def _fields(recipe: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in recipe.items() if key != "name"}
+
+
+def _check_base(recipe: dict[str, Any]) -> tuple[list[Finding], type[Recipe] | None]:
+    from models.families import recipes, why_unknown
+
+    name, known = recipe.get("name"), recipes()
+    if name is None:
+        return [(("name",), f"missing; allowed: one of {', '.join(sorted(known))}")], None
+    if name not in known:
+        what = unknown_key(str(name), known).replace("unknown key", f"unknown recipe {name!r}")
+        return [(("name",), why_unknown(str(name)) or what)], None
+    return check(known[name], _fields(recipe))[1], known[name]
+
+
+def _check_grows(family: type[Recipe], base: dict[str, Any], superres: Any) -> list[Finding]:
+    """Refuse every later resolution of a network that has only one, before days are spent on it."""
+    recipe = family(**_fields(base))
+    if recipe.grows or not isinstance(superres, dict):
+        return []
+    what = f"{family.name} does not grow: remove the entry and raise train_base.resolution_px"
+    return [(("superres", key), what) for key in superres]
+
+
+def _check_fit(family: type[Recipe], base: dict[str, Any], values: dict[str, Any]) -> list[Finding]:
+    """Ask the recipe of every resolution, as its start hands it on, about the data's kind and the
+    images' size; what the start is told already is not told again.
+    """
+    source = values.get("source")
+    condition = source.get("condition", "text") if isinstance(source, dict) else "text"
+    fields = _fields(base)
+    wrong = family(**fields).misfits(condition, _resolution_of(values["train_base"]))
+    findings: list[Finding] = [(("train_base", "recipe", key), what) for key, what in wrong.items()]
+    handed = {"base": (fields, wrong)}
+    superres = values.get("superres")
+    grown = superres if isinstance(superres, dict) else {}
+    for px, stage in sorted(grown.items(), key=lambda item: str(item[0]).zfill(6)):
+        changed = _recipe_at(stage) or {}
+        if not isinstance(stage, dict) or _check_growth(changed, family):
+            continue
+        start = stage.get("start")
+        if start == ALIGNED and isinstance(values.get("text_encoder"), dict):
+            start = values["text_encoder"].get("start")
+        own, known = handed.get(str(start), handed["base"])
+        own = own | changed
+        wrong = family(**own).misfits(condition, _resolution_of(stage))
+        handed[f"px{px}"] = (own, wrong)
+        findings += [
+            (("superres", px, "recipe", key), what)
+            for key, what in wrong.items()
+            if key in changed or key not in known
+        ]
+    return findings
+
+
+def _resolution_of(stage: dict[str, Any]) -> int | None:
+    resolution = stage.get("resolution_px")
+    return resolution if isinstance(resolution, int) else None
+
+
+def _check_growth(overrides: dict[str, Any], family: type[Recipe]) -> list[Finding]:
+    if "name" in overrides:
+        return [(("name",), "a later stage keeps the family of its base: remove the key")]
+    return check_overrides(family, overrides)
+
+
+def _norm_batch(base: Any, stage: Any) -> int:
+    """Return how many samples at most share batch-norm statistics; 0 = the family has none."""
+    from models.families import recipes
+
+    fields = {**(base.recipe if base is not None else {}), **stage.recipe}
+    family = recipes().get(str(fields.get("name")))
+    size = fields.get("norm_batch", getattr(family, "norm_batch", 0))
+    return size if isinstance(size, int) else 0
+
+
+def _check_batch(stage: Any, norm_batch: int) -> list[Finding]:
+    findings: list[Finding] = []
+    size = stage.micro_batch
+    if stage.batch % size:
+        what = f"got {stage.batch}; allowed: a multiple of micro_batch, {size}"
+        findings.append((("batch",), what))
+    # As the layers cut it: the fewest groups of at most norm_batch, all of one size.
+    if norm_batch > 0 and size % -(-size // norm_batch):
+        below = size // norm_batch * norm_batch
+        what = (
+            f"got {size}; allowed: what splits into equal groups of at most {norm_batch} for "
+            f"batch norm, such as {below} or {below + norm_batch}"
+        )
+        findings.append((("micro_batch",), what))
+    return findings
+
+
+def _check_measuring(stage: Any, built: dict[str, Any]) -> list[Finding]:
+    """Refuse measurements without a net or held-out images, and a best that nothing measures."""
+    every = stage.measure_every_kimg
+    if not every:
+        what = "got best; allowed: last, for measure_every_kimg is 0"
+        return [(("keep_weights",), what)] if stage.keep_weights == "best" else []
+    findings: list[Finding] = []
+    source: Any = built.get("source")
+    if source is not None and not source.heldout_path and not source.heldout_fraction:
+        what = f"got {every}; allowed: 0, for source holds no images out"
+        findings.append((("measure_every_kimg",), what))
+    encoders: Any = built.get("encoders")
+    if encoders is not None and getattr(encoders, stage.measure_role).source == "none":
+        what = f"got {stage.measure_role}; allowed: a role whose encoders.*.source is not none"
+        findings.append((("measure_role",), what))
+    return findings
+
+
+def _check_chain(base: Any, superres: dict[str, Any]) -> list[Finding]:
+    findings: list[Finding] = []
+    if base.start:
+        findings.append(
+            (("train_base", "start"), f"got {base.start!r}; allowed: '' (from nothing)")
+        )
+    px = {"base": base.resolution_px}
+    px |= {f"px{key}": stage.resolution_px for key, stage in superres.items()}
+    for key, stage in superres.items():
+        here, resolution = ("superres", key), stage.resolution_px
+        if key != str(resolution):
+            what = f"got {resolution}; allowed: {key}, the name of the entry"
+            findings.append(((*here, "resolution_px"), what))
+        if stage.start == ALIGNED:  # its resolution is that of text_encoder.start
+            continue
+        if stage.start not in px:
+            what = f"got {stage.start!r}; allowed: one of {', '.join(sorted(px))}"
+            findings.append(((*here, "start"), what))
+        elif px[stage.start] >= resolution:
+            what = f"{stage.start} has {px[stage.start]} px; allowed: below {resolution} px"
+            findings.append(((*here, "start"), what))
+    return findings
+
+
+def _check_filter(built: dict[str, Any]) -> list[Finding]:
+    if not dataclasses.is_dataclass(built.get("filter")):
+        return []
+    stages = [built["train_base"], *built["superres"].values()]
+    largest = max(stage.resolution_px for stage in stages)
+    stored = built["filter"].resolution_px  # type: ignore[attr-defined]
+    if stored >= largest:
+        return []
+    what = f"got {stored}; allowed: at least {largest}, the largest resolution that is trained"
+    return [(("filter", "resolution_px"), what)]
+
+
+def _check_text_encoder(built: dict[str, Any]) -> list[Finding]:
+    """Check the stage that keeps the resolution, and whatever grows from what it leaves."""
+    stage, superres = built["text_encoder"], built["superres"]
+    here = "text_encoder"
+    findings: list[Finding] = []
+    px = {"base": built["train_base"].resolution_px}
+    px |= {f"px{key}": grown.resolution_px for key, grown in superres.items()}
+    after = _grown_from(ALIGNED, superres)
+    before = {name: side for name, side in px.items() if name not in after}
+    last = max(before, key=lambda name: before[name])
+    if stage.start != last:
+        what = f"got {given(stage.start)}; allowed: {last}, the last stage before it"
+        findings.append(((here, "start"), what))
+    elif stage.resolution_px != px[last]:
+        what = f"got {stage.resolution_px}; allowed: {px[last]}, as {last}"
+        findings.append(((here, "resolution_px"), what))
+    if stage.total_kimg > 0 and stage.recipe.get("trains") in (None, "generator"):
+        what = f"missing; allowed: {here} (or set {here}.total_kimg to 0)"
+        findings.append(((here, "recipe", "trains"), what))
+    for key, grown in superres.items():
+        if grown.start != ALIGNED:
+            continue
+        place = ("superres", key)
+        if grown.resolution_px <= stage.resolution_px:
+            what = f"{ALIGNED} has {stage.resolution_px} px; allowed: below {key} px"
+            findings.append(((*place, "start"), what))
+        if stage.total_kimg > 0 and grown.recipe.get("trains") != "generator":
+            what = "missing; allowed: generator, for the stage before trained the text encoder"
+            findings.append(((*place, "recipe", "trains"), what))
+    return findings
+
+
+def _grown_from(name: str, superres: dict[str, Any]) -> set[str]:
+    """Return the artifacts that descend from one by growing."""
+    found = {name}
+    for _ in superres:  # a chain is at most as long as there are entries
+        found |= {f"px{key}" for key, stage in superres.items() if stage.start in found}
+    return found - {name}
+
+
+def _check_clip(built: dict[str, Any]) -> list[Finding]:
+    source: Any = built.get("source")
+    encoders: Any = built.get("encoders")
+    if source is None or encoders is None:
+        return []
+    if source.condition != "text" or encoders.clip.source != "none":
+        return []
+    what = "got none; allowed: train or pretrained, for source.condition is text"
+    return [(("encoders", "clip", "source"), what)]
+
+
+def _check_model(built: dict[str, Any]) -> list[Finding]:
+    if not dataclasses.is_dataclass(built.get("evaluate")):
+        return []
+    after = _grown_from(ALIGNED, built["superres"])
+    sizes = [stage.resolution_px for key, stage in built["superres"].items() if f"px{key}" in after]
+    last = f"px{max(sizes)}" if sizes else ALIGNED
+    model = built["evaluate"].model  # type: ignore[attr-defined]
+    if model == last:
+        return []
+    return [(("evaluate", "model"), f"got {given(model)}; allowed: {last}, the end of the chain")]
+
+
+def _check_inception(evaluate: Any) -> list[Finding]:
+    """Inception is a role without an encoder: it needs its file, and nothing else does."""
+    if not dataclasses.is_dataclass(evaluate):
+        return []
+    config: Any = evaluate
+    role, file = config.feature_role, config.inception_file
+    if (role == "inception") == bool(file):
+        return []
+    allowed = (
+        "'' unless feature_role is inception" if file else "a file, for feature_role inception"
+    )
+    return [(("evaluate", "inception_file"), f"got {given(file)}; allowed: {allowed}")]

@@ -1,0 +1,1 @@
+"""One module per stage of dvc.yaml, and the frame around each. Paths arrive as arguments, never as literals."""

@@ -1,0 +1,182 @@
+"""Stage evaluate: distances, CLIP score, the judge, the truncation curve, the sample sheet.
+
+python -m pipeline.stages.evaluate --data data/train --encoders artifacts/encoders
+    --truth data/truth --decisions data/decisions.parquet --model artifacts/px64
+    --out artifacts/evaluation --report reports/evaluation.json --curve reports/truncation.csv
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from pipeline.stages.frame import StageContext, run_stage
+
+# What metrics.json says about the metrics, and no table of metrics should show.
+BESIDE = ("cards", "judge_counts", "model", "not_measured")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the stage."""
+    # Only a published evaluate.clip_scorer without a local file is ever fetched.
+    return run_stage(
+        "evaluate", arguments=_arguments, work=_work, plan=_plan, argv=argv, may_download=True
+    )
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    for name in ("data", "encoders", "truth", "model", "out"):
+        parser.add_argument(f"--{name}", type=Path, required=True, metavar="DIR")
+    for name in ("decisions", "report", "curve"):
+        parser.add_argument(f"--{name}", type=Path, required=True, metavar="FILE")
+
+
+def _plan(context: StageContext) -> dict[str, Any]:
+    config = context.params.evaluate
+    trained = max(config.num_fake, config.num_prompts)
+    curve = config.num_curve * sum(psi != 1.0 for psi in config.truncations)
+    return {"images_to_generate": trained + config.num_fake + curve}
+
+
+def _work(context: StageContext) -> None:
+    import torch
+
+    from components.artifacts.artifact import load_generator, weights_hash
+    from components.data.batches import BatchSource
+    from components.evaluation.bench import Bench
+    from components.evaluation.scores import score_generator, untrained_generator
+    from components.evaluation.truth import filter_truth
+    from components.requests.subjects import kind_of
+    from pipeline.places import runs_folder
+
+    config, paths = context.params.evaluate, context.arguments
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    generator, card = load_generator(paths.model)
+    generator = generator.to(device)
+    source = BatchSource(paths.data, "heldout", card["resolution_px"], config.seed)
+    cache = runs_folder() / "evaluation" / "real_features"
+    bench = Bench.open(
+        source,
+        paths.encoders,
+        config,
+        cache=cache,
+        device=device,
+        takes_text=bool(card["shape"]["pooled_dim"]),
+        takes_label=bool(card["shape"]["num_labels"]),
+    )
+    scores = score_generator(
+        bench,
+        generator,
+        untrained_generator(card, config.seed).to(device),
+        clip_sha256_in_training=card.get("encoders", {}).get("clip", ""),
+        say=context.say,
+    )
+    curve = scores.pop("curve")
+    for metric, why in scores["not_measured"].items():
+        context.say(f"evaluate: {metric} not measured: {why}")
+    scores["seconds_per_image"] = seconds_per_image(bench, generator)
+    scores["filter_truth"] = filter_truth(paths.truth / "truth.parquet", paths.decisions)
+    scores["model"] = {
+        "weights_sha256": weights_hash(card),
+        "family": card["recipe"]["name"],
+        "resolution_px": card["resolution_px"],
+        "nimg": card["nimg"],
+    }
+    paths.out.mkdir(parents=True, exist_ok=True)
+    _draw_sheets(context, bench, generator, paths.out, asked=kind_of(card) != "none")
+    _write(context, scores, curve)
+
+
+def _write(context: StageContext, scores: dict[str, Any], curve: list[dict[str, Any]]) -> None:
+    """Write the report and the curve, to their places and into the output folder; track both.
+
+    The cards (how each metric was measured, or why not) and the judge's counts stand in the folder
+    alone: the report is for `dvc metrics show`, whose table has a column for every value.
+    """
+    from components.evaluation.charts import draw_curve, write_curve
+
+    paths = context.arguments
+    draw_curve(paths.out / "truncation.png", curve)
+    for table in (paths.curve, paths.out / "truncation.csv"):
+        write_curve(table, curve)
+    short = {name: value for name, value in scores.items() if name not in BESIDE}
+    for file, content in ((paths.report, short), (paths.out / "metrics.json", scores)):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    context.tracker.log_metrics(flat_numbers(scores), step=scores["model"]["nimg"])
+    for row in curve:
+        values = {f"curve/{k}": v for k, v in row.items() if k != "truncation" and v is not None}
+        # MLflow's x axis is a whole number: psi in thousandths.
+        context.tracker.log_metrics(values, step=round(1000 * row["truncation"]))
+    context.tracker.log_artifact(paths.out / "metrics.json")
+
+
+def seconds_per_image(bench: Any, generator: Any, repeats: int = 5) -> float:
+    """Return the median time of one image alone, its prompt's encoding included."""
+    from components.evaluation.features import held_out
+    from components.requests.images import PROMPT_CHARS_LIMIT
+    from components.sampling import generate, generate_from
+    from models.text_to_image import TextToImage
+
+    (rows,) = held_out(bench.source, 1, 1)
+    model = TextToImage.of(generator, bench.text_encoder) if bench.text_encoder else None
+    # A filter may let captions through that are longer than a prompt may be.
+    prompts = [caption[:PROMPT_CHARS_LIMIT] for caption in rows.captions]
+    times = []
+    for seed in range(repeats + 1):
+        started = time.perf_counter()
+        if model is not None:
+            generate(model, prompts, [seed])
+        else:
+            generate_from(generator, rows.condition, [seed])
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[1:])  # the first call also warms up
+
+
+def _draw_sheets(
+    context: StageContext, bench: Any, generator: Any, out: Path, *, asked: bool
+) -> None:
+    """Save samples.png and reals.png (held-out images).
+
+    The samples are a row per prompt and a column per seed; an image each of its own seed where the
+    model is not asked for anything.
+    """
+    import torch
+
+    from components.evaluation.features import held_out
+    from components.pictures.sheets import image_grid
+    from components.sampling import generate_from, to_uint8
+
+    config = bench.config
+    count = min(config.sheet_prompts, bench.source.num_rows)
+    (rows,) = held_out(bench.source, count, count)
+    each = torch.arange(count).repeat_interleave(config.sheet_seeds)
+    columns = range(config.seed, config.seed + config.sheet_seeds)
+    seeds = list(columns) * count if asked else range(config.seed, config.seed + len(each))
+    images = generate_from(generator, rows.condition[each], seeds, batch=config.batch)
+    captions = list(rows.captions) if any(rows.captions) else None
+    sheet = image_grid(images, config.sheet_seeds, captions if asked else None)
+    sheet.save(out / "samples.png")
+    context.tracker.log_image("samples", sheet, step=0)
+    assert rows.image_NCHW is not None, "a held-out row has an image"
+    image_grid(to_uint8(rows.image_NCHW), 4, captions).save(out / "reals.png")
+
+
+def flat_numbers(values: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    """Return the numbers of nested scores under names joined by slashes, the cards left out."""
+    flat: dict[str, float] = {}
+    for name, value in values.items():
+        if isinstance(value, dict) and name not in BESIDE:
+            flat |= flat_numbers(value, f"{prefix}{name}/")
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            flat[f"{prefix}{name}"] = float(value)
+    return flat
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,285 @@
+"""What the stages train_base, superres and text_encoder share: a training job, from other starts.
+
+The run lives in $GANLINE_RUNS_DIR/<stage>-<fingerprint>, outside DVC's outputs: the same command
+continues it, a changed parameter or input starts another, and a finished one is only copied out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.artifacts.artifact import read_card, weights_hash
+from components.artifacts.family import recipe_fields, recipe_from
+from components.artifacts.frozen_nets import encoder_hashes
+from components.code_version import git_commit
+from components.durable_files import publish_folder, replace_file
+from components.errors import ConfigError, DataError, StorageError
+from components.training.job import TrainingJob
+from pipeline.fingerprint import data_content_hash, digest, training_fingerprint
+from pipeline.places import runs_folder
+from pipeline.progress import METRICS, Progress, metrics_of, read_ticks
+from pipeline.stages.estimates import JOB, estimate
+from pipeline.stages.frame import StageContext, run_stage
+
+if TYPE_CHECKING:
+    from components.training.config import StageConfig
+
+CURVE = ("kimg", "series", "value")  # columns of the curve
+
+
+def run_training_stage(stage: str, argv: list[str] | None = None) -> int:
+    """Run one of the three stages and return its exit code.
+
+    Args:
+        stage: train_base, superres or text_encoder.
+        argv: the command line without the program; default sys.argv.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    return run_stage(
+        stage_name(stage, argv),
+        arguments=lambda parser: _arguments(parser, stage),
+        work=_work,
+        plan=_plan,
+        argv=argv,
+    )
+
+
+def stage_name(stage: str, argv: list[str]) -> str:
+    """Return the stage as dvc.yaml names it: train_base, or superres@64."""
+    has_key = stage == "superres" and argv and not argv[0].startswith("-")
+    return f"{stage}@{argv[0]}" if has_key else stage
+
+
+def _arguments(parser: argparse.ArgumentParser, stage: str) -> None:
+    parser.set_defaults(stage=stage)
+    if stage == "superres":
+        parser.add_argument("px", help="key of the stage's entry in params, as 64")
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--encoders", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--start", type=Path, default=None, metavar="ARTIFACT")
+    parser.add_argument("--guidance", type=Path, default=None, metavar="FILE")
+    parser.add_argument("--out", type=Path, required=True, metavar="ARTIFACT")
+    parser.add_argument("--report", type=Path, default=None, metavar="JSON")
+    parser.add_argument("--curve", type=Path, default=None, metavar="CSV")
+
+
+def stage_config(context: StageContext) -> StageConfig:
+    """Return the section of params that the command names; ConfigError when there is none."""
+    options = context.arguments
+    if options.stage != "superres":
+        section: StageConfig = getattr(context.params, options.stage)
+        return section
+    known = context.params.superres
+    if options.px not in known:
+        entries = ", ".join(known) or "none"
+        raise ConfigError(f"got {options.px!r}", "superres <px>", f"params.yaml has: {entries}")
+    return known[options.px]
+
+
+def resolve_recipe(
+    config: StageConfig, guidance: Path | None, start: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Return all fields of the recipe: the start artifact's, then params', then what tuning chose.
+
+    Args:
+        config: the stage's section.
+        guidance: guidance.json of the tune stage, {"fields": {...}}.
+        start: card of the artifact to start from.
+    """
+    values = dict(config.recipe)
+    if start is not None and "name" not in values:
+        values = {"name": start["recipe"]["name"], **start["recipe"]["fields"], **values}
+    if guidance is not None:
+        try:
+            values |= json.loads(guidance.read_text()).get("fields", {})
+        except (OSError, ValueError, AttributeError) as error:
+            raise StorageError(str(error), str(guidance), "run the tune stage") from error
+    return recipe_fields(recipe_from(values))
+
+
+def make_job(context: StageContext) -> TrainingJob:
+    """Return the training that the command stands for; writes nothing."""
+    options, config = context.arguments, stage_config(context)
+    start = read_card(options.start) if options.start else None
+    recipe = resolve_recipe(config, options.guidance, start)
+    family = recipe_from(recipe)
+    decides = {config.measure_role} if config.keep_weights == "best" else set()
+    hashes = encoder_hashes(options.encoders, {*family.encoder_roles, *decides})
+    has_data = family.needs_data or (options.data / "manifest.json").is_file()
+    fingerprint = training_fingerprint(
+        seed=context.params.seed,
+        stage=dataclasses.asdict(config),
+        recipe=recipe,
+        data_hash=data_content_hash(options.data) if has_data else "",
+        encoder_hashes=hashes,
+        start_hash=weights_hash(start) if start else "",
+    )
+    stage = f"superres_{options.px}" if options.stage == "superres" else options.stage
+    return TrainingJob(
+        stage=stage,
+        seed=context.params.seed,
+        recipe=json.loads(json.dumps(recipe)),
+        train=dataclasses.asdict(config.train),
+        run_dir=str(runs_folder() / f"{stage}-{fingerprint[:12]}"),
+        data_dir=str(options.data.absolute()) if has_data else "",
+        encoders_dir=str(options.encoders.absolute()),
+        start_dir=str(options.start.absolute()) if options.start else "",
+        artifact_dir=str(options.out.absolute()),
+        fingerprint=fingerprint,
+        code_version=git_commit() or "unknown",
+    )
+
+
+def _shared(job: TrainingJob) -> TrainingJob:
+    """Return the job with inputs where all workers see them."""
+    from pipeline.cluster.launch import share_input
+
+    encoders = Path(job.encoders_dir)
+    roles = sorted(path.parent.name for path in encoders.glob("*/card.json"))
+    hashes = encoder_hashes(encoders, roles)
+    places = {"encoders_dir": share_input(encoders, digest(hashes))}
+    if job.data_dir:
+        data = Path(job.data_dir)
+        places["data_dir"] = share_input(data, data_content_hash(data))
+    if job.start_dir:
+        start = Path(job.start_dir)
+        places["start_dir"] = share_input(start, digest(read_card(start)["files"]))
+    for name, path in places.items():
+        job = dataclasses.replace(job, **{name: str(path)})  # type: ignore[arg-type]
+    return job
+
+
+def is_finished(job: TrainingJob) -> bool:
+    """Return whether the run folder already holds the whole artifact of this very job."""
+    try:
+        card = read_card(Path(job.run_dir) / "artifact")
+    except StorageError:
+        return False
+    return card.get("fingerprint") == job.fingerprint
+
+
+def nothing_to_do(context: StageContext) -> str:
+    """Return why the stage has nothing to train, '' when it has.
+
+    Only text_encoder may: the graph has one shape, whether the model takes text or not.
+    """
+    options, config = context.arguments, stage_config(context)
+    if options.stage != "text_encoder":
+        return ""
+    if config.total_kimg == 0:
+        return "total_kimg is 0"
+    return "" if read_card(options.start)["shape"]["pooled_dim"] else "the model takes no text"
+
+
+def _pass_on(context: StageContext, reason: str) -> None:
+    """Hand the start artifact on as it is; report and curve say so."""
+    options = context.arguments
+    out = options.out.absolute()
+    temporary = out.with_name(f"{out.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(options.start, temporary)
+    publish_folder(temporary, out)
+    report = {"stage": options.stage, "passed_on": reason, "kimg": 0.0, "nimg": 0, "seconds": 0.0}
+    for path in filter(None, (options.report, options.curve)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    if options.report:
+        replace_file(options.report, json.dumps(report, indent=2) + "\n")
+    if options.curve:
+        replace_file(options.curve, ",".join(CURVE) + "\n")
+    context.say(f"{options.stage}: {reason}, {options.out} is {options.start}")
+
+
+def _work(context: StageContext) -> None:
+    if reason := nothing_to_do(context):
+        _pass_on(context, reason)
+        return
+    job = make_job(context)
+    _check_ranks(context, job)
+    context.tracker.set_tags({"run.folder": Path(job.run_dir).name})
+    context.tracker.log_params({"resolved_recipe": job.recipe})
+    if job.data_dir:
+        data_hash = data_content_hash(Path(job.data_dir))
+        context.tracker.log_dataset("train", data_hash, job.data_dir)
+    progress = Progress(Path(job.run_dir), context.tracker, context.say, job.stage)
+    if is_finished(job):
+        context.say(f"{job.stage}: {job.run_dir} is finished, taking its artifact")
+        progress.catch_up(quietly=True)
+    else:
+        from pipeline.cluster.launch import run_training
+
+        run_dir = Path(job.run_dir)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        shared = _shared(job)
+        replace_file(run_dir / JOB, json.dumps(dataclasses.asdict(shared), indent=1))
+        with progress.following():
+            run_training(shared, context.params.cluster, context.say)
+    _publish(job, context)
+
+
+def _check_ranks(context: StageContext, job: TrainingJob) -> None:
+    atoms = job.train["batch"] // job.train["micro_batch"]
+    workers = context.params.cluster.num_workers
+    if atoms % workers:
+        raise ConfigError(
+            f"{atoms} micro-batches (batch / micro_batch) on {workers} workers",
+            "cluster.num_workers",
+            "use a number of workers that divides them",
+        )
+
+
+def _publish(job: TrainingJob, context: StageContext) -> None:
+    """Copy the artifact out of the run folder and write report and curve."""
+    options, run_dir = context.arguments, Path(job.run_dir)
+    out = options.out.absolute()
+    temporary = out.with_name(f"{out.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(run_dir / "artifact", temporary)
+    if (run_dir / "samples").is_dir():
+        shutil.copytree(run_dir / "samples", temporary / "samples")
+    publish_folder(temporary, out)
+    ticks = read_ticks(run_dir)
+    if not ticks:
+        raise DataError("no ticks", str(run_dir / METRICS), "remove the run folder and run again")
+    report = {"stage": job.stage, "fingerprint": job.fingerprint[:12], **metrics_of(ticks[-1])}
+    report["nimg"] = ticks[-1]["nimg"]
+    report["images_per_s"] = round(ticks[-1]["nimg"] / max(ticks[-1]["seconds"], 1e-9), 2)
+    if options.report:
+        options.report.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(options.report, json.dumps(report, indent=2) + "\n")
+    if options.curve:
+        write_curve(options.curve, ticks)
+    context.tracker.log_artifact(out / "card.json")
+    context.say(
+        f"{job.stage}: {report['kimg']:g} kimg in {report['seconds']:.0f} s of training, "
+        f"{report['images_per_s']:.0f} images/s -> {options.out}"
+    )
+
+
+def write_curve(path: Path, ticks: list[dict[str, Any]]) -> None:
+    """Write one row (kimg, series, value) per metric of each tick."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(CURVE)
+        for tick in ticks:
+            metrics = metrics_of(tick)
+            kimg = metrics.pop("kimg")
+            writer.writerows((kimg, name, metrics[name]) for name in sorted(metrics))
+
+
+def _plan(context: StageContext) -> dict[str, Any]:
+    try:
+        if reason := nothing_to_do(context):
+            return {"training": f"none: {reason}, the artifact is passed on"}
+        job = make_job(context)
+    except (DataError, StorageError) as error:
+        return {"sizes, time, memory": f"unknown until the stages before have run: {error}"}
+    plan = {"recipe": job.recipe, "run_folder": job.run_dir, "finished": is_finished(job)}
+    return plan | estimate(job, runs_folder())

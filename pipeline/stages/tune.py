@@ -1,0 +1,213 @@
+"""Stage tune: search the recipe's tunable fields with short trainings, and write what won.
+
+    python -m pipeline.stages.tune --data data/train --encoders artifacts/encoders
+        --out artifacts/tune
+
+Writes guidance.json, which train_base lays over its recipe, trials.csv, pareto.json and tune.png;
+never params.yaml. The search lives in $GANLINE_RUNS_DIR/tune-<fingerprint>: the same command
+continues it after a kill, and trials that finished are not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import json
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.artifacts.family import recipe_from
+from components.artifacts.frozen_nets import encoder_hashes
+from components.code_version import git_commit
+from components.durable_files import publish_folder, replace_file
+from components.errors import DataError, ResourceError, StorageError
+from components.training.config import MEASURING
+from components.tuning import Search, choose, pareto_front, plan_search, trial_key
+from pipeline.cluster.launch import run_search, share_input
+from pipeline.fingerprint import data_content_hash, digest
+from pipeline.places import runs_folder
+from pipeline.stages.frame import StageContext, run_stage
+from pipeline.stages.train import resolve_recipe
+
+if TYPE_CHECKING:
+    from pipeline.tracking.tracker import Tracker
+
+ROWS = "rows.json"
+_SCORES = ("kimg", "score", "frechet", "alignment")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A search as it will be run: its folder, the search, and what every trial is told."""
+
+    run_dir: Path
+    search: Search
+    settings: dict[str, Any]
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--encoders", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--report", type=Path, default=None, metavar="JSON")
+
+
+def make_plan(context: StageContext) -> Plan:
+    """Return the search that the command stands for; writes nothing unless a cluster is used."""
+    options, config, stage = context.arguments, context.params.tune, context.params.train_base
+    recipe = json.loads(json.dumps(resolve_recipe(stage, None, None)))
+    family = recipe_from(recipe)
+    search = plan_search(config, family.tunable, recipe, context.params.seed)
+    data_hash = data_content_hash(options.data)
+    roles = [path.parent.name for path in sorted(options.encoders.glob("*/card.json"))]
+    hashes = encoder_hashes(options.encoders, roles)
+    train = {k: v for k, v in dataclasses.asdict(stage.train).items() if k not in MEASURING}
+    train |= {"save_every_kimg": 0.0, "sample_every_kimg": 0.0, "keep_states": 1}
+    train["total_kimg"] = config.kimg
+    used = {role: hashes.get(role, "") for role in (*family.encoder_roles, config.features)}
+    seed = context.params.seed
+    name = digest([dataclasses.asdict(config), recipe, train, seed, data_hash, used])[:12]
+    run_dir = runs_folder() / f"tune-{name}"
+    job = {
+        "stage": "tune",
+        "seed": seed,
+        "recipe": recipe,
+        "train": train,
+        "run_dir": str(run_dir),
+        "data_dir": str(share_input(options.data, data_hash)),
+        "encoders_dir": str(share_input(options.encoders, digest(hashes))),
+        "code_version": git_commit() or "unknown",
+    }
+    settings = {
+        "job": job,
+        "config": dataclasses.asdict(config),
+        "folder": str(run_dir / "trials"),
+        "device": "cuda" if context.params.cluster.use_gpu else "cpu",
+    }
+    return Plan(run_dir=run_dir, search=search, settings=settings)
+
+
+def _work(context: StageContext) -> None:
+    config = context.params.tune
+    if config.trials == 0:
+        context.say("tune: no trials asked for, the recipe keeps its own values")
+        _publish(context, [], {"fields": {}, "trials": 0})
+        return
+    plan = make_plan(context)
+    rows = _rows_of(plan, context)
+    finished = [row for row in rows if row["status"] == "finished"]
+    if not finished:
+        errors = [row["error"] for row in rows if row["error"]]
+        reason = errors[0].strip().splitlines()[-1] if errors else "no trial came to its end"
+        raise ResourceError(f"no trial finished: {reason}", str(plan.run_dir), "see ray's logs")
+    own_key = trial_key(plan.search.first)
+    best = choose(finished, own_key, config.min_gain)
+    _track(context.tracker, plan, rows)
+    guidance = {
+        "fields": {} if best["key"] == own_key else {n: best[n] for n in plan.search.space},
+        "chosen": best["key"],
+        "trials": len(rows),
+        **{name: best[name] for name in _SCORES},
+    }
+    _publish(context, rows, guidance)
+    chosen = guidance["fields"] or "the recipe's own values"
+    context.say(f"tune: {len(rows)} trials, chosen: {chosen} (score {best['score']:.3f})")
+
+
+def _rows_of(plan: Plan, context: StageContext) -> list[dict[str, Any]]:
+    """Return the rows of the search, which is run unless it has finished before."""
+    path = plan.run_dir / ROWS
+    if path.is_file():
+        context.say(f"tune: {plan.run_dir} is finished, taking its trials")
+        return list(json.loads(path.read_text()))
+    cluster = dataclasses.replace(
+        context.params.cluster, cpus_per_worker=float(context.params.tune.threads_per_trial)
+    )
+    results = run_search(plan.settings, plan.search, plan.run_dir, cluster, context.say)
+    rows = [_row(result, plan.search.limit) for result in results]
+    replace_file(path, json.dumps(rows, indent=1))
+    return rows
+
+
+def _row(result: Mapping[str, Any], limit: float) -> dict[str, Any]:
+    scores = {name: result["metrics"].get(name) for name in _SCORES}
+    reached = scores["kimg"] is not None and scores["kimg"] >= limit
+    status = "failed" if result["error"] else "finished" if reached else "stopped"
+    values = dict(result["values"])
+    key = trial_key(values)
+    return {"key": key, "status": status, **values, **scores, "error": result["error"]}
+
+
+def _track(tracker: Tracker, plan: Plan, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Record every trial as a run nested below the search's."""
+    from PIL import Image
+
+    for row in rows:
+        child = tracker.child(f"trial-{row['key']}", {"trial": row["key"], "status": row["status"]})
+        child.log_params({name: row[name] for name in plan.search.space})
+        folder = Path(plan.settings["folder"]) / row["key"]
+        for path in sorted(folder.glob("rung-*.json")):
+            scores = json.loads(path.read_text())
+            child.log_metrics(scores, step=round(scores["kimg"] * 1000))
+        for path in sorted((folder / "samples").glob("*.png")):
+            with Image.open(path) as image:
+                child.log_image("samples", image.copy(), int(path.stem))
+        child.close("FAILED" if row["status"] == "failed" else "FINISHED")
+
+
+def _publish(
+    context: StageContext, rows: Sequence[Mapping[str, Any]], guidance: Mapping[str, Any]
+) -> None:
+    """Write the output folder in one step, and the report."""
+    from pipeline.stages.tune_chart import draw_trials
+
+    out = context.arguments.out.absolute()
+    temporary = out.with_name(f"{out.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    scored = [row for row in rows if row["frechet"] is not None]
+    front = pareto_front([row for row in scored if row["status"] == "finished"])
+    (temporary / "guidance.json").write_text(json.dumps(guidance, indent=2) + "\n")
+    (temporary / "pareto.json").write_text(json.dumps(front, indent=2) + "\n")
+    columns = list(rows[0]) if rows else ["key", "status", *_SCORES]
+    with (temporary / "trials.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    draw_trials(temporary / "tune.png", scored, front, guidance.get("chosen", ""))
+    publish_folder(temporary, out)
+    context.tracker.log_artifact(out, "tune")
+    if options := context.arguments.report:
+        statuses = [row["status"] for row in rows]
+        counts = {name: statuses.count(name) for name in ("finished", "stopped", "failed")}
+        options.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(options, json.dumps({**guidance, **counts}, indent=2) + "\n")
+
+
+def _plan(context: StageContext) -> dict[str, Any]:
+    config = context.params.tune
+    if config.trials == 0:
+        return {"search": "none: the recipe keeps its own values"}
+    try:
+        plan = make_plan(context)
+    except (DataError, StorageError) as error:
+        return {"search": f"unknown until the stages before have run: {error}"}
+    return {
+        "run_folder": str(plan.run_dir),
+        "space": plan.search.space,
+        "first": plan.search.first,
+        "images": round(config.trials * config.kimg * 1000),
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the stage and return its exit code."""
+    return run_stage("tune", arguments=_arguments, work=_work, plan=_plan, argv=argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

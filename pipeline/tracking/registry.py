@@ -1,0 +1,121 @@
+"""Put a release into MLflow's registry: once per content, `candidate` first, then `champion`."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+from components.artifacts.publishing import PublishConfig
+from components.errors import StorageError
+from pipeline.places import runs_folder
+from pipeline.tracking.config import TrackingConfig
+from pipeline.tracking.mlflow_door import MlflowDoor, register_model, set_alias
+
+PACKAGE = Path(__file__).resolve().parents[2]
+# What the served model imports; named here so that MLflow need not load it to find out.
+NEEDED = ("mlflow", "torch", "open_clip_torch", "timm", "safetensors", "numpy", "pandas", "pillow")
+CODE = ("components", "models")
+
+
+def publish_version(
+    config: PublishConfig,
+    tracking: TrackingConfig,
+    *,
+    run_id: str | None,
+    release: Path,
+    card: dict[str, Any],
+) -> dict[str, Any]:
+    """Register a release as `candidate`; the same content is registered only once.
+
+    Args:
+        config: name and limits.
+        tracking: where MLflow is.
+        run_id: the run that owns the model; None when MLflow did not answer.
+        release: its folder.
+        card: its card; `release.content_hash` tells the same content.
+
+    Returns:
+        `version`, and `new`: whether this call made it.
+
+    Raises:
+        StorageError: MLflow cannot be reached or refuses.
+    """
+    content = card["release"]["content_hash"]
+    try:
+        version = find_version(tracking, config.model_name, content)
+        new = version is None
+        if version is None:
+            if run_id is None:
+                raise ConnectionError("the tracking server does not answer")
+            os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+            with warnings.catch_warnings(action="ignore"):
+                version = _register(config, tracking, run_id, release, content)
+        set_alias(
+            tracking, runs_folder(), name=config.model_name, alias="candidate", version=version
+        )
+    except Exception as error:
+        raise _unreachable(config, error) from error
+    return {"version": version, "new": new}
+
+
+def promote(config: PublishConfig, tracking: TrackingConfig, version: str) -> None:
+    """Point `champion` at a version.
+
+    Raises:
+        StorageError: MLflow cannot be reached.
+    """
+    try:
+        set_alias(
+            tracking, runs_folder(), name=config.model_name, alias="champion", version=version
+        )
+    except Exception as error:
+        raise _unreachable(config, error) from error
+
+
+def find_version(tracking: TrackingConfig, name: str, content_hash: str) -> str | None:
+    """Return the newest version of a registered model with this content, or None."""
+    client = MlflowDoor(tracking, runs_folder()).client
+    versions = client.search_model_versions(f"name='{name}'")
+    same = [int(v.version) for v in versions if v.tags.get("content_hash") == content_hash]
+    return str(max(same)) if same else None
+
+
+def _register(
+    config: PublishConfig, tracking: TrackingConfig, run_id: str, release: Path, content: str
+) -> str:
+    import pandas
+
+    from pipeline.tracking.served_model import DEFAULTS, EXAMPLE_PROMPT
+
+    image = {"prompt": [EXAMPLE_PROMPT], "seed": [0], "image_png_base64": ["iVBORw0KGgo="]}
+    return register_model(
+        tracking,
+        runs_folder(),
+        run_id=run_id,
+        name=config.model_name,
+        python_model=Path(__file__).with_name("served_model.py"),
+        artifacts={"release": str(release)},
+        input_example=pandas.DataFrame({"prompt": [EXAMPLE_PROMPT]}),
+        output_example=pandas.DataFrame(image),
+        params=DEFAULTS,
+        pip_requirements=requirements(),
+        tags={"content_hash": content, "licence": config.licence},
+        code_paths=[str(PACKAGE / folder) for folder in CODE],
+    )
+
+
+def requirements() -> list[str]:
+    """Return the pinned packages that the served model needs, as installed here."""
+    return [f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in NEEDED]
+
+
+def _unreachable(config: PublishConfig, error: Exception) -> StorageError:
+    text = " ".join(str(error).split())[:200]
+    return StorageError(
+        f"the model registry did not take {config.model_name}: {text}",
+        "MLflow",
+        "start MLflow and run publish again, or set publish.register: false",
+    )

@@ -1,0 +1,89 @@
+"""`make demo`: DVC really runs, the peak of all processes is seen, a second time nothing runs."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.commands.demo import tidy
+from pipeline.tracking.memory import GIB, PeakMemory
+
+ROOT = Path(__file__).parents[3]
+HOLD = """
+import subprocess, sys
+code = "import time; x = b'1' * (300 * 2**20); print('held', flush=True); time.sleep(3)"
+subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+"""
+TOY = """
+stages:
+  filter:
+    cmd: python -c "open('reports/filter.json', 'w').write('{}')"
+    params: [filter]
+    metrics: [{reports/filter.json: {cache: false}}]
+  train_base:
+    cmd: python work.py
+    params: [train_base.batch]
+    outs: [model]
+"""
+
+
+def demo(folder):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DVC_NO_ANALYTICS": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline.commands.demo"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.mark.slow
+def test_the_demo_runs_once_sums_up_and_then_has_nothing_to_do(project):
+    (project / "dvc.yaml").write_text(TOY)
+    (project / "work.py").write_text("print('training'); open('model', 'w').write('x')")
+    start = [sys.executable, "-m", "dvc", "init", "-q", "--no-scm"]
+    subprocess.run(start, check=True, timeout=60)
+    first = demo(project)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "== train_base\n   training\n" in first.stdout
+    assert "2 stages ran in" in first.stdout
+    assert (project / "reports/summary.json").exists()
+    started = time.monotonic()
+    second = demo(project)
+    assert time.monotonic() - started < 15
+    assert "all is up to date: nothing was run" in second.stdout
+    assert "peak memory" in second.stdout
+    (project / "work.py").write_text("import sys; print('error: a (b): c'); sys.exit(4)")
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["train_base"]["batch"] *= 2
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    third = demo(project)
+    assert third.returncode == 4
+    assert "   error: a (b): c\n" in third.stdout
+    assert third.stderr.strip().endswith("correct it, then run `make demo` again")
+
+
+def test_memory_of_a_process_that_left_the_tree_is_counted():
+    environment = {**os.environ, "GANLINE_DEMO_ID": "mark-of-this-test"}
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD], env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "held\n"
+        seen = PeakMemory("GANLINE_DEMO_ID", "mark-of-this-test").sample()
+    assert 300 * 2**20 / GIB < seen < 0.6
+    assert PeakMemory("GANLINE_DEMO_ID", "another mark").sample() == 0.0
+
+
+def test_output_of_dvc_is_tidied():
+    assert tidy("Running stage 'score':") == "\n== score"
+    assert tidy("> python -m pipeline.stages.score --out data/scores") == ""
+    assert tidy("Stage 'tune' didn't change, skipping") == "-- tune: up to date"
+    assert tidy("Updating lock file 'dvc.lock'") == ""
+    assert tidy("score: 20,000 rows") == "   score: 20,000 rows"

@@ -1,0 +1,85 @@
+"""The summary holds exactly the promised keys, and says what is missing as null."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from components.errors import StorageError
+from pipeline.commands.summary import main, read_sources, summarize, summary_text
+
+
+def test_the_summary_of_a_finished_run(finished):
+    assert main([]) == 0
+    summary = json.loads((finished / "reports/summary.json").read_text())
+    assert summary == {
+        "seconds": {"filter": 2.5, "train_base": 100.0, "superres@64": 61.0, "total": 163.5},
+        "judge": {"background": 0.9, "size": 0.8, "colour": 0.75, "shape": 0.5, "all": 0.4},
+        "frechet_judge": {"before": 100.0, "after": 20.0},
+        "clip_score": 0.75,
+        "prompt_sensitivity": 0.5,
+        "base_images_per_s": 123.4,
+        "filter": {
+            "in": 10,
+            "kept": 7,
+            "rejected": {"caption.empty": 2, "<i>odd": 0},
+            "swapped_rejected": 0.95,
+            "clean_kept": 0.97,
+        },
+        "peak_memory_gib": 3.25,
+    }
+
+
+def test_the_page_for_people(finished):
+    sources = read_sources(finished / "params.yaml")
+    text = summary_text(summarize(sources), sources, finished / "reports/summary.json")
+    for words in (
+        "1 min 40 s",
+        "colour 75.0 %",
+        "100 -> 20  (5.0 times lower)",
+        "CLIP score     0.750, with shuffled prompts 0.250",
+        "123 images/s",
+        "10 in, 7 kept, 2 rejected",
+        "95.0 % of swapped captions rejected",
+        "3.25 GiB",
+        "artifacts/evaluation/samples.png",
+        "ganline generate",
+    ):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("shape", "asked"),
+    [
+        ({"pooled_dim": 8}, 'generate "a large red ring on a blue background" --seed'),
+        ({"num_labels": 2}, 'generate --label "blue cross" --seed'),
+        ({"num_labels": 0}, "generate --seed"),
+    ],
+)
+def test_what_to_type_next_is_what_the_model_takes(finished, shape, asked):
+    (finished / "artifacts/release").mkdir()
+    card = {"shape": shape, "label_names": ["blue cross", "red ring"]}
+    (finished / "artifacts/release/card.json").write_text(json.dumps(card))
+    sources = read_sources(finished / "params.yaml")
+    publish = replace(sources.nodes[0], stage="publish", outs=(Path("artifacts/release"),))
+    sources = replace(sources, nodes=[*sources.nodes, publish])
+    assert f"ganline {asked}" in summary_text(summarize(sources), sources, finished / "s.json")
+
+
+def test_before_any_run_everything_is_null(project, capsys):
+    assert main(["--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["seconds"] == {"total": 0}
+    assert summary["judge"]["all"] is None
+    assert summary["prompt_sensitivity"] is None
+    assert summary["peak_memory_gib"] is None
+    assert main([]) == 0
+    assert "none yet" in capsys.readouterr().out
+
+
+def test_a_broken_metrics_file_is_one_error(finished):
+    (finished / "reports/filter.json").write_text("{")
+    with pytest.raises(StorageError, match=r"filter\.json"):
+        read_sources(finished / "params.yaml")
+    assert main([]) == 5

@@ -1,0 +1,80 @@
+"""The tune command: a search that is killed and continued, its outputs, and no search at all."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from components.tuning import scalar_score
+from tests.pipeline import tiny_world
+from tests.pipeline.command import checkout, kill, run, start, wait_for
+
+WORDS = ["pipeline.stages.tune", "--data", "data/train", "--encoders", "artifacts/encoders"]
+WORDS += ["--out", "artifacts/tune", "--report", "reports/tune.json"]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    return tiny_world.write_world(checkout(tmp_path_factory.mktemp("world")))
+
+
+def set_params(world: Path, **tune) -> None:
+    train = {"total_kimg": 50.0, "report_every_kimg": 0.064}
+    tiny_world.write_params(world, tune=tune, train_base=train)
+
+
+def outputs(world: Path) -> tuple[dict, list[dict], list[dict], dict]:
+    folder = world / "artifacts/tune"
+    guidance = json.loads((folder / "guidance.json").read_text())
+    with (folder / "trials.csv").open() as stream:
+        trials = list(csv.DictReader(stream))
+    front = json.loads((folder / "pareto.json").read_text())
+    assert (folder / "tune.png").read_bytes().startswith(b"\x89PNG")
+    return guidance, trials, front, json.loads((world / "reports/tune.json").read_text())
+
+
+def test_no_trials_writes_the_defaults_without_ray(world):
+    set_params(world, trials=0)
+    (world / "ray.py").write_text("raise SystemExit(99)")
+    code, log = run(world, *WORDS)
+    (world / "ray.py").unlink()
+    assert code == 0, log
+    guidance, trials, front, _ = outputs(world)
+    assert guidance["fields"] == {} and trials == [] and front == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_a_killed_search_goes_on_and_repeats_no_finished_trial(world):
+    short = {"kimg": 0.512, "rungs": 1, "num_images": 16, "concurrent": 1, "min_gain": 0.0}
+    set_params(world, trials=3, search="pareto", **short)
+    command = start(world, *WORDS)
+    wait_for(lambda: list(world.glob("runs/tune-*/trials/*/rung-0.json")), command)
+    kill(command.pid)
+    command.wait()
+    done = {p: p.stat().st_mtime_ns for p in world.glob("runs/tune-*/trials/*/rung-0.json")}
+    assert 1 <= len(done) < 3
+
+    code, log = run(world, *WORDS)
+    assert code == 0, log
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in done.items())
+    guidance, trials, front, report = outputs(world)
+    assert len(trials) == report["finished"] == 3 and report["failed"] == 0
+    own = {"clip_weight": 1.0, "blur_fade_kimg": 1.0}  # The recipe's 0.1 is below the range.
+    assert any(all(float(t[name]) == value for name, value in own.items()) for t in trials)
+    assert len({t["clip_weight"] for t in trials}) == 3
+    for trial in trials:
+        both = float(trial["frechet"]), float(trial["alignment"])
+        assert float(trial["score"]) == pytest.approx(scalar_score(*both, 5.0))
+    best = min(trials, key=lambda trial: float(trial["score"]))
+    assert guidance["chosen"] == best["key"] and guidance["score"] == float(best["score"])
+    assert best["key"] in [trial["key"] for trial in front]
+
+    # Finished: the same command only writes its outputs again.
+    (world / "ray.py").write_text("raise SystemExit(99)")
+    code, log = run(world, *WORDS)
+    (world / "ray.py").unlink()
+    assert code == 0 and "is finished" in log and outputs(world)[0] == guidance
