@@ -1,1 +1,1 @@
-"""How it runs: data, training, evaluation, artifacts. Knows torch.distributed; not Ray, MLflow or DVC."""
+"""How it runs: data, training, evaluation, artifacts; no Ray, no MLflow, no DVC."""

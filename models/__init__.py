@@ -1,1 +1,1 @@
-"""What it is: networks, losses, families. Plain single-device torch; no rank, no file of params."""
+"""What it is: families, layers, losses; plain single-device torch, no rank and no params file."""

@@ -1,1 +1,1 @@
-"""What runs: the stages, the commands, and the only doors to Ray and MLflow. No tensor is computed here."""
+"""What runs: stages, commands, the only doors to Ray and MLflow; no tensor is computed here."""

@@ -1,1 +1,1 @@
-"""Models on disk: artifacts, releases, cards. No pickle, and nothing is opened unchecked."""
+"""Models on disk: artifacts, releases and their cards; no pickle, nothing opened unchecked."""

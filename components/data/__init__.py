@@ -1,1 +1,1 @@
-"""From raw pairs to training shards and back to batches. A bad sample is counted with its reason, never dropped in silence."""
+"""From raw pairs to shards to batches; a bad sample is counted with its reason, never lost."""

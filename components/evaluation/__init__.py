@@ -1,1 +1,1 @@
-"""What a generator is worth, in numbers with their cards. Nothing that trains reads the judge."""
+"""What a generator is worth, each number with its card; nothing here trains."""

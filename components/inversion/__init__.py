@@ -1,4 +1,4 @@
-"""Inversion: from an image back to a code, and the generator tuned around it if asked.
+"""From an image back to a code, and the generator tuned around it if asked; no data set is read.
 
 from components.inversion import ImageDistance, InversionConfig, invert_image, read_target
 from components.sampling import from_uint8, write_code

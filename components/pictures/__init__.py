@@ -1,1 +1,1 @@
-"""Pictures for people: grids, files, animations. No model is opened here."""
+"""Pictures for people: grids, files, animations; no model is opened here."""

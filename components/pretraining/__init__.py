@@ -1,1 +1,1 @@
-"""The frozen nets: trained or opened once, before any GAN. Nothing is downloaded later."""
+"""The frozen nets, trained or opened once before any GAN; nothing is downloaded later."""

@@ -1,1 +1,1 @@
-"""What a user asks a model for, checked before anything heavy is loaded. No torch here."""
+"""What a user asks a model for, checked before anything heavy is loaded; no torch here."""

@@ -1,4 +1,4 @@
-"""Sampling: prompts, classes, codes or nothing to images, alone, mixed, or as a walk between them.
+"""From prompts, classes, codes or nothing to images, alone, mixed or as a walk; nothing trains.
 
 from components.artifacts.release import load_release
 from components.sampling import generate

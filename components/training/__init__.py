@@ -1,1 +1,1 @@
-"""The one training loop, its state and its clock. It knows phases, never a family."""
+"""The one training loop, its state and its clock; it knows phases, never a family."""

@@ -1,5 +1,6 @@
-"""Frozen feature nets: image in [-1, 1] of any size -> dict of features. `load_feature_net` opens a
-folder.
+"""Frozen feature nets: image in [-1, 1] of any size -> dict of features; none of them trains.
+
+`load_feature_net` opens a folder that the encoders stage left.
 """
 
 from __future__ import annotations

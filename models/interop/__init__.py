@@ -1,1 +1,1 @@
-"""Authors' checkpoints to ours. Data only: no published code is used or needed."""
+"""Authors' checkpoints to ours: files that nobody trusts are read as data, never run."""

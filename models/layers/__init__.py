@@ -1,1 +1,1 @@
-"""Building blocks that networks share. Every random draw takes an explicit torch.Generator."""
+"""Layers that two families share; every random draw takes an explicit torch.Generator."""

@@ -1,1 +1,1 @@
-"""Losses: pure functions of tensors that return one value per sample; the caller reduces."""
+"""Losses and schedules that families share: pure functions, one value per sample, no state."""

@@ -1,1 +1,1 @@
-"""Where heavy work runs: Ray, on this machine or on a cluster. `ray` is imported in ray_door.py alone."""
+"""Where heavy work runs: Ray, here or on a cluster; only ray_door.py imports `ray`."""

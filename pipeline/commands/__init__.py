@@ -1,1 +1,1 @@
-"""What a person types beside the stages: draw, import, report. No stage depends on a command."""
+"""What a person types beside the stages: draw, import, report; no stage needs a command."""

@@ -1,1 +1,1 @@
-"""params.yaml, read and checked before anything else happens. No torch, no stage, no command."""
+"""params.yaml, read and checked before all else; no torch, no stage and no command here."""

@@ -1,1 +1,1 @@
-"""One module per stage of dvc.yaml, and the frame around each. Paths arrive as arguments, never as literals."""
+"""One module per stage of dvc.yaml, in one frame; paths arrive as arguments, not as literals."""

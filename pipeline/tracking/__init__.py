@@ -1,1 +1,1 @@
-"""The mirror in MLflow: written to, never read from by a stage. `mlflow` is imported in mlflow_door.py alone."""
+"""The mirror in MLflow, which no stage reads; only mlflow_door.py imports `mlflow`."""
