@@ -14,11 +14,16 @@ PACKAGES = ("pipeline", "components", "models")
 @cache
 def files() -> tuple[str, ...]:
     """Return every file of the repository that git tracks: a user's own files are not judged."""
-    command = ["git", "ls-files"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    command = ["git", "-C", str(ROOT), "ls-files"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
-        pytest.skip("no git here, so no list of the repository's files")
+        pytest.skip("no git here, so no list of the repository's files", allow_module_level=True)
     return tuple(sorted(f for f in set(result.stdout.splitlines()) if (ROOT / f).is_file()))
+
+
+def presets() -> list[Path]:
+    """Return the params files of presets/ that belong to the repository."""
+    return [ROOT / f for f in files() if f.startswith("presets/") and f.count("/") == 1]
 
 
 def python_files(*folders: str) -> list[str]:

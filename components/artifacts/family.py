@@ -28,7 +28,7 @@ def recipe_from(fields: Mapping[str, Any]) -> Recipe:
     if name not in known_families:
         if reason := why_unknown(str(name)):
             raise ConfigError(f"family {name}: {reason}", "recipe.name", "mend the package")
-        listed = ", ".join(known_families)
+        listed = ", ".join(sorted(known_families))
         raise ConfigError(f"family {name!r}", "recipe.name", f"use one of {listed}")
     cls: Any = known_families[name]
     known = {f.name for f in dataclasses.fields(cls)}

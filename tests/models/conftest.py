@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -238,3 +239,8 @@ def fake_recipes():
         "fake_words": FakeGan(weight=0.5),
         "fake_adaptation": FakeAdaptation(),
     }
+
+
+@pytest.fixture
+def parity_folder():
+    return Path(__file__).parents[1] / "fixtures" / "parity"

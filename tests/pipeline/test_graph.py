@@ -10,6 +10,7 @@ import yaml
 
 from components.errors import ConfigError
 from pipeline.graph import find_node, read_graph, stage_titles
+from tests.house_source import presets
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,7 +71,7 @@ def test_dvc_resolves_the_real_graph_to_the_same_commands(monkeypatch):
     assert {node.name: node.command for node in read_graph(Path("params.yaml"))} == theirs
 
 
-@pytest.mark.parametrize("preset", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("preset", presets(), ids=lambda p: p.stem)
 def test_every_preset_fills_in_the_whole_graph(preset):
     nodes = read_graph(preset, ROOT / "dvc.yaml")
     params = yaml.safe_load(preset.read_text())

@@ -1,7 +1,6 @@
 """Our modules against numbers that the authors' own code computed."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -9,8 +8,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from models.interop.parity import TOLERANCE, check, main, max_relative_error
+from tests.house_source import ROOT, files
 
-FILES = sorted((Path(__file__).parents[2] / "fixtures" / "parity").glob("*.safetensors"))
+FOLDER = "tests/fixtures/parity/"
+FILES = [ROOT / f for f in files() if f.startswith(FOLDER) and f.endswith(".safetensors")]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)

@@ -12,6 +12,7 @@ from models.families import recipes
 from pipeline.params.docs import field_docs, markdown
 from pipeline.params.schema import field_types
 from pipeline.params.sections import SECTIONS
+from tests.house_source import PACKAGES, python_files, tree_of
 
 ROOT = Path(__file__).parents[3]
 
@@ -49,8 +50,7 @@ def test_both_ways_to_document_a_field_are_read():
 def test_no_key_of_a_training_is_without_effect():
     """The published code parses options that nothing reads (pitfall 3): here every key is read."""
     trainings = [TrainConfig, SECTIONS["cluster"], *recipes().values()]
-    folders = [ROOT / name for name in ("pipeline", "components", "models")]
-    trees = [ast.parse(path.read_text()) for folder in folders for path in folder.rglob("*.py")]
+    trees = [tree_of(file) for file in python_files(*PACKAGES)]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     read = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
     keys = {field.name for config in trainings for field in dataclasses.fields(config)}

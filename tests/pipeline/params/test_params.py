@@ -15,6 +15,7 @@ from models.fields import Between
 from pipeline.params.file import ParamsError
 from pipeline.params.schema import check, describe
 from pipeline.params.sections import SECTIONS, load_params
+from tests.house_source import presets
 from tests.pipeline.params.params_example import RECIPE, check_mutations, put, schema, valid
 
 ROOT = Path(__file__).parents[3]
@@ -257,7 +258,7 @@ def test_a_whole_number_may_fill_a_float_and_a_list_a_tuple():
 
 @pytest.mark.parametrize(
     "path",
-    sorted(ROOT.glob("presets/*.yaml")) + sorted(ROOT.glob("params.yaml")),
+    [*presets(), ROOT / "params.yaml"],
     ids=lambda p: p.name,
 )
 def test_every_preset_is_valid(path):

@@ -18,6 +18,7 @@ from models.stylegan_t.recipe import StyleGANT
 from models.stylegan_xl.recipe import StyleGANXL
 from pipeline.params.file import ParamsError
 from pipeline.params.sections import load_params
+from tests.house_source import presets
 
 ROOT = Path(__file__).parents[3]
 PAPER = ("stylegan_t_lite_64_256", "stylegan_t_full_64_512")
@@ -55,7 +56,7 @@ def test_the_published_recipes_that_keep_the_best_weights_do() -> None:
         "stylegan_xl_imagenet": {"dino", "classifier"},
         "projected_gan_few_shot": {"classifier"},
     }
-    for path in sorted((ROOT / "presets").glob("*.yaml")):
+    for path in presets():
         stages = stages_of(yaml.safe_load(path.read_text())).values()
         kept = {stage.get("keep_weights", "last") for stage in stages if stage["total_kimg"]}
         assert kept == ({"best"} if path.stem in behind else {"last"}), path.stem
@@ -108,9 +109,7 @@ def test_the_imagenet_chain_grows_through_the_published_networks() -> None:
     assert sum(p.numel() for p in net.trainable()) == 861_299
 
 
-@pytest.mark.parametrize(
-    "path", [ROOT / "params.yaml", *sorted((ROOT / "presets").glob("*.yaml"))], ids=lambda p: p.stem
-)
+@pytest.mark.parametrize("path", [ROOT / "params.yaml", *presets()], ids=lambda p: p.stem)
 def test_no_stage_after_the_base_blurs_again(path: Path) -> None:
     """StyleGAN-T's published code fades a blur of 32 px out again at every start (pitfall 5).
     StyleGAN-XL's 2 px in every stage, whose head is new, are meant.
