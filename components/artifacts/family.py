@@ -27,7 +27,8 @@ def recipe_from(fields: Mapping[str, Any]) -> Recipe:
     known_families = recipes()
     if name not in known_families:
         if reason := why_unknown(str(name)):
-            raise ConfigError(f"family {name}: {reason}", "recipe.name", "mend the package")
+            todo = "mend or uninstall that package"
+            raise ConfigError(f"family {name}: {reason}", "recipe.name", todo)
         listed = ", ".join(sorted(known_families))
         raise ConfigError(f"family {name!r}", "recipe.name", f"use one of {listed}")
     cls: Any = known_families[name]

@@ -17,6 +17,7 @@ import psutil
 
 from components.code_version import git_commit
 from components.errors import GanlineError
+from models.families import families, installed
 from pipeline.commands.ui import port_is_free
 from pipeline.graph import read_graph
 from pipeline.places import runs_folder
@@ -50,7 +51,8 @@ class Finding:
 def examine(params: Path) -> list[Finding]:
     """Look at everything; nothing is changed and nothing heavy is imported."""
     findings: list[Finding] = []
-    for part in (_python, _packages, _gpus, _machine, _params, _encoders, _repository, _ports):
+    machine = (_python, _packages, _families, _gpus, _machine)
+    for part in (*machine, _params, _encoders, _repository, _ports):
         findings += part(params)
     return findings
 
@@ -67,6 +69,13 @@ def _packages(params: Path) -> Iterable[Finding]:
             yield Finding("ok", name, importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
             yield Finding("fail", name, "not installed: run `make setup`")
+
+
+def _families(params: Path) -> Iterable[Finding]:
+    found = installed()
+    yield Finding("ok", "families", ", ".join(families()))
+    for name, why in found.broken.items():
+        yield Finding("fail", f"family {name}", f"{why}: mend or uninstall that package")
 
 
 def _gpus(params: Path) -> Iterable[Finding]:
