@@ -22,7 +22,13 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.markdown:
         sys.stdout.write(markdown())
         return 0
-    return guarded(lambda: print(f"{arguments.params}: ok, {load_params(arguments.params).seed=}"))
+    return guarded(lambda: _check(arguments.params))
+
+
+def _check(path: Path) -> None:
+    """Say that a params file is valid, with its family; ParamsError lists what is wrong."""
+    params = load_params(path)
+    print(f"{path}: ok, a {params.train_base.recipe['name']}")
 
 
 if __name__ == "__main__":

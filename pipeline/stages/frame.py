@@ -25,10 +25,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.code_version import git_commit
+from components.errors import ConfigError
 from pipeline.exit_codes import guarded
 from pipeline.places import runs_folder, set_quiet_environment
 
 if TYPE_CHECKING:
+    from components.training.config import StageConfig
     from pipeline.params.sections import Params
     from pipeline.tracking.tracker import Tracker
 
@@ -80,7 +82,7 @@ def run_stage(
 def _parse(
     name: str, arguments: Callable[[argparse.ArgumentParser], None], argv: list[str]
 ) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog=f"python -m pipeline ({name})")
+    parser = argparse.ArgumentParser(prog=f"python -m pipeline.stages.{name.partition('@')[0]}")
     arguments(parser)
     frame = parser.add_argument_group("every stage")
     frame.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
@@ -94,14 +96,20 @@ def _parse(
     return parser.parse_args(argv)
 
 
+def superres_entry(params: Params, px: str) -> StageConfig:
+    """Return one entry of section `superres`; ConfigError when there is none of that name."""
+    if px not in params.superres:
+        entries = ", ".join(params.superres) or "none"
+        raise ConfigError(f"got {px!r}", "superres <px>", f"params.yaml has: {entries}")
+    return params.superres[px]
+
+
 def resolved(params: Params, name: str) -> dict[str, Any]:
     """Return the parameters of one stage as plain values: the seed and its section."""
     section, _, key = (
         re.sub(r"[@ ]", "_", name).partition("_") if "superres" in name else (name, "", "")
     )
-    value = getattr(params, section, None)
-    if key:
-        value = value[key] if value else None
+    value = superres_entry(params, key) if key else getattr(params, section, None)
     values: dict[str, Any] = {"seed": params.seed}
     if section == "score" or section == "filter":
         values["source"] = _plain(params.source)

@@ -26,7 +26,7 @@ from pipeline.fingerprint import data_content_hash, digest, training_fingerprint
 from pipeline.places import runs_folder
 from pipeline.progress import METRICS, Progress, metrics_of, read_ticks
 from pipeline.stages.estimates import JOB, estimate
-from pipeline.stages.frame import StageContext, run_stage
+from pipeline.stages.frame import StageContext, run_stage, superres_entry
 
 if TYPE_CHECKING:
     from components.training.config import StageConfig
@@ -76,11 +76,7 @@ def stage_config(context: StageContext) -> StageConfig:
     if options.stage != "superres":
         section: StageConfig = getattr(context.params, options.stage)
         return section
-    known = context.params.superres
-    if options.px not in known:
-        entries = ", ".join(known) or "none"
-        raise ConfigError(f"got {options.px!r}", "superres <px>", f"params.yaml has: {entries}")
-    return known[options.px]
+    return superres_entry(context.params, options.px)
 
 
 def resolve_recipe(

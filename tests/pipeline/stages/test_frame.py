@@ -152,6 +152,8 @@ def test_the_resolved_config_is_the_stage_section_and_the_seed(workspace):
     assert set(resolved(params, "tune")) == {"seed", "tune"}
     assert set(resolved(params, "score")) == {"seed", "source", "score"}
     assert resolved(params, "superres 64") == resolved(params, "superres_64")
+    with pytest.raises(errors.ConfigError, match=r"got '65' .*params\.yaml has: 64"):
+        resolved(params, "superres@65")
 
 
 def test_telemetry_is_off_but_a_set_value_wins(monkeypatch):
