@@ -56,5 +56,6 @@ lock: setup  ## renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes \
 	  --no-header --no-emit-index-url --no-emit-find-links --no-annotate -o requirements.lock
 
-clean:  ## delete what the pipeline made (data, artifacts, runs), keep the environment
-	rm -rf data artifacts runs
+# By name: data/ may also hold pictures of the user's own.
+clean:  ## delete what the pipeline made, keep the environment and your own files in data/
+	rm -rf data/raw data/truth data/scores data/train data/decisions.parquet artifacts runs

@@ -1,1 +1,1 @@
-"""How it runs: data, training, evaluation, artifacts; no Ray, no MLflow, no DVC."""
+"""How models are trained and used: data, training, evaluation, artifacts; no Ray, MLflow or DVC."""

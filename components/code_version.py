@@ -1,4 +1,4 @@
-"""Which code runs: the commit of the folder that this file stands in."""
+"""The version of the running code: the git commit of the folder that holds this file."""
 
 from __future__ import annotations
 

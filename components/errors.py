@@ -1,4 +1,4 @@
-"""The errors a user can meet, each with the exit code it ends the command with.
+"""The errors that a user can meet, each with the exit code of the command.
 
 Every message is one line: what was given, what was wanted, what to do. `pipeline` prints
 `error: <what> (<where>): <what to do>` and exits; a traceback appears only with --debug.

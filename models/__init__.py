@@ -1,1 +1,1 @@
-"""What it is: families, layers, losses; plain single-device torch, no rank and no params file."""
+"""Families of GANs, layers and losses, in plain single-device torch; no rank, no params file."""

@@ -1,4 +1,4 @@
-"""The families: name -> where its parts are; the only list of them.
+"""The only list of families: each name, and where the parts of that family are.
 
 A family names its parts by dotted path, "package.module:name". So nothing here loads torch, and a
 new family is a folder and one line. An installed package adds families by entry points of the group

@@ -1,4 +1,4 @@
-"""The nouns that cross a boundary: what a family promises and what the training loop may rely on.
+"""The interfaces: what a family promises, and what the training loop may rely on.
 
 Legend: N samples, C channels, H W pixels, D width of a text embedding, T tokens. Images are float,
 NCHW, in [-1, 1] everywhere. A family is a `Recipe`; the loop sees `Networks` and `Phase`s and never

@@ -1,1 +1,1 @@
-"""What runs: stages, commands, the only doors to Ray and MLflow; no tensor is computed here."""
+"""Stages, commands, and the only doors to Ray and MLflow; no tensor is computed here."""

@@ -1,4 +1,4 @@
-"""How every command ends: an error becomes one line on stderr and an exit code."""
+"""The end of every command: an error becomes one line on stderr and an exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a training is a function of, as one hash: configuration, inputs; not paths or hardware."""
+"""The fingerprint of a training: a hash of configuration and inputs, not of paths or hardware.
+
+A training is a function of these alone.
+"""
 
 from __future__ import annotations
 

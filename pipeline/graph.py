@@ -1,4 +1,4 @@
-"""Read dvc.yaml, the table of contents: every stage's command and files, templates filled in.
+"""Read dvc.yaml, the table of contents: every stage's command and files, with templates filled in.
 
 Only what dvc.yaml uses here is understood: `${section.key}` from params.yaml, and `foreach` over a
 mapping with `${key}` and `${item.field}`. DVC itself stays out of the process.

@@ -1,4 +1,4 @@
-"""Where a command stands: the repository, the folder of runs, the commit, the quiet environment."""
+"""The environment of a command: repository, folder of runs, commit, quiet variables."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a running training says: follow its metrics.jsonl, tell the tracker, draw one line.
+"""Follow a running training: read its metrics.jsonl, tell the tracker, draw one line.
 
 Rank 0 writes the file, wherever it runs; the command that started it only reads. So the command may
 die and be started again, and the training may run on another machine.

@@ -122,6 +122,13 @@ def test_every_module_says_what_it_is():
         if tree_of(file).body and ast.get_docstring(tree_of(file)) is None
     ]
     assert silent == []
+    # The first line is a whole sentence; more stands below a blank line.
+    cut = {}
+    for file in python_files(*PACKAGES):
+        first = (ast.get_docstring(tree_of(file)) or ".").split("\n")[0]
+        if not first.endswith("."):
+            cut[file] = first
+    assert cut == {}
 
 
 def test_every_parameter_that_dvc_watches_exists():

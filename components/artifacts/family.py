@@ -1,5 +1,6 @@
-"""From the name and fields that a params file or a card holds to the recipe they describe, and
-back.
+"""Build a recipe from its name and fields, and turn a recipe back into them.
+
+A params file or a card holds the name and the fields.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which frozen nets a folder of encoders holds: a sub-folder per role, with a card or a note."""
+"""Find the frozen nets in a folder of encoders: one sub-folder per role, with a card or a note."""
 
 from __future__ import annotations
 

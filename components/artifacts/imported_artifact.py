@@ -1,4 +1,4 @@
-"""The artifact of an imported network: as a trained one, with the file it came from on its card."""
+"""The artifact of an imported network: like a trained one, but its card names the source file."""
 
 from __future__ import annotations
 

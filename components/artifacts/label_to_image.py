@@ -1,4 +1,4 @@
-"""A model of classes, or of nothing in particular, asked as a `TextToImage` is asked."""
+"""A model of classes, or an unconditional one, with the interface of `TextToImage`."""
 
 from __future__ import annotations
 

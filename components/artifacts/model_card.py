@@ -1,4 +1,4 @@
-"""The model card: what a release is, how good, from which data, its use and its limits."""
+"""The model card: what a release is, how good it is, its data, its use and its limits."""
 
 from __future__ import annotations
 

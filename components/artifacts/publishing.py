@@ -1,4 +1,4 @@
-"""What a release must reach, and under which name and licence it leaves the house."""
+"""Parameters of the publish stage: name and licence of a release, and the metrics it must reach."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Captions of the drawn shapes: templates, their exact inverse, and the one form used for prompts.
+"""Captions of the drawn shapes: templates, their exact inverse, and the one form for prompts.
 
 `attributes_of` reads every caption that `caption` can write, and nothing else, so the truth about a
 caption needs no guess.

@@ -1,4 +1,6 @@
-"""Decode an image file that nobody has checked: the outcome is a value, pixels or a reason.
+"""Decode an image file that nobody has checked, into pixels or a reason why not.
+
+The outcome is a value in both cases.
 
 Only the bytes decide the format, only three decoders are open, the size is judged from the header,
 and a cut file is refused, never filled up with grey. Everything becomes RGB uint8, upright.

@@ -1,4 +1,4 @@
-"""The dirt of the embedded corpus, put there on purpose and known to the last row.
+"""The errors (dirt) that the embedded corpus has on purpose; every damaged row is known.
 
 Which row gets what is decided once for the whole split; how a row is damaged is a function of
 (seed, row) alone.

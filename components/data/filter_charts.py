@@ -1,4 +1,4 @@
-"""Charts of the filter: similarities and threshold, and the reject reasons. PNG and CSV of each."""
+"""Charts of the filter, as PNG and CSV: similarities with the threshold, and reject reasons."""
 
 from __future__ import annotations
 

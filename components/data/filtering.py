@@ -1,4 +1,6 @@
-"""Which scored samples are kept: pure rules over the table of scores, in one fixed order.
+"""The filter's rules, in one fixed order: they decide which scored samples are kept.
+
+They are pure functions of the table of scores.
 
 A sample is counted under the first rule it breaks; later rules do not see it, so a rejected image
 never rejects its copy. NaN is never kept: every rule asks what is good and rejects the rest.

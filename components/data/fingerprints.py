@@ -1,5 +1,6 @@
-"""Fingerprints of an image for finding copies: a 64-bit perceptual hash and an 8 x 8 colour
-thumbnail.
+"""Fingerprints that find copies of an image: a perceptual hash and a small colour thumbnail.
+
+The hash has 64 bits, the thumbnail 8 x 8 pixels.
 
 The hash proposes, the thumbnail decides: plain drawings of the same thing share low frequencies
 without being copies. Legend: N images, B bits.

@@ -1,4 +1,7 @@
-"""Why a sample is not kept: the closed list. Every input sample has exactly one reason, or none."""
+"""The closed list of reasons why a sample is not kept.
+
+Every input sample has exactly one reason, or none.
+"""
 
 from enum import StrEnum
 

@@ -1,4 +1,6 @@
-"""Score every sample of a source: one row each, readable or not. No threshold stands here.
+"""Score every sample of a source: one row for each, readable or not.
+
+No threshold stands here.
 
 The scorer takes parts of a source and reads them itself, so that a cluster's actors fetch their own
 shards; the batches that CLIP sees lie inside a part, and so do not depend on who computes them.

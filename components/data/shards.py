@@ -1,5 +1,6 @@
-"""Shard files: WebDataset tars and Parquet. Equal content gives equal bytes; no half file is ever
-seen.
+"""Shard files (WebDataset tars and Parquet) that are whole and the same to the byte.
+
+Equal content gives equal bytes; no half file is ever seen.
 
 Each file is written beside its place and renamed; the manifest, written last, marks the folder as
 complete.

@@ -1,5 +1,6 @@
-"""Read every sample of a source, good or bad, exactly once: a folder of tars, or images with a
-table.
+"""Read every sample of a source, good or bad, exactly once.
+
+A source is a folder of tars, or images with a table.
 
 A source is cut into parts (a tar, or a range of files) that can be read in any order and anywhere;
 a part's records depend on nothing else. Nothing is ever extracted to disk.

@@ -1,4 +1,4 @@
-"""The samples of one WebDataset tar, streamed: one record for each key, readable or not.
+"""Stream the samples of one WebDataset tar: one record for each key, readable or not.
 
 The key of a member is its path up to the first dot of its file name; adjacent members with the same
 key are one sample. A key that comes back later is a second record (the scorer marks it as a

@@ -1,5 +1,6 @@
-"""Write the training set: kept samples as square RGB images with their text embedding, in Parquet
-shards.
+"""Write the training set: kept samples with their text embedding, as Parquet shards.
+
+Images are square and RGB.
 
 Legend: D width of the text embedding.
 """

@@ -1,1 +1,1 @@
-"""What a generator is worth, each number with its card; nothing here trains."""
+"""Measure how good a generator is, each number with its card; nothing is trained here."""

@@ -1,4 +1,6 @@
-"""Does an image show what its prompt says? By CLIP's cosine, and by the judge's attributes.
+"""Measure whether an image shows what its prompt says, by CLIP's cosine and by the judge.
+
+The judge names attributes.
 
 CLIP score: Hessel et al. 2021 (arXiv 2104.08718) without its factor 2.5: a plain mean cosine. A
 CLIP that also guided the training can be fooled by the generator; the judge, which no gradient and

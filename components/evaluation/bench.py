@@ -1,4 +1,4 @@
-"""The measuring bench: frozen nets, held-out rows, and what they say about a generator.
+"""The measuring bench: frozen nets and held-out rows that measure a generator.
 
 Every number leaves with a card that says what it was measured with, for a distance means nothing
 without its net, its resize and its counts. Legend: N real images, M generated images, D width.

@@ -1,4 +1,7 @@
-"""The card of a metric: a number means nothing without its net, its resize and its counts."""
+"""The card of a metric: the net, the resize and the counts that gave the number.
+
+A number means nothing without them.
+"""
 
 from __future__ import annotations
 

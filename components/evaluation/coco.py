@@ -1,4 +1,6 @@
-"""COCO's caption file and its folder of pictures, as a source of real images and of prompts.
+"""COCO's captions and pictures as a source of real images and of prompts.
+
+They are read from its caption file and its folder of pictures.
 
 The protocol is that of Sauer et al. (2023): the centre square of every picture, by Lanczos to
 256 px, smaller sizes by Lanczos from there; one of a picture's captions, drawn at random. A picture

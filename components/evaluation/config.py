@@ -1,4 +1,4 @@
-"""What the evaluate stage measures and with how many images."""
+"""Parameters of the evaluate stage: what it measures, and with how many images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The frozen nets that measure, each with the facts that a metric's card must name.
+"""The frozen nets that measure, each with the facts for a metric's card.
 
 Three places they come from: the encoders stage (its roles), torch-fidelity's Inception file, and a
 published CLIP for the CLIP score.

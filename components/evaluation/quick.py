@@ -1,5 +1,7 @@
-"""Two scores in seconds, for the trials of a search. The judge is never asked here: a search would
-fit it, and nothing independent would be left to measure with.
+"""Two scores that take seconds, for the trials of a search.
+
+The judge is never asked here: a search would fit it, and nothing independent would be left to
+measure with.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""How good the filter was, where the truth is known. Only evaluation reads the truth."""
+"""Measure how good the filter was, where the truth about the data is known.
+
+Only evaluation reads the truth.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Does a generator draw every kind of image? By the judge's classes, generated against real.
+"""Measure whether a generator draws every kind of image, by the judge's classes.
+
+Generated images are compared with real ones.
 
 Needs no prompts, so it measures models of nothing and of classes too. The judge names something in
 every image, whatever it shows: read these numbers beside the distance. Legend: N images.

@@ -1,12 +1,14 @@
-"""From an image back to a code, and the generator tuned around it if asked; no data set is read.
+"""Find the code of an image, and tune the generator to it if asked; no data set is read.
 
-from components.inversion import ImageDistance, InversionConfig, invert_image, read_target
-from components.sampling import from_uint8, write_code
+Example:
 
-pixels, _ = read_target(Path("photo.png"), card["resolution_px"])
-distance = ImageDistance(from_uint8(pixels[None]), frozen_net)
-result = invert_image(model, card, "cat", distance, InversionConfig(steps=500))
-write_code(Path("code.safetensors"), result.code)
+    from components.inversion import ImageDistance, InversionConfig, invert_image, read_target
+    from components.sampling import from_uint8, write_code
+
+    pixels, _ = read_target(Path("photo.png"), card["resolution_px"])
+    distance = ImageDistance(from_uint8(pixels[None]), frozen_net)
+    result = invert_image(model, card, "cat", distance, InversionConfig(steps=500))
+    write_code(Path("code.safetensors"), result.code)
 """
 
 from components.inversion.distance import Distances, ImageDistance

@@ -1,4 +1,4 @@
-"""How far an image is from the one that is looked for: pixels, and features of a frozen net.
+"""The distance between an image and the target: pixels, and features of a frozen net.
 
 The feature term is LPIPS (Zhang et al. 2018, section 3) without its learned weights: at every place
 of every map, feature vectors of unit length are compared. The published code takes LPIPS on VGG,

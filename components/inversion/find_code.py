@@ -1,5 +1,7 @@
-"""Find the code of an image: Adam on the code, the generator frozen (Karras et al. 2020,
-arXiv 1912.04958, appendix D, with the settings of Sauer et al. 2022, arXiv 2202.00273).
+"""Find the code of an image: Adam changes the code, and the generator is frozen.
+
+Karras et al. 2020, arXiv 1912.04958, appendix D, with the settings of Sauer et al. 2022, arXiv
+2202.00273.
 
 Deviations: the search starts from the nearest of the mean and some drawn codes; only what noise
 moves is searched, not the part of a code that holds the condition; the layers' noise is the stored

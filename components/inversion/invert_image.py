@@ -1,4 +1,4 @@
-"""The whole of it: an image to its code, to pictures beside it, and to a tuned generator if asked.
+"""The whole inversion: image to code, pictures to compare, and a tuned generator if asked.
 
 Legend: H W pixels.
 """

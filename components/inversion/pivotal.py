@@ -1,5 +1,7 @@
-"""Pivotal tuning (Roich et al. 2021, "Pivotal Tuning for Latent-based Editing of Real Images"): the
-code found stays, and the generator's weights move until it draws the image.
+"""Pivotal tuning: the code that was found stays, and the generator learns to draw the image.
+
+Roich et al. 2021, "Pivotal Tuning for Latent-based Editing of Real Images". The generator's weights
+move until it draws the image.
 
 Legend: L layers, D width of a code.
 """

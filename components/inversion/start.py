@@ -1,4 +1,4 @@
-"""Where the search for a code starts: what codes look like, the nearest of some, and which class.
+"""The start of the search for a code: statistics of codes, the nearest code, and the class.
 
 Legend: N codes, L layers, D width of a code.
 """

@@ -1,4 +1,4 @@
-"""The image that is looked for: read from any file, cut to its middle square, resized."""
+"""The target image of an inversion: read from any file, cut to its middle square, resized."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Animations: a GIF by Pillow, or an MP4 (H.264) by PyAV. The same frames give the same bytes."""
+"""Write animations: a GIF with Pillow, or an MP4 (H.264) with PyAV.
+
+The same frames give the same bytes.
+"""
 
 from __future__ import annotations
 

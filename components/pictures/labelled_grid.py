@@ -1,4 +1,4 @@
-"""A table of images with a label left of every row and above every column."""
+"""A table of images with a label to the left of every row and above every column."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where pictures go: checked before anything is drawn, written whole or not at all.
+"""Files of pictures: checked before anything is drawn, written whole or not at all.
 
 A folder of pictures holds one PNG per image and index.jsonl, one line per file.
 """

@@ -1,5 +1,7 @@
-"""What a frozen net knows of the data's classes: the mean pooled features of each class' own
-images, and which of its logits speaks of which class. One file beside the net.
+"""What a frozen net knows of the data's classes, in one file beside the net.
+
+For each class: the mean pooled features of its own images, and which of the net's logits speaks of
+it.
 
 Legend: N samples, K classes, E width of the pooled features, H W pixels.
 """

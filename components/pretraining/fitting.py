@@ -1,4 +1,4 @@
-"""The few lines that every small training here shares: random rows, AdamW, warm-up and cosine."""
+"""What all small trainings here share: random rows, AdamW, warm-up and cosine schedule."""
 
 from __future__ import annotations
 

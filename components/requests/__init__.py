@@ -1,1 +1,1 @@
-"""What a user asks a model for, checked before anything heavy is loaded; no torch here."""
+"""Check what a user asks a model for, before anything heavy is loaded; no torch here."""

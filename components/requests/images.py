@@ -1,4 +1,4 @@
-"""What a user may ask a model for, checked before any network is loaded.
+"""Check a user's request for images before any network is loaded.
 
 The command line, the served model and `components.sampling` refuse the same things with the same
 one-line errors. Needs no torch, so a bad request is answered at once.

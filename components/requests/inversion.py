@@ -1,5 +1,6 @@
-"""How a code is searched for, and how the generator is tuned around it. Needs no torch, so a bad
-request is answered at once.
+"""Parameters of an inversion: the search for a code, and the tuning of the generator around it.
+
+Needs no torch, so a bad request is answered at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Lists of numbers as they are typed on a command line: `0-7,42` and `0,0.5,1`."""
+"""Read lists of numbers from a command line: `0-7,42` and `0,0.5,1`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prompts from a text file, one per line: what is taken, and what is not, with its line number."""
+"""Read prompts from a text file, one per line; bad lines are left out and listed by number."""
 
 from __future__ import annotations
 

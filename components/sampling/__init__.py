@@ -1,10 +1,12 @@
-"""From prompts, classes, codes or nothing to images, alone, mixed or as a walk; nothing trains.
+"""Draw, mix and walk between images from prompts, classes, codes or nothing; nothing is trained.
 
-from components.artifacts.release import load_release
-from components.sampling import generate
+Example:
 
-model, card = load_release("artifacts/release")
-images = generate(model, ["a red ring"] * 4, seeds=[0, 1, 2, 3], truncation=0.7)
+    from components.artifacts.release import load_release
+    from components.sampling import generate
+
+    model, card = load_release("artifacts/release")
+    images = generate(model, ["a red ring"] * 4, seeds=[0, 1, 2, 3], truncation=0.7)
 """
 
 from components.sampling.draw import (

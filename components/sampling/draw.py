@@ -1,4 +1,4 @@
-"""From prompts and seeds to images: one path for the CLI, the served model, evaluation and samples.
+"""Draw images from prompts and seeds: one path for CLI, served model, evaluation and samples.
 
 An image is a function of (model, prompt, seed, truncation, kind of noise) alone: its noise is drawn
 from its own seed on the CPU, so neither the batch it is made in nor the device changes it (beyond

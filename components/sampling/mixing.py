@@ -1,4 +1,4 @@
-"""Style mixing: some layers of one image's codes, the rest of another's.
+"""Style mixing: some layers take one image's code, the other layers another's.
 
 Karras et al. 2019, section 3.1.
 """

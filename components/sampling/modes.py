@@ -1,4 +1,4 @@
-"""Where a module stands, and how it is used for a while: its device, evaluation mode."""
+"""The device of a module, and evaluation mode for a limited time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Codes in a file: what inversion finds, drawn again, truncated, or walked between.
+"""Files of codes: inversion writes them; sampling draws, truncates or walks between them.
 
 A file is safetensors: `ws` [L, D] in float32, and in its header one JSON record of what the code
 belongs to. Nothing is executed on load.

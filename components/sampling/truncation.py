@@ -1,5 +1,6 @@
-"""What truncation draws codes towards: the mean, or the nearest of many centroids; in all layers or
-only in the first ones.
+"""Truncation moves codes towards their mean, or towards the nearest of many centroids.
+
+It acts in all layers or only in the first ones.
 
 One mean suits data of one kind. Where there are many kinds, the mean is none of them, and drawing
 towards the nearest of many centroids keeps the variety (multi-modal truncation, Mokady et al. 2022,

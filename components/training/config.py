@@ -1,5 +1,6 @@
-"""What a training stage is told: the run's sizes and switches (no torch here, so that params load
-instantly).
+"""Parameters of a training stage: the run's sizes and switches.
+
+No torch here, so that params load instantly.
 """
 
 from __future__ import annotations

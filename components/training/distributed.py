@@ -1,5 +1,6 @@
-"""The ranks of one run, and the few collectives the loop needs. One process is the identity of all
-of them.
+"""The ranks of one run, and the few collective operations that the loop needs.
+
+With one process, each of them is the identity.
 
 No DDP: gradients are summed in flat buckets after the backward passes, so parameter names stay
 clean and double backward (R1, path length) is undisturbed. gloo on CPU, nccl on CUDA; the caller

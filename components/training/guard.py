@@ -1,4 +1,4 @@
-"""What may stop a step or a run: numbers that are not finite, and signals."""
+"""Guards that may stop a step or a run: numbers that are not finite, and signals."""
 
 from __future__ import annotations
 

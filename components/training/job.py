@@ -1,4 +1,4 @@
-"""A training as JSON: paths and settings, all that a worker must know."""
+"""A training job as JSON: the paths and settings that a worker must know."""
 
 from __future__ import annotations
 

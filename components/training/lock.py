@@ -1,5 +1,6 @@
-"""One run folder, one run: a lock file that names its owner and is taken over when the owner is
-dead.
+"""A lock file that allows one run per run folder and names its owner.
+
+It is taken over when the owner is dead.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""The training loop: base, super-resolution, text encoder, adaptation. It knows phases, never "G"
-or "D".
+"""The training loop of all stages: base, super-resolution, text encoder, adaptation.
+
+It knows phases, never "G" or "D".
 """
 
 from __future__ import annotations

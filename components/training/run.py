@@ -1,6 +1,4 @@
-"""One training stage from paths alone: what Ray's workers, torchrun and a plain `python -m` all
-run.
-"""
+"""Run one training stage from paths alone, for Ray's workers, torchrun and `python -m`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""metrics.jsonl of a run: what the loop reported, in order, whatever interrupted it."""
+"""The file metrics.jsonl of a run: the loop's reports in order, also after an interruption."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Counter-based randomness: every draw is a function of what it is for, never of who draws it or
-when.
+"""Counter-based randomness: every draw depends on what it is for, not on who draws it or when.
 
 Because the seed of a micro-batch derives from (seed, purpose, nimg, phase, index) alone, a resumed
 run, and a run on another number of ranks, draw the same numbers, and there is no generator state to

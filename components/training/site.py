@@ -1,4 +1,4 @@
-"""Where a job's recipe builds: data, frozen nets and start artifact, opened from paths."""
+"""Open what a recipe builds from: data, frozen nets and the start artifact, given as paths."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Everything a run must remember to continue: one object, flattened to named tensors and a few
-facts.
+"""Everything that a run must remember to continue, as named tensors and a few facts.
+
+It is one object in memory, and is flattened for the file.
 
 Data position and random numbers are absent on purpose: they derive from nimg (seeds.py), so they
 cannot be forgotten.

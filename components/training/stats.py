@@ -1,4 +1,4 @@
-"""What a tick says: mean losses and statistics since the last tick, speed, memory, time to go."""
+"""The report of a tick: mean losses and statistics since the last one, speed, memory, time left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""States on disk: written beside, verified by hash, made visible by one rename.
+"""States on disk: written to a temporary folder, verified by hash, made visible by one rename.
 
     states/nimg-000000012800/{tensors.safetensors, facts.json, manifest.json}
     states/newest.json -> its name

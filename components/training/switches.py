@@ -1,5 +1,6 @@
-"""Switches of the loop that change speed and memory, never the formula: device, memory order,
-compile.
+"""Switches of the loop for speed and memory: device, memory order, compilation.
+
+They never change the formula.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""How far a model in training is from held-out images: what decides which weights a stage keeps."""
+"""The distance of a model in training from held-out images.
+
+It decides which weights a stage keeps.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""The judge: a small CNN that names shape, colour, background and size. No gradient and no filter
-ever uses it.
+"""The judge: a small CNN that names shape, colour, background and size.
+
+No gradient and no filter ever uses it.
 
 Legend: N samples, C channels, H W pixels.
 """

@@ -1,5 +1,6 @@
-"""Classifier guidance (Sauer et al. 2022, section 3.3): how unlike its class is an image, in the
-eyes of a frozen classifier?
+"""Classifier guidance: how unlike its class an image is, as a frozen classifier sees it.
+
+Sauer et al. 2022, section 3.3.
 
 Legend: N samples, K classes of the data.
 """

@@ -1,5 +1,6 @@
-"""CLIP, behind the project's image convention, and its text tower alone. The only place of CLIP
-preprocessing.
+"""CLIP with the project's image convention, and its text tower alone.
+
+This is the only place of CLIP preprocessing.
 
 The networks are open_clip's own (imported when one is built); QuickGELU and the like come with the
 configuration. Legend: N samples, D width of the embedding, T ids per caption.

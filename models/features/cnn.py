@@ -1,5 +1,6 @@
-"""A frozen timm CNN: its feature maps at four strides (Projected GAN), pooled features and class
-logits.
+"""A frozen timm CNN: feature maps at four strides, pooled features and class logits.
+
+Projected GAN's discriminator reads the feature maps.
 """
 
 from __future__ import annotations

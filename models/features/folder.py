@@ -1,5 +1,6 @@
-"""A frozen net on disk: `model.safetensors` under the library's own names, and the card that
-rebuilds it.
+"""A frozen net on disk: `model.safetensors`, and the card that rebuilds the net.
+
+The weights stand under the library's own names.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""What every frozen feature net shares: it is in eval mode for ever, and no gradient reaches its
-weights.
-"""
+"""The base of every frozen net: always in eval mode, and no gradient reaches its weights."""
 
 from __future__ import annotations
 

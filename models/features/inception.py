@@ -1,4 +1,4 @@
-"""Inception of the Frechet Inception Distance (Heusel et al. 2017), as torch-fidelity holds it.
+"""The network of the Frechet Inception Distance (Heusel et al. 2017), as in torch-fidelity.
 
 The blocks, their weights' names and the TensorFlow 1 resize are torch-fidelity's own; its class is
 not taken whole because it unpickles the file it is given. Legend: N samples, H W pixels.

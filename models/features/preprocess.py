@@ -1,8 +1,9 @@
-"""From the project's images to what a frozen net was trained on: area resize, then mean and
-standard deviation.
+"""Prepare the project's images for a frozen net: area resize, then normalisation.
+
+Mean and standard deviation are those that the net was trained with.
 
 Legend: N samples, C channels, H W pixels. Source: StyleGAN-T's discriminator and guidance, which
-resize with `interpolate(mode="area")` and normalise with the net's own statistics (spec 1.2, 1.3).
+resize with `interpolate(mode="area")` and normalise with the net's own statistics.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""A frozen vision transformer whose taps feed StyleGAN-T's discriminator (spec 1.2).
+"""A frozen vision transformer that gives the tokens of several layers (taps).
+
+The taps feed StyleGAN-T's discriminator.
 
 Legend: N samples, C channels (the transformer's width), L patch tokens, P prefix tokens (CLS
 first).

@@ -1,6 +1,4 @@
-"""A word-level tokenizer for CLIPs that are trained here: its whole vocabulary is a list in the
-card.
-"""
+"""A word-level tokenizer for CLIPs that are trained here; the card lists its whole vocabulary."""
 
 from __future__ import annotations
 

@@ -1,1 +1,4 @@
-"""Authors' checkpoints to ours: files that nobody trusts are read as data, never run."""
+"""Convert the authors' checkpoints to ours; files are read as data and never run.
+
+Nobody trusts these files.
+"""

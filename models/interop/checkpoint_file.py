@@ -1,4 +1,4 @@
-"""Open a checkpoint, of whatever container, as plain values, records and descriptions of tensors.
+"""Open a checkpoint in any container, as plain values, records and descriptions of tensors.
 
     a pickle                      how the authors' code writes network snapshots
     a zip of torch.save           data.pkl, and a member for each storage

@@ -1,4 +1,4 @@
-"""A network of somebody else's as names: its tensors, and the plain facts beside them.
+"""A network from a foreign checkpoint: its tensors by name, and the plain facts beside them.
 
 A snapshot holds whole module objects. What torch keeps in a module is the same everywhere
 (`_parameters`, `_buffers`, `_modules`), so a record of one is enough to list its tensors by the

@@ -1,4 +1,4 @@
-"""What an importer is asked for and what it answers; each family's answers are in its own file."""
+"""The request to an importer, and its answer; each family's answers are in its own file."""
 
 from __future__ import annotations
 

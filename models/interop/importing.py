@@ -1,4 +1,4 @@
-"""A checkpoint of somebody else's becomes networks of ours: which family, which sizes, all tensors.
+"""Turn a foreign checkpoint into our networks: find the family and sizes, load all tensors.
 
 Which importers there are is the families' business (`models.families`).
 """

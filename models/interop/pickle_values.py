@@ -1,4 +1,4 @@
-"""What reading a pickle may give besides plain values: names and records, all inert."""
+"""The inert values that reading a pickle may give besides plain ones: names and records."""
 
 from __future__ import annotations
 

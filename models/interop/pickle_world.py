@@ -1,4 +1,6 @@
-"""What a checkpoint's pickle may name: what is rebuilt, what is kept as a record, and nothing else.
+"""The names that a checkpoint's pickle may use: to rebuild, or to keep as a record.
+
+Nothing else is allowed.
 
 A record is inert whatever its class, so the second list could be any list; it is short so that a
 file which holds anything else than a network says so.

@@ -1,4 +1,4 @@
-"""Tensors and arrays as a checkpoint describes them: checked against the bytes that are there.
+"""Tensors and arrays as a checkpoint describes them, checked against the bytes in the file.
 
 A description costs nothing, so a file may claim any size. Nothing is allocated before the claim has
 been held against the stored bytes, and nothing is read before somebody asks for the tensor.

@@ -1,4 +1,6 @@
-"""Differentiable augmentation (Zhao et al. 2020): what the discriminator sees, real and fake alike.
+"""Differentiable augmentation of the discriminator's images, real and fake alike.
+
+Zhao et al. 2020.
 
 All draws are per sample and from the given generator.
 

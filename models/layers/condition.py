@@ -1,4 +1,4 @@
-"""From a Condition to the one vector that a network is conditioned on.
+"""Turn a Condition into the one vector that a network is conditioned on.
 
 Legend: N samples, D width of the vector, K classes.
 """

@@ -1,5 +1,7 @@
-"""Leaky ReLU between an upsampling and a downsampling, so that it makes no aliases (Karras et al.
-2021, section 3.2 and appendix D), in plain torch and within a bounded amount of memory.
+"""Leaky ReLU between an upsampling and a downsampling, so that it makes no aliases.
+
+Karras et al. 2021, section 3.2 and appendix D. In plain torch and within a bounded amount of
+memory.
 
 Legend: N samples, C channels, H W pixels, U size at the high rate.
 """

@@ -1,4 +1,6 @@
-"""Style-modulated layers with noise, and their way to the image (Karras et al. 2020, section 2).
+"""Style-modulated layers with noise, and the layers that turn their features into an image.
+
+Karras et al. 2020, section 2.
 
 Legend: N samples, C channels, H W pixels, D width of w, I inputs, O outputs.
 """

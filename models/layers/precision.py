@@ -1,4 +1,4 @@
-"""Where float32 is kept although the loop runs under bfloat16 autocast."""
+"""Keep float32 for some operations although the loop runs under bfloat16 autocast."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Doubling with the filter [1, 3, 3, 1] and zero padding (Karras et al. 2020, appendix B)."""
+"""Double the resolution with the filter [1, 3, 3, 1] and zero padding.
+
+Karras et al. 2020, appendix B.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What StyleGAN2, StyleGAN3 and StyleGAN-XL share: a mapping, a synthesis, truncation in between.
+"""What StyleGAN2, StyleGAN3 and StyleGAN-XL share: mapping, truncation, synthesis.
 
 Legend: N samples, Z width of z, E width of the conditioning vector, D width of w, L entries of w.
 """

@@ -1,4 +1,6 @@
-"""The mapping network of StyleGAN2, StyleGAN3 and StyleGAN-XL: z and a vector -> w, truncated.
+"""The mapping network of StyleGAN2, StyleGAN3 and StyleGAN-XL, with truncation.
+
+It maps z and a vector to w.
 
 Legend: N samples, Z width of z, E width of the conditioning vector, D width of w, M centroids.
 """

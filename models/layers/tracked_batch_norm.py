@@ -1,4 +1,4 @@
-"""Batch normalisation of images with running statistics: FastGAN's and Projected GAN's.
+"""Batch normalisation of images with running statistics, for FastGAN and Projected GAN.
 
 Training normalises groups of 8 samples, as the published batch of 8 per GPU did, so that a sample's
 result does not depend on how many of them a rank holds. Evaluation uses running statistics.

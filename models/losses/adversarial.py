@@ -1,4 +1,6 @@
-"""Hinge losses (Lim and Ye 2017). One value per sample: the mean over its logits, of any number.
+"""Hinge losses (Lim and Ye 2017).
+
+One value per sample: the mean over its logits, of any number.
 
 Legend: N samples, T logits of one sample.
 """

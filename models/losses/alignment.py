@@ -1,4 +1,6 @@
-"""Distance of an image to its text in an embedding space (CLIP guidance; StyleGAN-T, section 3.3).
+"""The distance of an image to its text in an embedding space, for CLIP guidance.
+
+StyleGAN-T, section 3.3.
 
 Legend: N samples, D width of the embedding.
 """

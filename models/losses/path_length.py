@@ -1,5 +1,7 @@
-"""Path-length regularisation (Karras et al. 2020, "Analyzing and Improving the Image Quality of
-StyleGAN", section 3.2): a step in w of fixed length should change the image by a fixed amount.
+"""Path-length regularisation: a fixed step in w should change the image by a fixed amount.
+
+Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN", section 3.2. The step
+has a fixed length.
 
 Legend: N samples, C channels, H W pixels, L entries of w, D width of w.
 """

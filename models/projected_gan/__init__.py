@@ -1,4 +1,6 @@
-"""Projected GAN: "Projected GANs Converge Faster" (Sauer et al. 2021).
+"""Projected GAN: fast training on the features of a frozen network (Sauer et al. 2021).
+
+"Projected GANs Converge Faster".
 
 Implemented: the FastGAN generator (full and lite) and StyleGAN2's, the projected discriminator on a
 frozen CNN with mixing across channels and scales, hinge loss, DiffAugment, unconditional and
@@ -14,4 +16,7 @@ Deviations:
   regularisation, which scales the discriminator's by 16/17 (1.88e-4) and its beta2 to 0.9906.
 - The class embeddings have as many rows as the data has classes (the published code: always 1000);
   data with text conditions on the text in the same place.
+
+Taken by others: StyleGAN-XL uses the projected discriminator, one on each of its frozen networks,
+and the frozen convolution of the feature projection.
 """

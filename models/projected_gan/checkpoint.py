@@ -1,5 +1,6 @@
-"""Projected GAN's snapshots (FastGAN, and StyleGAN2 behind the same discriminator) and those of
-StyleGAN2-ADA: sizes, and the projected discriminator.
+"""Read snapshots of Projected GAN and StyleGAN2-ADA: sizes, and the projected discriminator.
+
+Projected GAN's snapshots hold FastGAN, or StyleGAN2 behind the same discriminator.
 """
 
 from __future__ import annotations

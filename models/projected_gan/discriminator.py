@@ -1,5 +1,6 @@
-"""Projected GAN's discriminator (Sauer et al. 2021, section 3.2): one small network per scale of a
-projected feature pyramid.
+"""Projected GAN's discriminator: one small network per scale of a projected feature pyramid.
+
+Sauer et al. 2021, section 3.2.
 
 The feature network is not part of this module: it is frozen, shared and never saved with a run.
 `ProjectedDiscriminator` maps its four maps to logits, and stands alone: any pyramid will do.

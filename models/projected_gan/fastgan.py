@@ -1,5 +1,6 @@
-"""The FastGAN generator, in the form that Projected GAN published (Sauer et al. 2021, appendix;
-architecture of Liu et al. 2021, section 3.1).
+"""The FastGAN generator, in the form that Projected GAN published.
+
+Sauer et al. 2021, appendix; architecture of Liu et al. 2021, section 3.1.
 
 Deviations: any power of two from 8 to 1024 px, conditional or not (the published code fails below
 128 px and, conditional, above 256 px); only the blocks that a resolution uses exist; text can stand

@@ -1,5 +1,7 @@
-"""Blocks of the FastGAN generator, in the form that Projected GAN published (Sauer et al. 2021;
-architecture of Liu et al. 2021, "Towards Faster and Stabilized GAN Training", section 3.1).
+"""Blocks of the FastGAN generator, in the form that Projected GAN published.
+
+Sauer et al. 2021; architecture of Liu et al. 2021, "Towards Faster and Stabilized GAN Training",
+section 3.1.
 
 Legend: N samples, C channels, H W pixels, Z width of z, E width of the conditioning vector.
 """

@@ -1,5 +1,6 @@
-"""Random, frozen projections of a feature pyramid (Sauer et al. 2021, "Projected GANs Converge
-Faster", section 3.2): mixing across channels, then across scales.
+"""Random, frozen projections of a feature pyramid: mixing across channels, then across scales.
+
+Sauer et al. 2021, "Projected GANs Converge Faster", section 3.2.
 
 The weights are buffers: never trained, but saved, broadcast and kept with the discriminator, which
 learns to read this one projection.

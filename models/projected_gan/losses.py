@@ -1,4 +1,4 @@
-"""Projected GAN's losses on one micro-batch; which parameters they train is the recipe's.
+"""Projected GAN's losses on one micro-batch; the recipe decides which parameters they train.
 
 Legend: N samples, T logits of a sample. Images are NCHW in [-1, 1]. Every loss is one value per
 sample [N], the mean over its logits.

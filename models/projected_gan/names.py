@@ -1,4 +1,4 @@
-"""Projected GAN's published state dicts to our modules: FastGAN, projection, discriminators."""
+"""Load Projected GAN's published state dicts: FastGAN, projection, discriminators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The networks that Projected GAN's fields choose among."""
+"""Build the networks that the fields of Projected GAN's recipe choose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The projected discriminator without its projection: the same networks on the image itself.
+"""The projected discriminator without the projection: the same networks on the image itself.
 
 Nothing is frozen, everything is learnt from the pixels: what Projected GAN is compared with.
 """

@@ -1,4 +1,4 @@
-"""Projected GAN's recipe: which networks the fields stand for, and what each phase trains."""
+"""Projected GAN's recipe: which networks its fields choose, and what each phase trains."""
 
 from __future__ import annotations
 

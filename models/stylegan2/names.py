@@ -1,4 +1,4 @@
-"""StyleGAN2's published state dicts (StyleGAN2-ADA's names) to our modules."""
+"""Load StyleGAN2's published state dicts (StyleGAN2-ADA's names) into our modules."""
 
 from __future__ import annotations
 

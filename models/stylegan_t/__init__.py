@@ -1,11 +1,15 @@
-"""StyleGAN-T: "StyleGAN-T: Unlocking the Power of GANs for Fast Large-Scale Text-to-Image
-Synthesis" (Sauer et al. 2023).
+"""StyleGAN-T: text to images in one pass (Sauer et al. 2023).
+
+"StyleGAN-T: Unlocking the Power of GANs for Fast Large-Scale Text-to-Image Synthesis".
 
 Implemented: generator and discriminator as published, hinge loss on the taps of a frozen DINO
 transformer, CLIP guidance, DiffAugment, fading blur, progressive growth, and the secondary phase
-(section 3.4), in which generator and discriminator are frozen and the text encoder trains.
+(section 3.4), in which generator and discriminator are frozen and the text encoder trains. A model
+whose text encoder was trained (`AlignedGenerator`) is grown with that encoder, frozen again: the
+generator sees what it will see when it is used. Discriminator and guidance always see the original
+encoder's embedding, so that what they ask for does not drift with the model.
 
-Deviations, all so that a step is a function of its samples and not of how they are cut:
+Deviations: all make a step a function of its samples, not of how they are cut.
 - Loss: the mean over logits, then over samples. The published code divides the adversarial term,
   but not the guidance, once more by its micro-batch (`batch_gpu`):
       theirs(w) = adversarial / batch_gpu + w * guidance
@@ -16,7 +20,6 @@ Deviations, all so that a step is a function of its samples and not of how they 
 - Random crops are drawn per sample (models/layers/crops.py).
 - The discriminator is frozen in the secondary phase, as in the paper; the code goes on training it.
 
-A model whose text encoder was trained (`AlignedGenerator`) is grown with that encoder, frozen
-again: the generator sees what it will see when it is used. Discriminator and guidance always see
-the original encoder's embedding, so that what they ask for does not drift with the model.
+Taken by others: Projected GAN can use the generator (`generator_network: stylegan_t`) and the
+discriminator heads (`discriminator_network: vit`).
 """

@@ -1,4 +1,4 @@
-"""StyleGAN-T's snapshots: sizes, discriminator heads and the text tower inside."""
+"""Read StyleGAN-T's snapshots: sizes, discriminator heads, and the text tower inside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""StyleGAN-T's discriminator heads (Sauer et al. 2023, section 3.2), one per tap of a frozen ViT.
+"""StyleGAN-T's discriminator heads, one for each tap of a frozen vision transformer.
+
+Sauer et al. 2023, section 3.2.
 
 The transformer is not part of this module: it is frozen, shared and never saved with a run.
 `StyleGANTDiscriminator` maps its taps to logits.

@@ -1,5 +1,7 @@
-"""StyleGAN-T's generator (Sauer et al. 2023, "StyleGAN-T: Unlocking the Power of GANs for Fast
-Large-Scale Text-to-Image Synthesis", section 3.1).
+"""StyleGAN-T's generator: mapping network and synthesis network.
+
+Sauer et al. 2023, "StyleGAN-T: Unlocking the Power of GANs for Fast Large-Scale Text-to-Image
+Synthesis", section 3.1.
 
 Deviations: classes are possible where the data has no text (the published code fails on them); the
 running mean of the mapping network is synchronised (models/layers/running_mean.py); noise is drawn

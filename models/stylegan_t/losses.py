@@ -1,4 +1,4 @@
-"""StyleGAN-T's losses on one micro-batch; which parameters they train is the recipe's.
+"""StyleGAN-T's losses on one micro-batch; the recipe decides which parameters they train.
 
 Legend: N samples, E width of the text embedding. Images are NCHW in [-1, 1]. Every loss is one
 value per sample [N]; the guidance is weighted against a hinge loss that is a mean over logits.

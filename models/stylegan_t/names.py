@@ -1,4 +1,4 @@
-"""StyleGAN-T's published state dicts to our modules."""
+"""Load StyleGAN-T's published state dicts into our modules."""
 
 from __future__ import annotations
 

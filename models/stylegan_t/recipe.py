@@ -1,4 +1,4 @@
-"""StyleGAN-T's recipe: which networks the fields stand for, and what each phase trains."""
+"""StyleGAN-T's recipe: which networks its fields choose, and what each phase trains."""
 
 from __future__ import annotations
 

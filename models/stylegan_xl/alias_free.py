@@ -1,4 +1,6 @@
-"""Alias-free synthesis (Karras et al. 2021, "Alias-Free Generative Adversarial Networks").
+"""Alias-free synthesis: StyleGAN3 -t and -r, and the body of StyleGAN-XL.
+
+Karras et al. 2021, "Alias-Free Generative Adversarial Networks".
 
 It is StyleGAN3 -t and -r, and the body of StyleGAN-XL.
 

@@ -1,4 +1,4 @@
-"""Which frequencies each alias-free layer passes, at which rate, size and width.
+"""The plan of the alias-free layers: the frequencies that each passes, its rate, size and width.
 
 By Karras et al. 2021, section 3.3 and appendix C; and how StyleGAN-XL continues such a list by a
 super-resolution head.

@@ -1,5 +1,6 @@
-"""StyleGAN-XL's networks from what the data and the stage bring: generator, class embeddings,
-discriminator, guide, start.
+"""Build StyleGAN-XL's networks from what the data and the stage bring.
+
+They are generator, class embeddings, discriminator, guide and start.
 
 Legend: K classes, E width of a class embedding.
 """

@@ -1,4 +1,4 @@
-"""StyleGAN3's and StyleGAN-XL's snapshots: sizes, and the chain of growth that layer names tell."""
+"""Read snapshots of StyleGAN3 and StyleGAN-XL: sizes, and the growth that layer names tell."""
 
 from __future__ import annotations
 

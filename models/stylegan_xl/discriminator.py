@@ -1,5 +1,6 @@
-"""StyleGAN-XL's discriminator (Sauer et al. 2022, section 3.2): Projected GAN's, once for each of
-several frozen networks.
+"""StyleGAN-XL's discriminator: Projected GAN's, once for each of several frozen networks.
+
+Sauer et al. 2022, section 3.2.
 
 The networks are not part of this module: they are frozen, shared and never saved with a run.
 

@@ -1,5 +1,7 @@
-"""StyleGAN-XL's generator (Sauer et al. 2022, "StyleGAN-XL: Scaling StyleGAN to Large Diverse
-Datasets"): alias-free layers, a small z, pretrained class embeddings, growth by heads.
+"""StyleGAN-XL's generator: alias-free layers, a small z, class embeddings, growth by heads.
+
+Sauer et al. 2022, "StyleGAN-XL: Scaling StyleGAN to Large Diverse Datasets". The class embeddings
+are pretrained.
 
 Deviations: the class embeddings are frozen unless asked for otherwise, as the paper says and the
 published code does not; growth freezes the input layer with the stem; without classes there is no

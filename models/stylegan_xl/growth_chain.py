@@ -1,4 +1,4 @@
-"""How an alias-free generator grew, told by the names of its layers and by its filters.
+"""Find out how an alias-free generator grew, from the names of its layers and its filters.
 
 A snapshot holds the last head's arguments and a path to the stem's file, but the layers of all
 stages. Their names say number, size and width; wide networks have the same width everywhere, so the

@@ -1,4 +1,4 @@
-"""StyleGAN-XL's losses on one micro-batch; which parameters they train is the recipe's.
+"""StyleGAN-XL's losses on one micro-batch; the recipe decides which parameters they train.
 
 Legend: N samples, T logits of a sample. Images are NCHW in [-1, 1]. Every loss is one value per
 sample [N]; the hinge is the mean over logits, then over the frozen networks.

@@ -1,4 +1,4 @@
-"""StyleGAN3's and StyleGAN-XL's published state dicts to our modules.
+"""Load StyleGAN3's and StyleGAN-XL's published state dicts into our modules.
 
 The authors name a layer by its number, size and width (L3_36_512). The numbers of a network that
 grew are not those of its position, so the names come from the plans of its growth.

@@ -1,5 +1,7 @@
-"""From the tokens of a vision transformer to a feature pyramid (StyleGAN-XL, section 3.2; the
-operation is that of Ranftl et al. 2021, here with random weights that are never trained).
+"""Turn the tokens of a vision transformer into a feature pyramid.
+
+StyleGAN-XL, section 3.2; the operation is that of Ranftl et al. 2021, here with random weights that
+are never trained.
 
 A transformer has one grid at every depth. Four taps become four maps, the first of 4 times the
 grid's side, the last of half of it, wider where they are smaller, as a CNN's stages are.

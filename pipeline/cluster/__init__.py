@@ -1,1 +1,1 @@
-"""Where heavy work runs: Ray, here or on a cluster; only ray_door.py imports `ray`."""
+"""Run heavy work with Ray, on this machine or on a cluster; only ray_door.py imports `ray`."""

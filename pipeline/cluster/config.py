@@ -1,4 +1,4 @@
-"""Where the heavy stages run: how many workers, on what, and how often a dead worker is replaced.
+"""Parameters of heavy stages: how many workers, on what, and how often a dead one is replaced.
 
 Never part of a fingerprint and never a DVC parameter: the same training on other hardware is the
 same training. The cluster itself is not named here but by the environment variable RAY_ADDRESS

@@ -1,4 +1,7 @@
-"""Errors that cross a process or a machine as JSON and come out the same, exit code included."""
+"""Send errors between processes or machines as JSON, with their exit codes.
+
+They come out the same on the other side.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers end with the command that started them.
+"""End the workers together with the command that started them.
 
 A command that is killed with SIGKILL cannot tell its workers. Its private Ray then lets them run on
 for up to half a minute, in which they would write into the run folder beside the next attempt, and

@@ -1,4 +1,4 @@
-"""Where training and search run: here, on the cluster of this machine, or as a job elsewhere.
+"""Decide where training and search run: on this machine, on its cluster, or as a job elsewhere.
 
 RAY_ADDRESS decides: unset = a private Ray on this machine; `auto` or `host:port` = that cluster;
 `http(s)://head:8265` = a job on the head of that cluster. In the last two cases the one thing that

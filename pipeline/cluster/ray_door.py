@@ -1,4 +1,6 @@
-"""The only door to Ray: connect, train, map rows, search, submit. Everything else lives elsewhere.
+"""The only door to Ray: connect, train, map rows, search, submit.
+
+Everything else lives elsewhere.
 
 Training state is ours (run folder; atomic, verified), so Ray's checkpoints are not used: Ray starts
 the workers, sets up torch.distributed, and starts them again when one dies. Ray is imported inside

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C reach a training on any machine: as a file in its run folder."""
+"""Pass SIGTERM and Ctrl-C to a training on any machine, as a file in its run folder."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a person types beside the stages: draw, import, report; no stage needs a command."""
+"""Commands that a person types, besides the stages: draw, import, report; no stage needs them."""

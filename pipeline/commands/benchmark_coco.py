@@ -1,6 +1,8 @@
-"""`ganline benchmark_coco`: zero-shot COCO of a published model. No stage: nothing depends on it.
+"""`ganline benchmark_coco`: measure a published model on zero-shot COCO.
 
-ganline benchmark_coco presets/benchmarks/coco_zero_shot.yaml --out coco.json
+It is no stage: nothing depends on it.
+
+    ganline benchmark_coco presets/benchmarks/coco_zero_shot.yaml --out coco.json
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`--code FILE`: what `ganline invert` found, in place of prompts, classes and seeds."""
+"""The option `--code FILE`: a code from `ganline invert` replaces prompts, classes and seeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ganline doctor`: is this machine ready, and if not, what to do about it."""
+"""`ganline doctor`: check whether this machine is ready, and say what to do if it is not."""
 
 from __future__ import annotations
 

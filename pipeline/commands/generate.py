@@ -1,6 +1,8 @@
-"""`ganline generate`: prompts to images with the published model; needs neither MLflow nor Ray.
+"""`ganline generate`: draw images from prompts with the published model.
 
-ganline generate "a large red ring on a blue background" --seed 3 -n 4 --out ring.png
+It needs neither MLflow nor Ray.
+
+    ganline generate "a large red ring on a blue background" --seed 3 -n 4 --out ring.png
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""`ganline import`: a published network's file becomes an artifact; nothing in the file is run.
+"""`ganline import`: turn a published network's file into an artifact.
 
-ganline import ffhq.pkl --out artifacts/imported
+Nothing in the file is run.
+
+    ganline import ffhq.pkl --out artifacts/imported
 """
 
 from __future__ import annotations

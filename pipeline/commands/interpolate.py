@@ -1,6 +1,8 @@
-"""`ganline interpolate`: a walk between prompts, or between seeds, as an animation.
+"""`ganline interpolate`: animate a walk between prompts, or between seeds.
 
-ganline interpolate "a red ring" "a blue cross" --seed 3 --loop --out walk.mp4
+Example:
+
+    ganline interpolate "a red ring" "a blue cross" --seed 3 --loop --out walk.mp4
 """
 
 from __future__ import annotations

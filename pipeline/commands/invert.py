@@ -1,6 +1,8 @@
-"""`ganline invert`: the code of an image, for the published model to draw, mix and walk from.
+"""`ganline invert`: find the code of an image, to draw it, mix it or walk from it.
 
-ganline invert photo.png --label cat --out photo/ --pivotal 350
+The published model does this.
+
+    ganline invert photo.png --label cat --out photo/ --pivotal 350
 """
 
 from __future__ import annotations

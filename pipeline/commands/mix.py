@@ -1,6 +1,8 @@
-"""`ganline mix`: style mixing between seeds, the grid of Karras et al. 2019.
+"""`ganline mix`: style mixing between seeds, as the grid of Karras et al. 2019.
 
-ganline mix "a large red ring on a blue background" --rows 0-3 --cols 4-8 --mix-layers 0-6
+Example:
+
+    ganline mix "a large red ring on a blue background" --rows 0-3 --cols 4-8 --mix-layers 0-6
 """
 
 from __future__ import annotations

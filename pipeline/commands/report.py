@@ -1,4 +1,4 @@
-"""`ganline report`: one HTML page about the last run, readable without a server.
+"""`ganline report`: write one HTML page about the last run, readable without a server.
 
 Per stage of dvc.yaml: what was asked, what came out, curves, pictures, the exact command.
 """

@@ -1,4 +1,4 @@
-"""What the last run of the pipeline did, in numbers: reports/summary.json and a page for people.
+"""Sum up the last run of the pipeline in numbers: reports/summary.json and a page for people.
 
 Read from the metrics files that dvc.yaml declares and from the records that stages leave in the
 runs folder; nothing is measured here.

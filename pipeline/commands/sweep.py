@@ -1,6 +1,8 @@
-"""`ganline sweep`: the same seeds at several truncations, a row per seed and a column per psi.
+"""`ganline sweep`: draw the same seeds at several truncations, as a table.
 
-ganline sweep "a large red ring on a blue background" --seeds 0-3 --psis 0,0.5,1 --out sweep.png
+A row per seed and a column per psi.
+
+    ganline sweep "a large red ring on a blue background" --seeds 0-3 --psis 0,0.5,1 --out sweep.png
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`make ui`: MLflow's pages on this machine, with links to the comparison of the last runs."""
+"""`make ui`: open MLflow's pages on this machine, with links that compare the last runs."""
 
 from __future__ import annotations
 

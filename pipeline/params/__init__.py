@@ -1,1 +1,1 @@
-"""params.yaml, read and checked before all else; no torch, no stage and no command here."""
+"""Read and check params.yaml before all else; no torch, no stage and no command here."""

@@ -1,7 +1,9 @@
 """`python -m pipeline.params`: check a params file, or print the configuration reference.
 
-python -m pipeline.params              # check params.yaml
-python -m pipeline.params --markdown   # docs/configuration.md
+Examples:
+
+    python -m pipeline.params              # check params.yaml
+    python -m pipeline.params --markdown   # docs/configuration.md
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The rules of params.yaml that reach across keys: recipes by name, the chain, divisibility."""
+"""The rules of params.yaml that involve several keys: recipe names, the chain, divisibility."""
 
 from __future__ import annotations
 

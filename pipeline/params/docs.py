@@ -1,4 +1,4 @@
-"""The configuration reference, written from the dataclasses: docs/configuration.md.
+"""Write the configuration reference, docs/configuration.md, from the dataclasses.
 
 A field's sentence is the text below it, or its line under `Attributes:` in the class' docstring.
 """

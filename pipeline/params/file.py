@@ -1,4 +1,4 @@
-"""Read params.yaml into plain values, remembering the line of every key.
+"""Read params.yaml into plain values, and remember the line of every key.
 
 PyYAML's own loader keeps the last of two equal keys in silence and forgets where each one stood.
 Here the composed nodes are walked instead, so that a duplicate key is a problem with a line number

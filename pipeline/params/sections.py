@@ -1,7 +1,7 @@
-"""Load params.yaml: section -> frozen dataclass, everything that is wrong listed at once.
+"""Load params.yaml into one frozen dataclass per section, and list all errors at once.
 
 Runs before torch is imported and before anything is written. The dataclasses sit beside the code
-that uses them (house rule 9); this file only maps and checks.
+that uses them; this file only maps and checks.
 """
 
 from dataclasses import dataclass

@@ -1,1 +1,4 @@
-"""One module per stage of dvc.yaml, in one frame; paths arrive as arguments, not as literals."""
+"""One module per stage of dvc.yaml, all in one frame (frame.py); paths are arguments.
+
+No path is a literal in them.
+"""

@@ -1,4 +1,4 @@
-"""Stage `encoders`: make every frozen net that later stages use, once; no rank downloads."""
+"""Stage encoders: make all frozen nets of the later stages once; no rank downloads any."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training will take: sizes counted, speed and memory from an earlier run like it."""
+"""Estimate a training: network sizes, and speed and memory from an earlier run like it."""
 
 from __future__ import annotations
 

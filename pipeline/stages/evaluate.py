@@ -1,8 +1,10 @@
 """Stage evaluate: distances, CLIP score, the judge, the truncation curve, the sample sheet.
 
-python -m pipeline.stages.evaluate --data data/train --encoders artifacts/encoders
-    --truth data/truth --decisions data/decisions.parquet --model artifacts/px64
-    --out artifacts/evaluation --report reports/evaluation.json --curve reports/truncation.csv
+Example:
+
+    python -m pipeline.stages.evaluate --data data/train --encoders artifacts/encoders
+        --truth data/truth --decisions data/decisions.parquet --model artifacts/px64
+        --out artifacts/evaluation --report reports/evaluation.json --curve reports/truncation.csv
 """
 
 from __future__ import annotations

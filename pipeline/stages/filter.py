@@ -1,8 +1,10 @@
 """Stage filter: apply the thresholds to the scores, and write the kept samples as training shards.
 
-python -m pipeline.stages.filter --source data/raw/train --heldout "" --scores data/scores
-    --encoders artifacts/encoders --out data/train --decisions data/decisions.parquet
-    --report reports/filter.json --plots reports/filter
+Example:
+
+    python -m pipeline.stages.filter --source data/raw/train --heldout "" --scores data/scores
+        --encoders artifacts/encoders --out data/train --decisions data/decisions.parquet
+        --report reports/filter.json --plots reports/filter
 """
 
 from __future__ import annotations

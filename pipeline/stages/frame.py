@@ -1,4 +1,4 @@
-"""The frame of every stage command: check the parameters, run the work, time it, record it.
+"""The frame of every stage command: check parameters, run the work, time it, record it.
 
     def main(argv=None) -> int:
         return run_stage("score", arguments=_arguments, work=_work, plan=_plan, argv=argv)

@@ -1,7 +1,10 @@
-"""Stage publish: release folder, model card, registered model; refuses what is not good enough.
+"""Stage publish: write the release and register it, if the model is good enough.
 
-python -m pipeline.stages.publish --model artifacts/px64 --encoders artifacts/encoders
-    --evaluation artifacts/evaluation --out artifacts/release --report reports/publish.json
+It makes the release folder, the model card and the registered model; it refuses what is not good
+enough.
+
+    python -m pipeline.stages.publish --model artifacts/px64 --encoders artifacts/encoders
+        --evaluation artifacts/evaluation --out artifacts/release --report reports/publish.json
 """
 
 from __future__ import annotations

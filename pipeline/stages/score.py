@@ -1,5 +1,6 @@
-"""Stage score: one row for every sample of the source, with CLIP similarity, fingerprints and
-facts.
+"""Stage score: one row per sample of the source, with CLIP similarity, fingerprints and facts.
+
+Example:
 
     python -m pipeline.stages.score --source data/raw/train --encoders artifacts/encoders
         --out data/scores

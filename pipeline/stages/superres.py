@@ -1,7 +1,9 @@
-"""Stage superres: grow the generator to a higher resolution, a Ray Train job.
+"""Stage superres: grow the generator to a higher resolution, as a Ray Train job.
 
-python -m pipeline.stages.superres 64 --data data/train --encoders artifacts/encoders
-    --start artifacts/base --out artifacts/px64
+Example:
+
+    python -m pipeline.stages.superres 64 --data data/train --encoders artifacts/encoders
+        --start artifacts/base --out artifacts/px64
 """
 
 import sys

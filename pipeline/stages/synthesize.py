@@ -1,6 +1,8 @@
-"""Stage synthesize: draw the embedded default's corpus, dirt and truth included.
+"""Stage synthesize: draw the embedded default's corpus, with its dirt and the truth about it.
 
-python -m pipeline.stages.synthesize --raw data/raw --truth data/truth
+Example:
+
+    python -m pipeline.stages.synthesize --raw data/raw --truth data/truth
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Stage text_encoder: train the model's text encoder, all else frozen, a Ray Train job.
+"""Stage text_encoder: train the model's text encoder, as a Ray Train job.
 
-python -m pipeline.stages.text_encoder --data data/train --encoders artifacts/encoders
-    --start artifacts/px64 --out artifacts/aligned
+Everything else is frozen.
+
+    python -m pipeline.stages.text_encoder --data data/train --encoders artifacts/encoders
+        --start artifacts/px64 --out artifacts/aligned
 """
 
 import sys

@@ -1,4 +1,6 @@
-"""What the stages train_base, superres and text_encoder share: a training job, from other starts.
+"""The training job that the stages train_base, superres and text_encoder share.
+
+They differ in where they start.
 
 The run lives in $GANLINE_RUNS_DIR/<stage>-<fingerprint>, outside DVC's outputs: the same command
 continues it, a changed parameter or input starts another, and a finished one is only copied out.

@@ -1,7 +1,9 @@
-"""Stage train_base: train the low-resolution GAN, a Ray Train job.
+"""Stage train_base: train the low-resolution GAN, as a Ray Train job.
 
-python -m pipeline.stages.train_base --data data/train --encoders artifacts/encoders
-    --guidance artifacts/tune/guidance.json --out artifacts/base
+Example:
+
+    python -m pipeline.stages.train_base --data data/train --encoders artifacts/encoders
+        --guidance artifacts/tune/guidance.json --out artifacts/base
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Stage tune: search the recipe's tunable fields with short trainings, and write what won.
+"""Stage tune: search the recipe's tunable fields with short trainings, and write the best ones.
 
     python -m pipeline.stages.tune --data data/train --encoders artifacts/encoders
         --out artifacts/tune

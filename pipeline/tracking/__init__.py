@@ -1,1 +1,1 @@
-"""The mirror in MLflow, which no stage reads; only mlflow_door.py imports `mlflow`."""
+"""Copy runs to MLflow; no stage reads this copy, and only mlflow_door.py imports `mlflow`."""

@@ -1,4 +1,7 @@
-"""Parameters of the MLflow mirror. Never a DVC parameter: changing one re-runs nothing."""
+"""Parameters of the MLflow mirror.
+
+They are never DVC parameters: changing one re-runs nothing.
+"""
 
 from __future__ import annotations
 

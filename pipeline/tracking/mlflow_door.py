@@ -1,4 +1,4 @@
-"""The only door to MLflow: turns spooled events into calls, and registers models.
+"""The only door to MLflow: turn spooled events into calls, and register models.
 
 Every call names its run and its server, no global state of MLflow's is used. Sending an event twice
 leaves one: SQL stores ignore an equal point (same key, step, time, value), and runs and images are

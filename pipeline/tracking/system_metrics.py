@@ -1,4 +1,4 @@
-"""Readings of this machine while a stage runs, under the names MLflow shows as system."""
+"""Measure this machine while a stage runs, under the names of MLflow's system metrics."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def layer(case, radial=False, **changes):
 
 
 def reference(x, up_taps, down_taps, up, down, size_out, clamp):
-    """In float64, as the formula reads (spec 2.1); filters as true convolutions."""
+    """In float64, as the formula reads; filters as true convolutions."""
     n, c, size, _ = x.shape
     x = x.double()
     wide = x.new_zeros(n, c, size * up, size * up)
