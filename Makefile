@@ -12,7 +12,7 @@ export DVC_STUDIO_OFFLINE ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint format ui report lock clean
+.PHONY: help setup demo test test-fast lint format docs ui report lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ format: setup  ## let ruff rewrite the files
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: setup  ## build the site of docs/ into site/; a dead link or a missing page fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 ui: setup  ## MLflow on 127.0.0.1 with the runs just made
 	@$(BIN)/python -m pipeline.commands.ui
 
@@ -53,7 +56,7 @@ report: setup  ## one HTML page of the last run
 	@$(BIN)/ganline report
 
 lock: setup  ## renew requirements.lock from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra docs --python-version 3.11 --generate-hashes \
 	  --no-header --no-emit-index-url --no-emit-find-links --no-annotate -o requirements.lock
 
 # By name: data/ may also hold pictures of the user's own.

@@ -17,7 +17,7 @@ class EvaluateConfig:
     """Section `evaluate` of params.yaml."""
 
     model: str = "px64"
-    """Name of the artifact that is measured: artifacts/<model>."""
+    """Name of the artifact that is measured: `artifacts/<model>`."""
 
     feature_role: str = "judge"
     """Encoder whose features the distances use; without a judge: inception, classifier or dino."""

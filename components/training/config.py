@@ -82,8 +82,8 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class StageConfig(TrainConfig):
-    """One training stage (train_base, superres.<px>, text_encoder): where it starts, the family and
-    its fields, the run.
+    """One training stage (train_base, `superres.<px>`, text_encoder): where it starts, the family
+    and its fields, the run.
     """
 
     recipe: dict[str, Any] = field(default_factory=dict)

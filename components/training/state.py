@@ -129,8 +129,8 @@ class TrainState:
             now[name].copy_(kept)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return all tensors by name: networks/<network>/..., ema/..., optimizers/<phase>/...,
-        best/<name>.
+        """Return all tensors by name: `networks/<network>/...`, `ema/...`,
+        `optimizers/<phase>/...`, `best/<name>`.
         """
         named = {
             f"networks/{network}/{name}": tensor

@@ -35,7 +35,7 @@ def markdown() -> str:
     """Return the page."""
     parts = [HEAD, "## seed\n", f"Everything random follows from it: {describe(SEED)}.\n"]
     for name, config in SECTIONS.items():
-        title = "superres.<px>" if name == "superres" else name
+        title = "`superres.<px>`" if name == "superres" else name
         parts.append(f"## {title}\n")
         if name == "superres":
             parts.append("One entry per resolution; the same keys as `train_base`. Its `recipe`")
