@@ -1,0 +1,31 @@
+"""The longest run starts first: it waits most of its time, so other tests go on beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.whole_graph import STARTED, WholeGraph
+
+MANY = 500  # tests: a shorter selection starts the whole graph when it comes to it
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start `dvc repro` for tests/test_end_to_end.py, when all tests are to run."""
+    wanted = any(item.path.name == "test_end_to_end.py" for item in session.items)
+    if wanted and len(session.items) > MANY and not session.config.option.collectonly:
+        folder = Path(tempfile.mkdtemp(prefix="ganline-e2e-")) / "project"
+        with contextlib.suppress(pytest.skip.Exception):  # no git here: the test itself says so
+            session.config.stash[STARTED] = WholeGraph(folder)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Leave nothing behind, whatever ended the tests."""
+    started = session.config.stash.get(STARTED, None)
+    if started is not None:
+        started.end()
+        shutil.rmtree(started.folder.parent, ignore_errors=True)
