@@ -43,7 +43,7 @@ class NonFiniteError(GanlineError):
 
 
 class StorageError(GanlineError):
-    """A checkpoint, an artifact or a run folder is missing, broken or in use."""
+    """A checkpoint, an artifact or a file is missing, broken or cannot be written."""
 
     exit_code = 5
 

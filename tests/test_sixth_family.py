@@ -1,7 +1,7 @@
 """A sixth family comes as an installed package: everything works, and no line of ours changes.
 
-The toy (tests/fixtures/toy_gan, 55 lines) is copied to a folder and registered by an entry point;
-the commands run in a copy of the three packages as they are.
+The toy (tests/fixtures/toy_gan, 68 lines with its imports) is copied to a folder and registered by
+an entry point; the commands run in a copy of the three packages as they are.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Everything else lives elsewhere.
 
 Training state is ours (run folder; atomic, verified), so Ray's checkpoints are not used: Ray starts
 the workers, sets up torch.distributed, and starts them again when one dies. Ray is imported inside
-functions, after the switches of cluster_config are set.
+functions, after the switches of config.py are set.
 """
 
 from __future__ import annotations
