@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 from pathlib import Path
 
 import pytest
+
+# Before torch is imported. The tests' networks are too small for two threads to help, and threads
+# that wait for each other while another process has their core are ten times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from tests.whole_graph import STARTED, WholeGraph
 
