@@ -15,6 +15,11 @@ SHOWN = (
     ("judge.size", "size right"),
     ("judge.colour", "colour right"),
     ("judge.shape", "shape right"),
+    ("silhouette.shape", "shape right by its outline"),
+    ("silhouette.worst", "the same for the kind of image that it draws worst"),
+    ("seed_variety", "how much the seeds of a prompt differ; 1 = as real images"),
+    ("seed_variety_pixels", "the same by pixels"),
+    ("seed_variety_centre", "the same by the place of the object"),
     ("clip_score", "CLIP score, a mean cosine"),
     ("prompt_sensitivity", "CLIP score minus that of shuffled prompts"),
     ("precision", "precision"),
@@ -127,6 +132,7 @@ def _quality(metrics: Mapping[str, Any]) -> str:
         )
     left_out = sorted(metrics.get("not_measured", {}).items())
     lines += [f"- {name} was not measured: {why}." for name, why in left_out]
+    lines += [f"- Warning: {text}." for text in metrics.get("warnings", [])]
     return "\n".join(lines)
 
 

@@ -6,7 +6,7 @@ without its net, its resize and its counts. Legend: N real images, M generated i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,35 +17,26 @@ from torch import Tensor
 
 from components.data.captions import attributes_of, attributes_of_class
 from components.errors import DataError
-from components.evaluation.alignment import attribute_accuracy, clip_score, prompt_sensitivity
+from components.evaluation.alignment import (
+    attribute_accuracy,
+    clip_score,
+    prompt_sensitivity,
+)
 from components.evaluation.cards import metric_card
 from components.evaluation.config import EvaluateConfig
 from components.evaluation.distances import Moments, frechet_distance
-from components.evaluation.features import features_of, generated, real_features, stack
+from components.evaluation.features import (
+    features_of,
+    generated,
+    real_features,
+    stack,
+)
+from components.evaluation.held_out_looks import HeldOutLooks, Read
+from components.evaluation.looks import Looks
 from components.evaluation.nets import MeasuringNet, open_distance_net, open_net, open_scorer
+from components.evaluation.sampled import Sampled
 
 ABOUT_TEXT = ("judge", "clip_score", "prompt_sensitivity")  # metrics that compare with a prompt
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sampled:
-    """What the nets saw on M generated images; a net that is absent leaves its part empty."""
-
-    feature_MD: Tensor
-    captions: list[str]
-    image_MD: Tensor | None = None
-    text_MD: Tensor | None = None
-    logits: dict[str, Tensor] = field(default_factory=dict)
-
-    def first(self, count: int) -> Sampled:
-        """Return the same for the first `count` images."""
-        return Sampled(
-            feature_MD=self.feature_MD[:count],
-            captions=self.captions[:count],
-            image_MD=None if self.image_MD is None else self.image_MD[:count],
-            text_MD=None if self.text_MD is None else self.text_MD[:count],
-            logits={name: x[:count] for name, x in self.logits.items()},
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +54,7 @@ class Bench:
         text_encoder: the network that embeds prompts for the generator; None without text.
         not_measured: metric -> why, for what this model or these encoders do not allow.
         read: caption or name of a class -> the attributes that it tells of, None for none.
+        asked: whether prompts or classes decide what the generator draws.
     """
 
     source: Any
@@ -73,7 +65,8 @@ class Bench:
     cache: Path | None = None
     text_encoder: Any = None
     not_measured: dict[str, str] = field(default_factory=dict)
-    read: Callable[[str], Mapping[str, str] | None] = attributes_of
+    read: Read = attributes_of
+    asked: bool = True
 
     @classmethod
     def open(
@@ -131,6 +124,7 @@ class Bench:
             text_encoder=opened["clip"].network if takes_text and "clip" in opened else None,
             not_measured=skipped,
             read=attributes_of if takes_text else attributes_of_class,
+            asked=takes_text or takes_label,
         )
 
     def real(self, net: MeasuringNet) -> dict[str, Tensor]:
@@ -153,6 +147,11 @@ class Bench:
         """Their moments."""
         return Moments.of(self.real_ND)
 
+    @cached_property
+    def held_out(self) -> HeldOutLooks:
+        """What can be seen of held-out images without a net."""
+        return HeldOutLooks.of(self.source, self.config, self.read)
+
     def sample(
         self, generator: Any, count: int, *, truncation: float = 1.0, aligned: bool = True
     ) -> Sampled:
@@ -169,6 +168,7 @@ class Bench:
         parts: dict[str, list[dict[str, Tensor]]] = {name: [] for name in wanted}
         captions: list[str] = []
         texts: list[Tensor] = []
+        looks: list[Looks] = []
         pictures = generated(
             generator,
             self.source,
@@ -179,6 +179,8 @@ class Bench:
         )
         for images, rows in pictures:
             captions += rows
+            if aligned and self.held_out.outlines is not None:
+                looks.append(Looks.of(images, rows, outlined=True))
             for name, net in wanted.items():
                 same = name == "judge" and net.sha256 == self.net.sha256
                 parts[name].append(parts["net"][-1] if same else features_of(net.network, images))
@@ -192,6 +194,7 @@ class Bench:
             image_MD=seen["clip"]["pooled"] if "clip" in seen else None,
             text_MD=torch.cat(texts) if texts else None,
             logits=logits,
+            looks=Looks.joined(looks) if looks else None,
         )
 
     def frechet(self, sampled: Sampled) -> float:

@@ -13,6 +13,8 @@ from components.evaluation.nets import MeasuringNet
 SAME_CLIP = "this CLIP also took part in the training: the score may flatter, ask the judge"
 LOW_RANK = "fewer images than feature dimensions: compare only at equal counts"
 IGNORES_TEXT = "nearly the same with shuffled prompts: the generator ignores its text"
+FOOLED_JUDGE = "the judge is being fooled"
+SAME_SEEDS = "the seeds of a prompt draw nearly the same picture"
 NAMES_ALL = "the judge names something in every image: read this beside the distance"
 # Below this share of what real images reach, a generator is said to ignore its text.
 IGNORING_SHARE = 0.1
@@ -51,6 +53,17 @@ def metric_card(net: MeasuringNet, *, note: str = "", **facts: Any) -> dict[str,
             note="; ".join(filter(None, (net.note, note))),
             **facts,
         )
+    )
+
+
+def outline_card(**facts: Any) -> dict[str, Any]:
+    """Return the card of a measure by outlines, which needs no net.
+
+    Args:
+        facts: num_real, num_fake, data_content_hash, seed, note.
+    """
+    return asdict(
+        MetricCard(net="none: outlines", net_sha256="", resizer="none", dtype="float64", **facts)
     )
 
 

@@ -44,6 +44,12 @@ class EvaluateConfig:
     truncations: tuple[Annotated[float, Between(0.0, 1.0)], ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
     """Values of psi on the truncation curve."""
 
+    variety_prompts: Annotated[int, Between(1, None)] = 32
+    """Held-out prompts whose images are compared from seed to seed."""
+
+    variety_seeds: Annotated[int, Between(2, None)] = 8
+    """Seeds of each of these prompts."""
+
     batch: Annotated[int, Between(1, None)] = 50
     """Images per forward pass; the results do not depend on it."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from components.artifacts.family import recipe_from
-from components.evaluation.bench import Bench, Sampled
+from components.evaluation.bench import Bench
 from components.evaluation.cards import (
     IGNORES_TEXT,
     LOW_RANK,
@@ -18,6 +18,9 @@ from components.evaluation.cards import (
 )
 from components.evaluation.distances import kernel_distance, manifold_scores
 from components.evaluation.nets import INCEPTION
+from components.evaluation.sampled import Sampled
+from components.evaluation.seed_variety import measure_seeds
+from components.evaluation.shapes import measure_shapes
 from components.evaluation.variety import variety_scores
 
 
@@ -39,10 +42,11 @@ def score_generator(
         say: prints one line of progress.
 
     Returns:
-        Plain values: judge, judge_variety, judge_counts, frechet_<net> {before, after, ratio},
-        kernel_<net>, precision, recall, density, coverage, clip_score, prompt_sensitivity, real,
-        curve (rows), truncation, cards, not_measured (metric -> why its value is None). On
-        Inception: fid and kid instead.
+        Plain values: judge, silhouette, silhouette_cells, seed_variety, seed_variety_pixels,
+        seed_variety_centre, warnings, judge_variety, judge_counts, frechet_<net> {before, after,
+        ratio}, kernel_<net>, precision, recall, density, coverage, clip_score,
+        prompt_sensitivity, real, curve (rows), truncation, cards, not_measured (metric -> why its
+        value is None). On Inception: fid and kid instead.
     """
     config, name = bench.config, bench.net.name
     count = max(config.num_fake, config.num_prompts)
@@ -55,19 +59,28 @@ def score_generator(
     if IGNORES_TEXT in alignment["cards"].get("prompt_sensitivity", {}).get("note", ""):
         say(f"evaluate: {IGNORES_TEXT}")
     kinds = _variety(bench, sampled.first(config.num_fake))
+    shapes = measure_shapes(bench, sampled.first(config.num_prompts), alignment["scores"]["judge"])
+    say(f"evaluate: {config.variety_prompts} prompts with {config.variety_seeds} seeds each")
+    seeds = measure_seeds(bench, after)
+    for warning in (*shapes["warnings"], *seeds["warnings"]):
+        say(f"evaluate: {warning}")
     say(f"evaluate: truncation curve over psi {', '.join(map(str, config.truncations))}")
     curve = truncation_curve(bench, after, sampled)
+    parts = (alignment, shapes, seeds, kinds, distances)
     return {
         **alignment.pop("scores"),
+        **shapes.pop("scores"),
+        **seeds.pop("scores"),
         **kinds.pop("scores"),
         **distances.pop("scores"),
         "real": real,
         "truncation": _summary(curve, _frechet_name(name)),
         "curve": curve,
-        "cards": {**alignment["cards"], **kinds["cards"], **distances["cards"]},
+        "warnings": shapes["warnings"] + seeds["warnings"],
+        "cards": {name: card for part in parts for name, card in part["cards"].items()},
         "not_measured": {
             metric: bench.not_measured.get(metric, why)
-            for part in (alignment, kinds, distances)
+            for part in parts
             for metric, why in part["missing"].items()
         },
     }

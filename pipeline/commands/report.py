@@ -15,12 +15,18 @@ from typing import Any
 import yaml
 
 from pipeline.commands import report_html as html
-from pipeline.commands.summary import Sources, read_json, read_sources, reports_folder, summarize
+from pipeline.commands.summary import (
+    CARDS,
+    Sources,
+    read_json,
+    read_sources,
+    reports_folder,
+    summarize,
+)
 from pipeline.exit_codes import guarded
 from pipeline.graph import Node
 
 PAGE = "report.html"
-CARDS = "metrics.json"  # in a stage's output folder: how each metric was measured
 MOST_PICTURES, MOST_STEPS = 12, 24
 MOST_BYTES = 8 * 2**20  # a larger picture is named, not shown
 
@@ -71,6 +77,10 @@ def _stage(node: Node, sources: Sources) -> list[str]:
         if isinstance(rejected := shown.pop("rejected", None), dict):
             sections.append(html.bars(rejected, "samples rejected, by reason"))
         sections.append(html.table(shown))
+        sections += [html.paragraph(f"Warning: {text}.") for text in told.get("warnings", [])]
+        if cells := told.get("silhouette_cells"):
+            shares = {cell: round(100 * share) for cell, share in cells.items()}
+            sections.append(html.bars(shares, "% of images whose outline is the caption's shape"))
         if told:
             text = yaml.safe_dump(told["cards"], sort_keys=False)
             sections.append(html.preformatted(text, "how each metric was measured"))

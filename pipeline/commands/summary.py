@@ -23,6 +23,10 @@ SUMMARY = "summary.json"
 PEAK = "peak_memory.json"
 ALIGNED = ("clip_score", "prompt_sensitivity")
 JUDGED = ("background", "size", "colour", "shape", "all")
+OUTLINED = ("shape", "worst")
+VARIED = ("seed_variety", "seed_variety_pixels", "seed_variety_centre", "recall")
+CARDS = "metrics.json"  # in evaluate's output folder: what its report leaves out
+DRAWN, NOT_DRAWN = 0.8, 0.5  # shares of a kind of image from and below which this is said
 
 
 @dataclass(frozen=True)
@@ -68,12 +72,15 @@ def summarize(sources: Sources) -> dict[str, Any]:
     judge = evaluation.get("judge") or {}
     frechet = evaluation.get("frechet_judge") or {}
     truth = evaluation.get("filter_truth") or {}
+    outlined = evaluation.get("silhouette") or {}
     filtered = sources.metrics.get("filter", {})
     return {
         "seconds": {**seconds, "total": round(sum(seconds.values()), 3)},
         "judge": {name: judge.get(name) for name in JUDGED},
         "frechet_judge": {side: frechet.get(side) for side in ("before", "after")},
         **{name: evaluation.get(name) for name in ALIGNED},
+        "silhouette": {name: outlined.get(name) for name in OUTLINED},
+        **{name: evaluation.get(name) for name in VARIED},
         "base_images_per_s": sources.metrics.get("train_base", {}).get("images_per_s"),
         "filter": {
             "in": filtered.get("in"),
@@ -102,7 +109,7 @@ def summary_text(summary: dict[str, Any], sources: Sources, written: Path) -> st
     lines = ["", "stages"]
     for name, seconds in summary["seconds"].items():
         lines.append(f"  {name:<14} {_duration(seconds):>9}")
-    lines += ["", "metrics", *_metric_lines(summary)]
+    lines += ["", "metrics", *_metric_lines(summary), *_words(sources.nodes)]
     sheet = sample_sheet(sources.nodes)
     if sheet is not None:
         lines += ["", f"sample sheet   {sheet}"]
@@ -139,12 +146,38 @@ def sample_sheet(nodes: list[Node]) -> Path | None:
     return None
 
 
+def evaluation_details(nodes: list[Node]) -> dict[str, Any]:
+    """Return what evaluate wrote beside its report: cards, cells and warnings; {} before it ran."""
+    folders = [out for node in nodes if node.stage == "evaluate" for out in node.outs]
+    return next((found for folder in folders if (found := read_json(folder / CARDS))), {})
+
+
+def _words(nodes: list[Node]) -> list[str]:
+    """Return in words what the model draws, what it does not, and what evaluate warns of."""
+    details = evaluation_details(nodes)
+    cells = details.get("silhouette_cells") or {}
+    kinds = {
+        "draws": [cell for cell, share in cells.items() if share >= DRAWN],
+        "fails at": [cell for cell, share in cells.items() if share < NOT_DRAWN],
+    }
+    lines = [f"  {word:<14} {', '.join(found)}" for word, found in kinds.items() if found]
+    return lines + [f"  warning        {warning}" for warning in details.get("warnings", [])]
+
+
 def _metric_lines(summary: dict[str, Any]) -> list[str]:
     judge = {k: v for k, v in summary["judge"].items() if v is not None}
     lines = []
     if judge:
         words = "  ".join(f"{name} {100 * value:.1f} %" for name, value in judge.items())
         lines.append(f"  judge          {words}")
+    outlined = {k: v for k, v in summary["silhouette"].items() if v is not None}
+    if outlined:
+        shape, worst = (f"{100 * outlined[name]:.1f} %" for name in OUTLINED)
+        lines.append(f"  outlines       shape {shape}  worst kind of image {worst}")
+    varied = zip(("features", "pixels", "place"), VARIED, strict=False)
+    seeds = [f"{word} {summary[k]:.2f}" for word, k in varied if summary[k] is not None]
+    if seeds:
+        lines.append(f"  seed variety   {'  '.join(seeds)}  (1 = as real images)")
     before, after = summary["frechet_judge"]["before"], summary["frechet_judge"]["after"]
     if before is not None and after is not None:
         times = f"  ({before / after:.1f} times lower)" if after > 0 else ""

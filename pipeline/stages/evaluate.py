@@ -20,7 +20,7 @@ from typing import Any
 from pipeline.stages.frame import StageContext, run_stage
 
 # What metrics.json says about the metrics, and no table of metrics should show.
-BESIDE = ("cards", "judge_counts", "model", "not_measured")
+BESIDE = ("cards", "judge_counts", "model", "not_measured", "silhouette_cells", "warnings")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -42,7 +42,8 @@ def _plan(context: StageContext) -> dict[str, Any]:
     config = context.params.evaluate
     trained = max(config.num_fake, config.num_prompts)
     curve = config.num_curve * sum(psi != 1.0 for psi in config.truncations)
-    return {"images_to_generate": trained + config.num_fake + curve}
+    seeds = config.variety_prompts * config.variety_seeds
+    return {"images_to_generate": trained + config.num_fake + curve + seeds}
 
 
 def _work(context: StageContext) -> None:

@@ -62,6 +62,13 @@ EVALUATION = {
     "filter_truth": {"swapped": 3, "swapped_rejected": 0.95, "clean": 4, "clean_kept": 0.97},
     "clip_score": 0.75,
     "prompt_sensitivity": 0.5,
+    "silhouette": {"shape": 0.45, "worst": 0.1, "num": 1000},
+    "silhouette_cells": {"large circle": 0.9, "large ring": 0.6, "small ring": 0.1},
+    "seed_variety": 0.6,
+    "seed_variety_pixels": 0.5,
+    "seed_variety_centre": 0.2,
+    "recall": 0.3,
+    "warnings": ["the judge is being fooled: it names 50 % of the shapes right, outlines 45 %"],
     "not_measured": {"coverage": "too few <images>"},
     "cards": {"judge": {"net": "judge", "net_sha256": "ab" * 32, "num_fake": 1000, "seed": 0}},
 }

@@ -153,7 +153,7 @@ def test_without_text_the_rest_is_measured_and_the_reason_said(rows, judge, labe
     assert [row["clip_score"] for row in scores["curve"]] == [None, None]
     assert set(scores["cards"]) == {
         "frechet_judge", "kernel_judge", "precision", "recall", "density", "coverage",
-        "judge_variety",
+        "judge_variety", "seed_variety", "seed_variety_pixels",
     }  # fmt: skip
     json.dumps(scores, allow_nan=False)
 

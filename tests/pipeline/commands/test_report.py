@@ -51,6 +51,9 @@ def test_everything_is_on_the_page(page):
     for words in ("caption.empty", "judge.colour", "0.75", "123.4", "loss/generator against kimg"):
         assert words in page.text
     assert "coverage was not measured: too few <images>." in page.text
+    assert "Warning: the judge is being fooled: it names 50 % of the shapes right" in page.text
+    for words in ("small ring", "silhouette.worst", "seed_variety_centre"):
+        assert words in page.text
     for words in ("python -m pipeline.train_base --x '<y>'", "net_sha256", "100.0 s", "abc"):
         assert words in page.text
     alternatives = [image["alt"] for image in page.all("img")]
