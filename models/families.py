@@ -7,10 +7,12 @@ new family is a folder and one line. An installed package adds families by entry
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import importlib.metadata
 import importlib.util
+import typing
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -91,26 +93,47 @@ def recipes() -> dict[str, type[Recipe]]:
     return {name: part(family.recipe) for name, family in families().items()}
 
 
-def importers() -> Iterator[Any]:
-    """Yield the importers of all families, in the order in which they are asked.
+def importers() -> Iterator[tuple[str, Any]]:
+    """Yield (family, importer) in the order in which importers are asked, ours first.
 
     Raises:
-        ValueError: an installed package's importer does not load; ours come before it.
+        ValueError: an installed package's importer does not load.
     """
     for name, family in families().items():
         for path in family.importers:
-            try:
-                yield part(path)
-            except Exception as error:  # whatever a stranger's module does
-                if name in FAMILIES:
-                    raise
-                raise ValueError(f"importer {path} of family {name}: {one_line(error)}") from error
+            with blamed(name, f"importer {path}"):
+                importer = part(path)
+            yield name, importer
 
 
 def parity_checks() -> dict[str, Any]:
-    """Return name of a parity fixture -> how it is recomputed, of all families."""
-    paths = [path for family in families().values() for path in family.parity]
-    return {name: check for path in paths for name, check in part(path).items()}
+    """Return name of a parity fixture -> how it is recomputed, of all families.
+
+    A name of ours is not replaced, and what an installed package cannot load is left out.
+    """
+    checks: dict[str, Any] = {}
+    for name, family in families().items():
+        for path in family.parity:
+            ours = name in FAMILIES
+            with contextlib.nullcontext() if ours else contextlib.suppress(Exception):
+                checks = {**part(path), **checks}
+    return checks
+
+
+@contextlib.contextmanager
+def blamed(name: str, what: str) -> Iterator[None]:
+    """Turn any error of an installed package's family into a ValueError that names it.
+
+    Args:
+        name: of the family; an error of ours is left as it is.
+        what: was asked of it.
+    """
+    try:
+        yield
+    except Exception as error:  # whatever a stranger's code does
+        if name in FAMILIES:
+            raise
+        raise ValueError(f"family {name} fails, {what}: {one_line(error)}") from error
 
 
 def small_fields(name: str) -> dict[str, Any]:
@@ -154,6 +177,8 @@ def installed() -> Installed:
         try:
             if count[point.name] > 1:
                 raise ValueError(f"{count[point.name]} installed packages register it")
+            if not point.pattern.match(point.value):
+                raise ValueError(f"{point.value!r} is not of the form module:name")
             found[point.name] = _checked(point.name, point.load())
         except (Exception, SystemExit) as error:  # whatever a stranger's module does
             package = point.dist.name if point.dist else "an installed package"
@@ -179,8 +204,12 @@ def _checked(name: str, family: Any) -> Family:
         raise ValueError(f"{family.recipe} has the name {getattr(recipe, 'name', None)!r}")
     if missing := [word for word in PROMISED + METHODS if not hasattr(recipe, word)]:
         raise TypeError(f"{family.recipe} has no {', '.join(missing)}")
-    for path in (*family.importers, *family.parity, family.small):
-        module = path.partition(":")[0]
-        if path and importlib.util.find_spec(module) is None:
-            raise ImportError(f"no module {module}")
+    typing.get_type_hints(recipe, include_extras=True)
+    for word, paths in (("importers", family.importers), ("parity", family.parity)):
+        if not isinstance(paths, tuple):
+            raise TypeError(f"{word} is {paths!r}; wanted a tuple of paths")
+        for path in paths:
+            module = path.partition(":")[0]
+            if importlib.util.find_spec(module) is None:
+                raise ImportError(f"no module {module}, which {word} name")
     return family

@@ -32,7 +32,7 @@ def _ran(output: str) -> set[str]:
     return {line.split("'")[1] for line in lines}
 
 
-def _wouldrun_module(folder: Path) -> set[str]:
+def _would_run(folder: Path) -> set[str]:
     return _ran(run_module(folder, "dvc", "repro", "--dry"))
 
 
@@ -54,24 +54,28 @@ def test_every_stage_leaves_what_it_declares(project: Path) -> None:
     assert card["resolution_px"] == 64
     metrics = json.loads((project / "reports/evaluation.json").read_text())
     assert set(metrics["judge"]) >= {"background", "size", "colour", "shape", "all"}
+    assert set(metrics["silhouette"]) == {"shape", "worst", "num"} and metrics["seed_variety"] > 0
+    assert not {"cards", "silhouette_cells", "warnings"} & set(metrics)  # for the folder alone
+    told = json.loads((project / "artifacts/evaluation/metrics.json").read_text())
+    assert {"cards", "silhouette_cells", "warnings"} <= set(told)
     assert (project / "artifacts/release/MODEL_CARD.md").read_text().strip()
     assert "frechet" in run_module(project, "dvc", "metrics", "show")
 
 
 def test_nothing_runs_twice_and_a_change_runs_only_what_it_must(project: Path) -> None:
-    assert _wouldrun_module(project) == set()
+    assert _would_run(project) == set()
     params = yaml.safe_load((project / "params.yaml").read_text())
     original = (project / "params.yaml").read_text()
     try:
         params["filter"]["min_side_px"] += 1
         (project / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-        assert "filter" in _wouldrun_module(project)
-        assert not {"synthesize", "encoders", "score"} & _wouldrun_module(project)
+        assert "filter" in _would_run(project)
+        assert not {"synthesize", "encoders", "score"} & _would_run(project)
         params["filter"]["min_side_px"] -= 1
         params["superres"]["64"]["total_kimg"] = 0.2
         (project / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-        assert "superres@64" in _wouldrun_module(project)
-        assert not {"tune", "train_base", "filter"} & _wouldrun_module(project)
+        assert "superres@64" in _would_run(project)
+        assert not {"tune", "train_base", "filter"} & _would_run(project)
     finally:
         (project / "params.yaml").write_text(original)
 

@@ -124,8 +124,9 @@ def _quality(metrics: Mapping[str, Any]) -> str:
         seen.setdefault(key, (facts, []))[1].append(metric)
     for facts, names in seen.values():
         note = f" Note: {facts['note']}." if facts["note"] else ""
+        weights = f" (sha256 {facts['net_sha256'][:12]})" if facts["net_sha256"] else ""
         lines.append(
-            f"- {', '.join(names)}: net {facts['net']} (sha256 {facts['net_sha256'][:12]}), "
+            f"- {', '.join(names)}: net {facts['net']}{weights}, "
             f"{facts['dtype']}, resize {facts['resizer']}, {facts['num_real']} real and "
             f"{facts['num_fake']} generated images, data {facts['data_content_hash'][:12]}, "
             f"seed {facts['seed']}.{note}"

@@ -153,7 +153,13 @@ class Bench:
         return HeldOutLooks.of(self.source, self.config, self.read)
 
     def sample(
-        self, generator: Any, count: int, *, truncation: float = 1.0, aligned: bool = True
+        self,
+        generator: Any,
+        count: int,
+        *,
+        truncation: float = 1.0,
+        aligned: bool = True,
+        looked: bool = False,
     ) -> Sampled:
         """Generate `count` images from held-out prompts and let the nets look at them.
 
@@ -162,6 +168,7 @@ class Bench:
             count: images; prompts come again, with other seeds, when there are fewer.
             truncation: psi.
             aligned: also ask CLIP and the judge, not only the distances' net.
+            looked: also take the outlines, where held-out images have some.
         """
         nets = {"net": self.net, "clip": self.clip, "judge": self.judge}
         wanted = {name: net for name, net in nets.items() if net and (aligned or name == "net")}
@@ -179,7 +186,7 @@ class Bench:
         )
         for images, rows in pictures:
             captions += rows
-            if aligned and self.held_out.outlines is not None:
+            if looked and self.held_out.outlines is not None:
                 looks.append(Looks.of(images, rows, outlined=True))
             for name, net in wanted.items():
                 same = name == "judge" and net.sha256 == self.net.sha256

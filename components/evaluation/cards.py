@@ -14,7 +14,7 @@ SAME_CLIP = "this CLIP also took part in the training: the score may flatter, as
 LOW_RANK = "fewer images than feature dimensions: compare only at equal counts"
 IGNORES_TEXT = "nearly the same with shuffled prompts: the generator ignores its text"
 FOOLED_JUDGE = "the judge is being fooled"
-SAME_SEEDS = "the seeds of a prompt draw nearly the same picture"
+SAME_SEEDS = "the seeds of a prompt draw nearly the same"
 NAMES_ALL = "the judge names something in every image: read this beside the distance"
 # Below this share of what real images reach, a generator is said to ignore its text.
 IGNORING_SHARE = 0.1
@@ -56,14 +56,15 @@ def metric_card(net: MeasuringNet, *, note: str = "", **facts: Any) -> dict[str,
     )
 
 
-def outline_card(**facts: Any) -> dict[str, Any]:
-    """Return the card of a measure by outlines, which needs no net.
+def netless_card(what: str, **facts: Any) -> dict[str, Any]:
+    """Return the card of a metric that no net measured.
 
     Args:
+        what: what was measured instead, as "outlines".
         facts: num_real, num_fake, data_content_hash, seed, note.
     """
     return asdict(
-        MetricCard(net="none: outlines", net_sha256="", resizer="none", dtype="float64", **facts)
+        MetricCard(net=f"none: {what}", net_sha256="", resizer="none", dtype="float64", **facts)
     )
 
 

@@ -10,28 +10,30 @@ from components.evaluation.alignment import same_caption
 from components.evaluation.config import EvaluateConfig
 from components.evaluation.features import held_out
 from components.evaluation.looks import Looks
-from components.evaluation.silhouettes import Outlines
+from components.evaluation.silhouettes import Outlines, Silhouette
 from components.sampling import to_uint8
 from models.interfaces import Batch
 
-MOST = 2000  # images
+IMAGES_LIMIT = 2000
 
 Read = Callable[[str], Mapping[str, str] | None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOutLooks:
-    """Of the first held-out images, at most `MOST`.
+    """Of the first held-out images, at most `IMAGES_LIMIT`.
 
     Attributes:
         looks: silhouettes and small pictures.
-        shown: equal for images that show the same: attributes, class or caption.
+        shown: equal for images that show the same: attributes, class or caption; None = unknown.
         outlines: their mean outlines; None where no caption tells of a shape.
+        named_right: share of these images that outlines of the others name right.
     """
 
     looks: Looks
     shown: list[Hashable]
     outlines: Outlines | None
+    named_right: float
 
     @classmethod
     def of(cls, source: Any, config: EvaluateConfig, read: Read) -> HeldOutLooks:
@@ -42,7 +44,7 @@ class HeldOutLooks:
             config: counts.
             read: caption or name of a class -> the attributes that it tells of, None for none.
         """
-        count = min(source.num_rows, config.num_real, MOST)
+        count = min(source.num_rows, config.num_real, IMAGES_LIMIT)
         parts: list[Looks] = []
         shown: list[Hashable] = []
         for rows in held_out(source, count, config.batch):
@@ -52,11 +54,21 @@ class HeldOutLooks:
             shown += _shown(rows, read)
         looks = Looks.joined(parts)
         shapes = _shapes(looks.captions, read)
-        named = [i for i, shape in enumerate(shapes) if shape and looks.outlines[i] is not None]
-        outlines = None
-        if named:
-            outlines = Outlines.of([looks.outlines[i] for i in named], [shapes[i] for i in named])
-        return cls(looks=looks, shown=shown, outlines=outlines)
+        named = [(looks.outlines[i], shape) for i, shape in enumerate(shapes) if shape]
+        if not any(found for found, _ in named):
+            return cls(looks=looks, shown=shown, outlines=None, named_right=0.0)
+        outlines = Outlines.of(*zip(*named, strict=True))
+        return cls(looks=looks, shown=shown, outlines=outlines, named_right=_named_right(named))
+
+
+def _named_right(named: Sequence[tuple[Silhouette | None, str]]) -> float:
+    """Return the share that the mean outlines of each half name right in the other half."""
+    right = 0
+    for known, asked in ((named[::2], named[1::2]), (named[1::2], named[::2])):
+        if any(found for found, _ in known):
+            outlines = Outlines.of(*zip(*known, strict=True))
+            right += sum(outlines.name(found) == shape for found, shape in asked)
+    return right / len(named)
 
 
 def _shapes(captions: Sequence[str], read: Read) -> list[str]:
@@ -66,11 +78,11 @@ def _shapes(captions: Sequence[str], read: Read) -> list[str]:
 
 def _shown(rows: Batch, read: Read) -> list[Hashable]:
     """Return what each row shows: its attributes, its class, or the words of its caption."""
-    if not rows.captions:
+    if not any(rows.captions):
         label_N = rows.condition.label_N
         return [None] * rows.size if label_N is None else label_N.tolist()
     told = [read(caption) for caption in rows.captions]
     return [
-        tuple(sorted(values.items())) if values else same_caption(caption)
+        tuple(sorted(values.items())) if values else same_caption(caption) or None
         for values, caption in zip(told, rows.captions, strict=True)
     ]

@@ -25,7 +25,7 @@ class Looks:
 
     Attributes:
         captions: what each should show; empty where nobody asks.
-        outlines: silhouettes; None for an image in which nothing stands out, or was looked for.
+        outlines: silhouettes; None where nothing stands out, and where nobody looked.
         pixel_ND: small pictures, in [-1, 1].
     """
 

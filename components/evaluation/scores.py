@@ -51,7 +51,7 @@ def score_generator(
     config, name = bench.config, bench.net.name
     count = max(config.num_fake, config.num_prompts)
     say(f"evaluate: {count} images of the trained generator")
-    sampled = bench.sample(after, count)
+    sampled = bench.sample(after, count, looked=True)
     untrained = bench.sample(before, config.num_fake, aligned=False)
     distances = _distances(bench, sampled.first(config.num_fake), untrained)
     real = bench.real_reference(sampled.first(config.num_prompts))

@@ -6,7 +6,7 @@ hardly shows it. 1 means: as different as real images that show the same. Legend
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +14,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components.evaluation.cards import SAME_SEEDS
+from components.evaluation.cards import SAME_SEEDS, netless_card
 from components.evaluation.features import features_of, held_out, stack
 from components.evaluation.looks import Looks
 from components.sampling import generate_from
 
 REAL_PAIRS = 50  # fewer pairs of real images that show the same say nothing
-LOW = 0.3  # below it the seeds of a prompt draw nearly the same picture
+LOW = 0.3  # below it the seeds of a prompt draw nearly the same, by that measure
 
+BY = {
+    "seed_variety": "by features",
+    "seed_variety_pixels": "by pixels",
+    "seed_variety_centre": "by place",
+}
 THE_SAME = "real images that show the same"
 ANY = "all real images"
 TOO_FEW = f"{ANY}, of which too few show the same"
@@ -33,7 +38,7 @@ class Against:
 
     Attributes:
         groups: rows that show the same, two or more in each.
-        words: what they are.
+        words: which real images these are, in words.
     """
 
     groups: tuple[tuple[int, ...], ...]
@@ -150,11 +155,30 @@ def measure_seeds(bench: Any, generator: Any) -> dict[str, Any]:
         scores["seed_variety_centre"] = places
     why = "no two images to compare, or no object that stands out"
     missing = {name: why for name, value in scores.items() if value is None}
-    lowest = min((value for value in scores.values() if value is not None), default=1.0)
-    warnings = []
-    if lowest < LOW:
-        warnings = [f"{SAME_SEEDS}: {lowest:.2f} of the distance between {against.words}"]
+    warnings = _warnings(scores, against)
     note = "; ".join([f"compared with {against.words}", *warnings])
-    card = bench.card(net, len(prompts), num_real=len(real.shown), note=note)
-    cards = {name: card for name in scores if name not in missing}
+    facts = {"num_real": len(real.shown), "note": note}
+    cards = {"seed_variety": bench.card(net, len(prompts), **facts)}
+    for name, what in (("seed_variety_pixels", "pixels"), ("seed_variety_centre", "places")):
+        cards[name] = netless_card(
+            what,
+            num_fake=len(prompts),
+            data_content_hash=bench.source.content_hash,
+            seed=bench.config.seed,
+            **facts,
+        )
+    cards = {name: card for name, card in cards.items() if scores.get(name) is not None}
     return {"scores": scores, "cards": cards, "missing": missing, "warnings": warnings}
+
+
+def _warnings(scores: Mapping[str, float | None], against: Against) -> list[str]:
+    """Return a line that names each measure by which the seeds are nearly the same.
+
+    Real images that do not show the same are no yardstick for that.
+    """
+    low = [
+        f"{BY[name]} {value:.2f}"
+        for name, value in scores.items()
+        if value is not None and value < LOW and against.words != TOO_FEW
+    ]
+    return [f"{SAME_SEEDS}, {' and '.join(low)} of {against.words}"] if low else []

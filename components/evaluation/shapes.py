@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.evaluation.cards import FOOLED_JUDGE, outline_card
+from components.evaluation.cards import FOOLED_JUDGE, netless_card
 from components.evaluation.held_out_looks import Read
 from components.evaluation.looks import Looks
 from components.evaluation.sampled import Sampled
 from components.evaluation.silhouettes import Outlines
 
-FOOLED = 0.05  # a judge that names so many more shapes than outlines show is being fooled
+FOOLED = 0.05  # a judge that names so many more shapes right than outlines do is being fooled
+TRUSTED = 0.95  # share of real images that outlines must name right before they doubt a judge
 
 
 def shape_cells(looks: Looks, outlines: Outlines, read: Read) -> dict[str, tuple[int, int]]:
@@ -57,16 +58,17 @@ def measure_shapes(bench: Any, sampled: Sampled, judged: dict[str, float] | None
     shares = {cell: right / num for cell, (right, num) in cells.items()}
     num = sum(num for _, num in cells.values())
     shape = sum(right for right, _ in cells.values()) / num
-    warnings = []
-    if judged and judged.get("shape", 0.0) - shape > FOOLED:
+    warnings, trusted = [], bench.held_out.named_right >= TRUSTED
+    if trusted and judged and judged.get("shape", 0.0) - shape > FOOLED:
         named, drawn = (f"{100 * share:.0f} %" for share in (judged["shape"], shape))
         warnings = [f"{FOOLED_JUDGE}: it names {named} of the shapes right, outlines {drawn}"]
-    card = outline_card(
+    card = netless_card(
+        "outlines",
         num_real=len(bench.held_out.shown),
         num_fake=num,
         data_content_hash=bench.source.content_hash,
         seed=bench.config.seed,
-        note="; ".join(warnings),
+        note="; ".join([f"real images right: {bench.held_out.named_right:.3f}", *warnings]),
     )
     found = {"shape": shape, "worst": min(shares.values()), "num": num}
     return {

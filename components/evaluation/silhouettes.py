@@ -15,9 +15,10 @@ import numpy as np
 SIDE = 32  # S: an outline is scaled to its box, S cells on each side
 FINE_PX = 128  # differences are read on at least so fine a grid: a small square has 5 px at 32 px
 CONTRAST = 24.0  # of 255, between ground and object: below it nothing stands out
-BRIGHTEST = 0.99  # quantile of the differences that stands for the object: small ones cover 1.5 %
+GROUND_SHARE = 0.6  # of the border must be ground: noise and blots have none
+OBJECT_QUANTILE = 0.99  # of the differences stands for the object: small ones cover 1.5 %
 OVERLAP = 0.6  # a shape whose best mean outline overlaps less is none of them
-KINDS = 3  # mean outlines per shape: a turned square is another outline than an upright one
+MEANS_PER_SHAPE = 3  # a turned square has another outline than an upright one
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,10 @@ class Outlines:
             raise ValueError("no drawing has an object that stands out of its ground")
         means, names = [], []
         for shape, rows in sorted(parts.items()):
-            kinds = min(KINDS, len(np.unique(rows, axis=0)))
-            mean_KD, _ = kmeans2(np.array(rows), kinds, minit="++", seed=0)
+            count = min(MEANS_PER_SHAPE, len(np.unique(rows, axis=0)))
+            mean_KD, _ = kmeans2(np.array(rows), count, minit="++", seed=0)
             means.append(mean_KD.reshape(-1, SIDE, SIDE))
-            names += [shape] * kinds
+            names += [shape] * count
         return cls(np.concatenate(means), tuple(names))
 
     def name(self, found: Silhouette | None) -> str:
@@ -88,12 +89,13 @@ def silhouettes(images: Iterable[np.ndarray]) -> list[Silhouette | None]:
 
 
 def silhouette(image_HWC: np.ndarray) -> Silhouette | None:
-    """Return the silhouette of the object, None where nothing stands out of the ground."""
+    """Return the silhouette of the object, None where there is no ground, or nothing on it."""
     from scipy import ndimage
 
     difference_HW = np.linalg.norm(image_HWC.astype(np.float64) - _ground(image_HWC), axis=2)
-    strength = np.quantile(difference_HW, BRIGHTEST)
-    if strength < CONTRAST:
+    border_B = np.concatenate([*difference_HW[[0, -1]], *difference_HW[1:-1, [0, -1]].T])
+    strength = np.quantile(difference_HW, OBJECT_QUANTILE)
+    if strength < CONTRAST or np.mean(border_B < CONTRAST) < GROUND_SHARE:
         return None
     finer = max(1, -(-FINE_PX // max(difference_HW.shape)))
     fine_HW = ndimage.zoom(difference_HW, finer, order=1, grid_mode=True, mode="nearest")

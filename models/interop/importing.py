@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.families import importers
+from models.families import blamed, importers
 from models.interop.foreign_network import ForeignNetwork, networks_in
 from models.interop.import_request import Asked, Importer, Sizes
 
@@ -88,10 +88,13 @@ def import_networks(
 
 def _importer(network: ForeignNetwork) -> Importer:
     """Return the importer of the network's family; ValueError where there is none."""
-    for importer in importers():
-        if importer.matches(network.tensors):
-            return importer
-    known = ", ".join(importer.title for importer in importers())
+    titles = []
+    for name, importer in importers():
+        with blamed(name, "its importer"):
+            titles.append(importer.title)
+            if importer.matches(network.tensors):
+                return importer
+    known = ", ".join(titles)
     shown = ", ".join(sorted(network.tensors)[:4])
     raise ValueError(f"a network that is none of {known}: its tensors are {shown[:160]}, ...")
 

@@ -26,8 +26,7 @@ def recipe_findings(values: dict[str, Any]) -> list[Finding]:
         wrong, family = _check_base(base)
         findings += [(("train_base", "recipe", *path), what) for path, what in wrong]
     if base is not None and family is not None and not findings:
-        findings = _check_grows(family, base, values.get("superres"))
-        findings = findings or _check_fit(family, base, values)
+        findings = _check_recipe(family, base, values)
     grown = values.get("superres")
     later = {("superres", k): v for k, v in grown.items()} if isinstance(grown, dict) else {}
     later[("text_encoder",)] = values.get("text_encoder")  # type: ignore[index]
@@ -83,6 +82,20 @@ def _check_base(recipe: dict[str, Any]) -> tuple[list[Finding], type[Recipe] | N
         what = unknown_key(str(name), known).replace("unknown key", f"unknown recipe {name!r}")
         return [(("name",), why_unknown(str(name)) or what)], None
     return check(known[name], _fields(recipe))[1], known[name]
+
+
+def _check_recipe(
+    family: type[Recipe], base: dict[str, Any], values: dict[str, Any]
+) -> list[Finding]:
+    """Ask the recipe what it thinks of the stages and the data."""
+    from models.families import blamed
+
+    try:
+        with blamed(family.name, "its recipe"):
+            findings = _check_grows(family, base, values.get("superres"))
+            return findings or _check_fit(family, base, values)
+    except ValueError as error:
+        return [(("train_base", "recipe", "name"), str(error))]
 
 
 def _check_grows(family: type[Recipe], base: dict[str, Any], superres: Any) -> list[Finding]:

@@ -11,9 +11,22 @@ from models import families
 from models.families import FAMILIES, part
 from tests.plug_in import install, install_toy
 
-RECIPE = "class R: pass\nfrom dataclasses import dataclass\n"
-RECIPE += "@dataclass(frozen=True)\nclass Bare:\n    name = 'bare'\n"
 GOOD = "from models.families import Family\n"
+RECIPE = """
+from dataclasses import dataclass
+class R: pass
+@dataclass(frozen=True)
+class Bare:
+    name = 'bare'
+"""
+FULL = f"""{RECIPE}
+@dataclass(frozen=True)
+class Full(Bare):
+    tunable, needs_data, grows, encoder_roles = {{}}, True, True, ()
+    x: int = 1
+    misfits = generator = build = phases = lambda *a: 1 / 0
+"""
+UNKNOWN_TYPE = "FAMILY = Family(recipe='plug_in_x:Full')\nFull.__annotations__['x'] = 'Nope'"
 # Text of the module -> the entry, and what the line says.
 BROKEN = {
     "no such module": ("", "elsewhere:FAMILY", "ModuleNotFoundError: No module named 'elsewhere'"),
@@ -30,6 +43,24 @@ BROKEN = {
         GOOD + "FAMILY = Family(recipe='plug_in_x.Recipe')",
         "plug_in_x:FAMILY",
         "got the path 'plug_in_x.Recipe'; wanted package.module:name",
+    ),
+    "a value of another form": ("", "???", "'???' is not of the form module:name"),
+    "a field of an unknown type": (
+        GOOD
+        + FULL
+        + "FAMILY = Family(recipe='plug_in_x:Full')\nFull.__annotations__['x'] = 'Nope'",
+        "plug_in_x:FAMILY",
+        "NameError: name 'Nope' is not defined",
+    ),
+    "importers that are no tuple": (
+        GOOD + FULL + "FAMILY = Family(recipe='plug_in_x:Full', importers='plug_in_x:I')",
+        "plug_in_x:FAMILY",
+        "importers is 'plug_in_x:I'; wanted a tuple of paths",
+    ),
+    "an importer in no module": (
+        GOOD + FULL + "FAMILY = Family(recipe='plug_in_x:Full', importers=('none_x:I',))",
+        "plug_in_x:FAMILY",
+        "no module none_x, which importers name",
     ),
     "no dataclass": (
         GOOD + RECIPE + "FAMILY = Family(recipe='plug_in_x:R')",
@@ -66,7 +97,7 @@ def test_an_installed_package_adds_a_family(site):
     assert [*families.families()] == [*FAMILIES, "toy"]
     assert families.recipes()["toy"].__name__ == "Toy"
     assert families.small_fields("toy") == {}
-    assert [importer.title for importer in families.importers()][-1] == "Toy"
+    assert [(name, importer.title) for name, importer in families.importers()][-1] == ("toy", "Toy")
     assert dataclasses.asdict(recipe_from({"name": "toy", "z_dim": 5}))["z_dim"] == 5
     assert families.installed().broken == {}
 
@@ -103,8 +134,9 @@ def test_an_importer_that_does_not_load_stops_only_what_no_other_knows(site):
     install_toy(site)
     (site / "toy_gan" / "networks.py").write_text("1 / 0")
     titles = []
-    with pytest.raises(ValueError, match=r"importer toy_gan\.networks:IMPORTER of family toy"):
-        titles.extend(importer.title for importer in families.importers())
+    line = r"family toy fails, importer toy_gan\.networks:IMPORTER: ZeroDivisionError"
+    with pytest.raises(ValueError, match=line):
+        titles.extend(importer.title for _, importer in families.importers())
     assert titles == [
         importer.title for f in FAMILIES.values() for importer in map(part, f.importers)
     ]
@@ -117,3 +149,25 @@ def test_every_path_of_ours_leads_somewhere():
         recipe(**families.small_fields(name))
         assert all(importer.title for importer in map(part, family.importers))
         assert all(part(path) for path in family.parity)
+
+
+def test_parity_of_ours_stands_whatever_a_package_registers(site):
+    ours = families.parity_checks()
+    text = "CHECKS = {'stylegan_t_mapping': 3, 'strange': 4}\n"
+    text += GOOD + FULL + "FAMILY = Family(recipe='plug_in_x:Full', parity=PATHS)"
+    text = text.replace("PATHS", "('plug_in_x:NOPE', 'plug_in_x:CHECKS')")
+    (site / "plug_in_x.py").write_text(text)
+    install(site, "strange-gans", {"bare": "plug_in_x:FAMILY"})
+    families.installed.cache_clear()
+    assert families.installed().broken == {}
+    assert families.parity_checks() == {**ours, "strange": 4}
+
+
+def test_a_recipe_that_fails_while_params_are_read_is_one_line(site):
+    from pipeline.params.checks import recipe_findings
+
+    (site / "plug_in_x.py").write_text(GOOD + FULL + "FAMILY = Family(recipe='plug_in_x:Full')")
+    install(site, "strange-gans", {"bare": "plug_in_x:FAMILY"})
+    ((path, what),) = recipe_findings({"train_base": {"recipe": {"name": "bare"}}})
+    assert path == ("train_base", "recipe", "name")
+    assert what == "family bare fails, its recipe: ZeroDivisionError: division by zero"

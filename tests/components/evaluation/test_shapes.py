@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +15,8 @@ from components.data.captions import ATTRIBUTES
 from components.data.synthetic import draw, sample_pairs
 from components.evaluation.bench import Bench
 from components.evaluation.config import EvaluateConfig
-from components.evaluation.seed_variety import ANY, measure_seeds
+from components.evaluation.scores import score_generator
+from components.evaluation.seed_variety import ANY, Against, _warnings, measure_seeds
 from components.evaluation.shapes import measure_shapes
 from components.sampling import from_uint8
 from models.interfaces import Batch, Condition, ConditionShape
@@ -48,7 +51,7 @@ class Drawings:
             size=size,
             condition=Condition(pooled_ND=code.float()),
             image_NCHW=from_uint8(draw(pairs.attributes, pairs.generators, SIDE_PX)),
-            captions=tuple(pairs.captions) if self.captions else (),
+            captions=tuple(pairs.captions) if self.captions else ("",) * size,
         )
 
 
@@ -89,7 +92,7 @@ def text() -> Bench:
 
 
 def test_right_drawings_are_right_in_every_kind(text) -> None:
-    found = measure_shapes(text, text.sample(Drawer(), 150), {"shape": 1.0})
+    found = measure_shapes(text, text.sample(Drawer(), 150, looked=True), {"shape": 1.0})
     assert found["scores"]["silhouette"]["shape"] > 0.98
     assert found["scores"]["silhouette"]["num"] == 150
     assert len(found["scores"]["silhouette_cells"]) == 10
@@ -98,7 +101,7 @@ def test_right_drawings_are_right_in_every_kind(text) -> None:
 
 
 def test_a_judge_that_is_pleased_by_discs_is_being_fooled(text) -> None:
-    sampled = text.sample(Drawer(discs=True), 150)
+    sampled = text.sample(Drawer(discs=True), 150, looked=True)
     found = measure_shapes(text, sampled, {"shape": 0.93})
     assert 0.05 < found["scores"]["silhouette"]["shape"] < 0.35  # a fifth are discs
     assert found["scores"]["silhouette"]["worst"] == 0
@@ -108,6 +111,10 @@ def test_a_judge_that_is_pleased_by_discs_is_being_fooled(text) -> None:
     assert warning.startswith("the judge is being fooled: it names 93 %")
     nearly = {"shape": found["scores"]["silhouette"]["shape"] + 0.04}
     assert measure_shapes(text, sampled, nearly)["warnings"] == []
+    assert text.held_out.named_right > 0.98
+    object.__setattr__(text.held_out, "named_right", 0.9)  # outlines that fail on real images
+    assert measure_shapes(text, sampled, {"shape": 0.93})["warnings"] == []
+    object.__setattr__(text.held_out, "named_right", 1.0)
 
 
 def test_seeds_that_draw_like_reality_have_variety_one(text) -> None:
@@ -121,8 +128,11 @@ def test_a_lookup_table_has_none(text) -> None:
     found = measure_seeds(text, Drawer(table=True))
     assert max(found["scores"].values()) == 0
     (warning,) = found["warnings"]
-    assert warning.startswith("the seeds of a prompt draw nearly the same picture: 0.00")
+    measures = "by features 0.00 and by pixels 0.00 and by place 0.00"
+    assert f"the seeds of a prompt draw nearly the same, {measures}" in warning
     assert warning in found["cards"]["seed_variety"]["note"]
+    assert found["cards"]["seed_variety"]["net"] == "pixels"
+    assert found["cards"]["seed_variety_centre"]["net"] == "none: places"
 
 
 def test_without_captions_images_are_compared_with_all(text) -> None:
@@ -131,4 +141,25 @@ def test_without_captions_images_are_compared_with_all(text) -> None:
     assert set(found["scores"]) == {"seed_variety", "seed_variety_pixels"}
     assert f"compared with {ANY}" in found["cards"]["seed_variety"]["note"]
     assert found["scores"]["seed_variety"] < measure_seeds(text, Drawer())["scores"]["seed_variety"]
-    assert measure_shapes(silent, silent.sample(Drawer(), 8), None)["scores"] == {}
+    assert measure_shapes(silent, silent.sample(Drawer(), 8, looked=True), None)["scores"] == {}
+
+
+def test_the_whole_evaluation_holds_them_and_their_warnings(text) -> None:
+    config = dataclasses.replace(CONFIG, num_curve=10, truncations=(1.0,), kernel_subset_size=20)
+    scores = score_generator(
+        dataclasses.replace(text, config=config), Drawer(discs=True), Drawer(table=True)
+    )
+    assert scores["silhouette"]["worst"] == 0 and len(scores["silhouette_cells"]) == 10
+    assert scores["seed_variety_centre"] > 0.8
+    assert scores["warnings"] == []  # no judge here to be fooled, and the seeds differ
+    assert {"silhouette", "seed_variety", "seed_variety_pixels"} <= set(scores["cards"])
+    json.dumps(scores, allow_nan=False)
+
+
+def test_real_images_of_other_things_are_no_yardstick() -> None:
+    """Captions that never come twice: a model may be right and far below all real images."""
+    against = Against.of([f"a caption {i}" for i in range(40)])
+    assert _warnings({"seed_variety": 0.1, "seed_variety_pixels": 0.2}, against) == []
+    same = Against.of([i % 4 for i in range(80)])
+    (warning,) = _warnings({"seed_variety": 0.9, "seed_variety_pixels": 0.2}, same)
+    assert "by pixels 0.20 of real images that show the same" in warning

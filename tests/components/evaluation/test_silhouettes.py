@@ -6,6 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from components.data.captions import ATTRIBUTES
 from components.data.synthetic import PALETTE, draw, sample_pairs
@@ -59,6 +60,17 @@ def test_nothing_on_a_lit_ground_is_none():
     light = np.linspace(-25, 25, 64)[:, None, None]
     ground = 255 * PALETTE[2] + light + rng.normal(0, 5, (64, 64, 3))
     assert silhouette(np.clip(ground, 0, 255).astype(np.uint8)) is None
+
+
+@pytest.mark.parametrize("side_px", [32, 64])
+def test_noise_and_blots_have_no_ground(side_px):
+    rng = np.random.default_rng(2)
+    noise = rng.integers(0, 255, (20, side_px, side_px, 3), dtype=np.uint8)
+    assert silhouettes(noise) == [None] * 20
+    for _ in range(20):
+        blots = ndimage.gaussian_filter(rng.normal(size=(side_px, side_px, 3)), (4, 4, 0))
+        blots = (blots - blots.min()) / np.ptp(blots) * 255
+        assert silhouette(blots.astype(np.uint8)) is None
 
 
 def test_place_and_cover_are_those_of_the_object():
