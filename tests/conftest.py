@@ -29,7 +29,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Leave nothing behind, whatever ended the tests."""
+    """Stop what still runs and remove its folder, also when the tests are interrupted."""
     started = session.config.stash.get(STARTED, None)
     if started is not None:
         started.end()

@@ -42,7 +42,7 @@ def world(tmp_path_factory) -> Path:
 
 
 def write_params(folder: Path, **recipe: object) -> None:
-    """Write params of the toy: two hundredths of a second of training for each kimg."""
+    """Write params of the toy, with these fields of its recipe."""
     file = tiny_world.write_params(
         folder,
         train_base={"total_kimg": KIMG, "sample_every_kimg": 0.0},

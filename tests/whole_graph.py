@@ -30,18 +30,22 @@ class WholeGraph:
         for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "start"]):
             subprocess.run(["git", *command], cwd=folder, env=_environment(folder), check=True)
         self._log = folder.parent / "repro.log"
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "dvc", "repro"],
-            cwd=folder,
-            env=_environment(folder),
-            stdout=self._log.open("w"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "dvc", "repro"],
+                cwd=folder,
+                env=_environment(folder),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
     def output(self) -> str:
         """Wait for the end and return what was said; a stage that failed fails the test."""
-        code = self._process.wait(PATIENCE_S)
+        try:
+            code: int | str = self._process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            code = f"nothing after {PATIENCE_S} s"
         said = self._log.read_text()
         assert code == 0, f"dvc repro ended with {code}\n{said}"
         return said
@@ -54,6 +58,7 @@ class WholeGraph:
                 self._process.wait(30)
             except subprocess.TimeoutExpired:
                 os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
 
 
 STARTED = pytest.StashKey[WholeGraph]()

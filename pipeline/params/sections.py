@@ -16,8 +16,9 @@ from components.training.config import StageConfig
 from components.tuning import TuneConfig
 from models.fields import Between
 from pipeline.cluster.config import ClusterConfig
-from pipeline.params.checks import cross_check, recipe_findings
+from pipeline.params.checks import cross_check
 from pipeline.params.file import ParamsError, ParamsFile, Problem, read_params_file
+from pipeline.params.recipes import recipe_findings
 from pipeline.params.schema import Finding, check, describe, given, unknown_key
 from pipeline.tracking.config import TrackingConfig
 

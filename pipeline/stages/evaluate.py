@@ -1,4 +1,4 @@
-"""Stage evaluate: distances, CLIP score, the judge, the truncation curve, the sample sheet.
+"""Stage evaluate: distances, CLIP score, the judge, outlines, seed variety, the sample sheet.
 
 Example:
 

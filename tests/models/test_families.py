@@ -164,7 +164,7 @@ def test_parity_of_ours_stands_whatever_a_package_registers(site):
 
 
 def test_a_recipe_that_fails_while_params_are_read_is_one_line(site):
-    from pipeline.params.checks import recipe_findings
+    from pipeline.params.recipes import recipe_findings
 
     (site / "plug_in_x.py").write_text(GOOD + FULL + "FAMILY = Family(recipe='plug_in_x:Full')")
     install(site, "strange-gans", {"bare": "plug_in_x:FAMILY"})
