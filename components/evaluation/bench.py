@@ -17,20 +17,11 @@ from torch import Tensor
 
 from components.data.captions import attributes_of, attributes_of_class
 from components.errors import DataError
-from components.evaluation.alignment import (
-    attribute_accuracy,
-    clip_score,
-    prompt_sensitivity,
-)
+from components.evaluation.alignment import attribute_accuracy, clip_score, prompt_sensitivity
 from components.evaluation.cards import metric_card
 from components.evaluation.config import EvaluateConfig
 from components.evaluation.distances import Moments, frechet_distance
-from components.evaluation.features import (
-    features_of,
-    generated,
-    real_features,
-    stack,
-)
+from components.evaluation.features import features_of, generated, real_features, stack
 from components.evaluation.held_out_looks import HeldOutLooks, Read
 from components.evaluation.looks import Looks
 from components.evaluation.nets import MeasuringNet, open_distance_net, open_net, open_scorer
@@ -245,8 +236,10 @@ class Bench:
             reference["clip_score"], reference["prompt_sensitivity"] = aligned
         return reference
 
-    def card(self, net: MeasuringNet, num_fake: int, *, num_real: int = 0, note: str = "") -> dict:
-        """Return the card of a metric, as plain values."""
+    def card(
+        self, net: MeasuringNet | str, num_fake: int, *, num_real: int = 0, note: str = ""
+    ) -> dict[str, Any]:
+        """Return the card of a metric, as plain values; a word stands for what no net measured."""
         return metric_card(
             net,
             note=note,

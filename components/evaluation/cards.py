@@ -36,36 +36,26 @@ class MetricCard:
     note: str = ""
 
 
-def metric_card(net: MeasuringNet, *, note: str = "", **facts: Any) -> dict[str, Any]:
+def metric_card(net: MeasuringNet | str, *, note: str = "", **facts: Any) -> dict[str, Any]:
     """Return the card of a metric that was measured with `net`, as plain values.
 
     Args:
-        net: the net; what it says of itself comes first in the note.
+        net: the net; what it says of itself comes first in the note. A word, as "outlines", where
+            no net measured.
         note: what a reader of the number must know.
         facts: num_real, num_fake, data_content_hash, seed; truncation if it is not 1.
     """
-    return asdict(
-        MetricCard(
-            net=net.name,
-            net_sha256=net.sha256,
-            resizer=net.resizer,
-            dtype=net.dtype,
-            note="; ".join(filter(None, (net.note, note))),
-            **facts,
-        )
-    )
-
-
-def netless_card(what: str, **facts: Any) -> dict[str, Any]:
-    """Return the card of a metric that no net measured.
-
-    Args:
-        what: what was measured instead, as "outlines".
-        facts: num_real, num_fake, data_content_hash, seed, note.
-    """
-    return asdict(
-        MetricCard(net=f"none: {what}", net_sha256="", resizer="none", dtype="float64", **facts)
-    )
+    if isinstance(net, str):
+        known = {"net": f"none: {net}", "net_sha256": "", "resizer": "none", "dtype": "float64"}
+    else:
+        known = {
+            "net": net.name,
+            "net_sha256": net.sha256,
+            "resizer": net.resizer,
+            "dtype": net.dtype,
+        }
+        note = "; ".join(filter(None, (net.note, note)))
+    return asdict(MetricCard(**{**known, **facts}, note=note))
 
 
 def sensitivity_note(sensitivity: float | None, real: float | None) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components.evaluation.cards import SAME_SEEDS, netless_card
+from components.evaluation.cards import SAME_SEEDS
 from components.evaluation.features import features_of, held_out, stack
 from components.evaluation.looks import Looks
 from components.sampling import generate_from
@@ -157,17 +157,16 @@ def measure_seeds(bench: Any, generator: Any) -> dict[str, Any]:
     missing = {name: why for name, value in scores.items() if value is None}
     warnings = _warnings(scores, against)
     note = "; ".join([f"compared with {against.words}", *warnings])
-    facts = {"num_real": len(real.shown), "note": note}
-    cards = {"seed_variety": bench.card(net, len(prompts), **facts)}
-    for name, what in (("seed_variety_pixels", "pixels"), ("seed_variety_centre", "places")):
-        cards[name] = netless_card(
-            what,
-            num_fake=len(prompts),
-            data_content_hash=bench.source.content_hash,
-            seed=bench.config.seed,
-            **facts,
-        )
-    cards = {name: card for name, card in cards.items() if scores.get(name) is not None}
+    measured = {
+        "seed_variety": net,
+        "seed_variety_pixels": "pixels",
+        "seed_variety_centre": "places",
+    }
+    cards = {
+        name: bench.card(measured[name], len(prompts), num_real=len(real.shown), note=note)
+        for name in scores
+        if name not in missing
+    }
     return {"scores": scores, "cards": cards, "missing": missing, "warnings": warnings}
 
 

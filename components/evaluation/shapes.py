@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.evaluation.cards import FOOLED_JUDGE, netless_card
+from components.evaluation.cards import FOOLED_JUDGE
 from components.evaluation.held_out_looks import Read
 from components.evaluation.looks import Looks
 from components.evaluation.sampled import Sampled
@@ -62,14 +62,8 @@ def measure_shapes(bench: Any, sampled: Sampled, judged: dict[str, float] | None
     if trusted and judged and judged.get("shape", 0.0) - shape > FOOLED:
         named, drawn = (f"{100 * share:.0f} %" for share in (judged["shape"], shape))
         warnings = [f"{FOOLED_JUDGE}: it names {named} of the shapes right, outlines {drawn}"]
-    card = netless_card(
-        "outlines",
-        num_real=len(bench.held_out.shown),
-        num_fake=num,
-        data_content_hash=bench.source.content_hash,
-        seed=bench.config.seed,
-        note="; ".join([f"real images right: {bench.held_out.named_right:.3f}", *warnings]),
-    )
+    note = "; ".join([f"real images right: {bench.held_out.named_right:.3f}", *warnings])
+    card = bench.card("outlines", num, num_real=len(bench.held_out.shown), note=note)
     found = {"shape": shape, "worst": min(shares.values()), "num": num}
     return {
         "scores": {"silhouette": found, "silhouette_cells": shares},
