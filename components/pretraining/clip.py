@@ -22,7 +22,7 @@ from models.features.words import WordTokenizer, count_words
 
 MEAN, STD = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
 _CHUNK = 500
-_MAX_LOGIT_SCALE = math.log(100)  # as in the paper
+MAX_LOG_SCALE = math.log(100)  # as in the paper
 
 
 def clip_architecture(config: ClipTraining, words: list[str]) -> dict:
@@ -84,7 +84,7 @@ def train_clip(
 
     def limit_scale(progress: float) -> None:
         with torch.no_grad():
-            model.logit_scale.clamp_(0, _MAX_LOGIT_SCALE)
+            model.logit_scale.clamp_(0, MAX_LOG_SCALE)
 
     value = fit(
         [model],

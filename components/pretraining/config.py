@@ -112,6 +112,8 @@ class DinoTraining:
         student_temperature, teacher_temperature: of the two softmaxes.
         teacher_momentum: of the moving average at the start; it rises to 1.
         centre_momentum: of the centre that the teacher's outputs are moved by.
+        caption_weight: of the contrast of whole images with their captions beside the distillation;
+            then the transformer also knows what captions tell apart. 0 = images alone.
     """
 
     fit: FitConfig = FitConfig(total_kimg=12, batch=32, learning_rate=2.0e-3)
@@ -128,6 +130,7 @@ class DinoTraining:
     teacher_temperature: Annotated[float, Between(0.01, 1.0)] = 0.04
     teacher_momentum: Fraction = 0.98
     centre_momentum: Fraction = 0.9
+    caption_weight: Annotated[float, Between(0.0, None)] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

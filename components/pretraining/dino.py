@@ -15,10 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.pretraining import augment
-from components.pretraining.config import DinoTraining
+from components.pretraining.clip import MAX_LOG_SCALE, clip_architecture
+from components.pretraining.config import ClipTraining, DinoTraining
 from components.pretraining.fitting import Say, fit, freeze
 from components.pretraining.images import ImageSet
 from models.features import VitNet
+from models.features.clip import ClipText
+from models.features.preprocess import area_resize
+from models.features.words import count_words
 
 MEAN, STD = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
 GLOBAL_AREA, LOCAL_AREA = (0.4, 1.0), (0.08, 0.4)
@@ -94,6 +98,31 @@ class _Branch(nn.Module):
         return self.head(self.vit(x_NCHW))
 
 
+class _Captions(nn.Module):
+    """The contrast of whole images with their captions, beside the distillation (SLIP, Mu et al.,
+    arXiv 2112.12750): what captions tell apart, the tokens then know.
+    """
+
+    def __init__(self, images: ImageSet, config: DinoTraining) -> None:
+        super().__init__()
+        from open_clip import ClipLoss
+
+        sizes = ClipTraining()
+        text = ClipText.build(
+            clip_architecture(sizes, count_words(images.captions, sizes.max_words))
+        )
+        self.text, self.ids_NT = text.network, text.tokenize(images.captions)
+        self.size_px = config.image_size_px
+        self.project = nn.Linear(config.width, text.embedding_dim)
+        self.scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.contrast = ClipLoss()
+
+    def forward(self, vit: nn.Module, x_NCHW: Tensor, rows: Tensor) -> Tensor:
+        image = F.normalize(self.project(vit(area_resize(x_NCHW, self.size_px))), dim=-1)
+        text = F.normalize(self.text(self.ids_NT[rows]), dim=-1)
+        return self.contrast(image, text, self.scale.clamp(0, MAX_LOG_SCALE).exp())
+
+
 def vit_architecture(config: DinoTraining) -> dict:
     """Return the arguments of timm's VisionTransformer as a card holds them."""
     arguments = {
@@ -119,6 +148,7 @@ def train_dino(
     student = _Branch(net.network, DinoHead(config.width, config.prototypes)).requires_grad_(True)
     teacher = copy.deepcopy(student).requires_grad_(False).eval()
     student.train()
+    captions = _Captions(images, config) if config.caption_weight else None
     centre = torch.zeros(config.prototypes)
 
     def loss(rows: Tensor, progress: float) -> Tensor:
@@ -131,13 +161,17 @@ def train_dino(
         targets = teacher_targets(output, centre, config.teacher_temperature)
         centre = update_centre(centre, output, config.centre_momentum)
         views = [view for part in [student(both), *local] for view in part.split(len(rows))]
-        return dino_loss(views, list(targets.chunk(2)), config.student_temperature).mean()
+        distilled = dino_loss(views, list(targets.chunk(2)), config.student_temperature).mean()
+        if captions is None:
+            return distilled
+        x = augment.add_noise(augment.mirror(images.images(rows), rng), NOISE, rng)
+        return distilled + config.caption_weight * captions(student.vit, x, rows)
 
     def follow(progress: float) -> None:
         update_teacher(teacher, student, momentum_at(progress, config.teacher_momentum))
 
     value = fit(
-        [student],
+        [student] if captions is None else [student, captions],
         loss,
         num_images=len(images),
         config=config.fit,
