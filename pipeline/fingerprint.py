@@ -38,9 +38,10 @@ def training_fingerprint(
 
     Args:
         seed: the run's seed.
-        stage: StageConfig as a dict; its `recipe` is replaced by the resolved one, its `start` (a
-            name) by the start's hash.
-        recipe: all fields, as resolved from parameters, guidance and start artifact.
+        stage: StageConfig as a dict, `without_later`; its `recipe` is replaced by the resolved one,
+            its `start` (a name) by the start's hash.
+        recipe: the fields as resolved from parameters, guidance and start artifact, `without_later`
+            (models/fields.py): a field that came after a training changes nothing about it.
         data_hash: content hash of the training set.
         encoder_hashes: role -> sha256 of the frozen nets that the recipe uses, and of the one that
             decides which weights are kept.

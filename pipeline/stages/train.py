@@ -24,6 +24,7 @@ from components.code_version import git_commit
 from components.durable_files import publish_folder, replace_file
 from components.errors import ConfigError, DataError, StorageError
 from components.training.job import TrainingJob
+from models.fields import without_later
 from pipeline.fingerprint import data_content_hash, digest, training_fingerprint
 from pipeline.places import runs_folder
 from pipeline.progress import METRICS, Progress, metrics_of, read_ticks
@@ -113,8 +114,8 @@ def make_job(context: StageContext) -> TrainingJob:
     has_data = family.needs_data or (options.data / "manifest.json").is_file()
     fingerprint = training_fingerprint(
         seed=context.params.seed,
-        stage=dataclasses.asdict(config),
-        recipe=recipe,
+        stage=without_later(type(config), dataclasses.asdict(config)),
+        recipe=without_later(type(family), recipe),
         data_hash=data_content_hash(options.data) if has_data else "",
         encoder_hashes=hashes,
         start_hash=weights_hash(start) if start else "",

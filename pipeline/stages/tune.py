@@ -25,8 +25,9 @@ from components.artifacts.frozen_nets import encoder_hashes
 from components.code_version import git_commit
 from components.durable_files import publish_folder, replace_file
 from components.errors import DataError, ResourceError, StorageError
-from components.training.config import MEASURING
-from components.tuning import Search, choose, pareto_front, plan_search, trial_key
+from components.training.config import MEASURING, TrainConfig
+from components.tuning import Search, TuneConfig, choose, pareto_front, plan_search, trial_key
+from models.fields import without_later
 from pipeline.cluster.launch import run_search, share_input
 from pipeline.fingerprint import data_content_hash, digest
 from pipeline.places import runs_folder
@@ -70,7 +71,12 @@ def make_plan(context: StageContext) -> Plan:
     train["total_kimg"] = config.kimg
     used = {role: hashes.get(role, "") for role in (*family.encoder_roles, config.features)}
     seed = context.params.seed
-    name = digest([dataclasses.asdict(config), recipe, train, seed, data_hash, used])[:12]
+    asked = (
+        without_later(TuneConfig, dataclasses.asdict(config)),
+        without_later(type(family), recipe),
+        without_later(TrainConfig, train),
+    )
+    name = digest([*asked, seed, data_hash, used])[:12]
     run_dir = runs_folder() / f"tune-{name}"
     job = {
         "stage": "tune",
