@@ -24,6 +24,7 @@ from components.evaluation.distances import Moments, frechet_distance
 from components.evaluation.features import features_of, generated, real_features, stack
 from components.evaluation.held_out_looks import HeldOutLooks, Read
 from components.evaluation.looks import Looks
+from components.evaluation.memorisation import IMAGES_LIMIT
 from components.evaluation.nets import MeasuringNet, open_distance_net, open_net, open_scorer
 from components.evaluation.sampled import Sampled
 
@@ -46,6 +47,7 @@ class Bench:
         not_measured: metric -> why, for what this model or these encoders do not allow.
         read: caption or name of a class -> the attributes that it tells of, None for none.
         asked: whether prompts or classes decide what the generator draws.
+        training: a BatchSource of the rows that the generator was trained on; None = not at hand.
     """
 
     source: Any
@@ -58,6 +60,7 @@ class Bench:
     not_measured: dict[str, str] = field(default_factory=dict)
     read: Read = attributes_of
     asked: bool = True
+    training: Any = None
 
     @classmethod
     def open(
@@ -70,6 +73,7 @@ class Bench:
         device: torch.device | str = "cpu",
         takes_text: bool = True,
         takes_label: bool = False,
+        training: Any = None,
     ) -> Bench:
         """Load the nets that `config` names and `encoders` holds.
 
@@ -81,6 +85,7 @@ class Bench:
             device: where to measure.
             takes_text: whether prompts decide what the generator draws.
             takes_label: without text, whether classes do, whose names the judge may know.
+            training: a BatchSource of the rows that the generator was trained on, or None.
 
         Raises:
             ConfigError: the net that the distances are to use is not there.
@@ -116,6 +121,7 @@ class Bench:
             not_measured=skipped,
             read=attributes_of if takes_text else attributes_of_class,
             asked=takes_text or takes_label,
+            training=training,
         )
 
     def real(self, net: MeasuringNet) -> dict[str, Tensor]:
@@ -159,7 +165,8 @@ class Bench:
             count: images; prompts come again, with other seeds, when there are fewer.
             truncation: psi.
             aligned: also ask CLIP and the judge, not only the distances' net.
-            looked: also take the outlines, where held-out images have some.
+            looked: also take the outlines, where held-out images have some, or else small pictures
+                of the first images.
         """
         nets = {"net": self.net, "clip": self.clip, "judge": self.judge}
         wanted = {name: net for name, net in nets.items() if net and (aligned or name == "net")}
@@ -177,8 +184,9 @@ class Bench:
         )
         for images, rows in pictures:
             captions += rows
-            if looked and self.held_out.outlines is not None:
-                looks.append(Looks.of(images, rows, outlined=True))
+            outlined = looked and self.held_out.outlines is not None
+            if outlined or (looked and len(captions) - len(rows) < IMAGES_LIMIT):
+                looks.append(Looks.of(images, rows, outlined=outlined))
             for name, net in wanted.items():
                 same = name == "judge" and net.sha256 == self.net.sha256
                 parts[name].append(parts["net"][-1] if same else features_of(net.network, images))

@@ -15,6 +15,8 @@ LOW_RANK = "fewer images than feature dimensions: compare only at equal counts"
 IGNORES_TEXT = "nearly the same with shuffled prompts: the generator ignores its text"
 FOOLED_JUDGE = "the judge is being fooled"
 SAME_SEEDS = "the seeds of a prompt draw nearly the same"
+COPIES = "the generator repeats training images"
+GUIDE_LOOKS = "the net may also guide the training: read it beside the pixels"
 NAMES_ALL = "the judge names something in every image: read this beside the distance"
 # Below this share of what real images reach, a generator is said to ignore its text.
 IGNORING_SHARE = 0.1

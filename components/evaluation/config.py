@@ -50,6 +50,9 @@ class EvaluateConfig:
     variety_seeds: Annotated[int, Between(2, None)] = 8
     """Seeds of each of these prompts."""
 
+    memorised_images: Annotated[int, Between(1, None)] = 8000
+    """Training images among which the nearest to each sample is sought; fewer rows mean all."""
+
     batch: Annotated[int, Between(1, None)] = 50
     """Images per forward pass; the results do not depend on it."""
 

@@ -25,7 +25,8 @@ from components.evaluation.nets import MeasuringNet
 from components.sampling import device_of, from_uint8, generate_from, to_uint8
 from models.interfaces import Batch
 
-KEPT = ("pooled", *ATTRIBUTES)  # what is kept of a net's features: one vector per image each
+# What is kept of a net's features: one vector per image each.
+KEPT = ("pooled", "pixels", *ATTRIBUTES)
 CACHE_VERSION = 1  # raise when the vectors of the same inputs change
 
 
@@ -78,10 +79,10 @@ def stack(parts: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 def real_features(
     source: Any, net: MeasuringNet, *, count: int, batch: int, cache: Path | None = None
 ) -> dict[str, Tensor]:
-    """Return the features of `count` held-out images, from the cache if it has them.
+    """Return the features of `count` real images, from the cache if it has them.
 
     Args:
-        source: a BatchSource of the held-out rows.
+        source: a BatchSource of the held-out rows, or of the training's with a net of another name.
         net: the net to measure with.
         count: images, at most the source's rows.
         batch: images per forward pass.

@@ -19,6 +19,11 @@ from components.sampling import from_uint8
 THUMBNAIL_PX = 32
 
 
+def small_pictures(image_NCHW: Tensor) -> Tensor:
+    """Return images in [-1, 1] of any size as small pictures, [N, D]."""
+    return F.adaptive_avg_pool2d(image_NCHW, THUMBNAIL_PX).flatten(1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Looks:
     """Of N images, in order.
@@ -36,11 +41,10 @@ class Looks:
     @classmethod
     def of(cls, images: np.ndarray, captions: Sequence[str], *, outlined: bool) -> Looks:
         """Look at uint8 images [N, H, W, 3]; at outlines only where they have one object each."""
-        small = F.adaptive_avg_pool2d(from_uint8(images), THUMBNAIL_PX)
         return cls(
             captions=list(captions),
             outlines=silhouettes(images) if outlined else [None] * len(images),
-            pixel_ND=small.flatten(1),
+            pixel_ND=small_pictures(from_uint8(images)),
         )
 
     @classmethod

@@ -17,6 +17,7 @@ from components.evaluation.cards import (
     sensitivity_note,
 )
 from components.evaluation.distances import kernel_distance, manifold_scores
+from components.evaluation.memorisation import measure_memorisation
 from components.evaluation.nets import INCEPTION
 from components.evaluation.sampled import Sampled
 from components.evaluation.seed_variety import measure_seeds
@@ -43,9 +44,10 @@ def score_generator(
 
     Returns:
         Plain values: judge, silhouette, silhouette_cells, seed_variety, seed_variety_pixels,
-        seed_variety_centre, warnings, judge_variety, judge_counts, frechet_<net> {before, after,
-        ratio}, kernel_<net>, precision, recall, density, coverage, clip_score,
-        prompt_sensitivity, real, curve (rows), truncation, cards, not_measured (metric -> why its
+        seed_variety_centre, memorised, memorised_pixels, memorised_held_out, warnings,
+        judge_variety, judge_counts, frechet_<net> {before, after, ratio}, kernel_<net>, precision,
+        recall, density, coverage, clip_score, prompt_sensitivity, real, curve (rows), truncation,
+        pairs (the samples nearest to training images), cards, not_measured (metric -> why its
         value is None). On Inception: fid and kid instead.
     """
     config, name = bench.config, bench.net.name
@@ -62,21 +64,26 @@ def score_generator(
     shapes = measure_shapes(bench, sampled.first(config.num_prompts), alignment["scores"]["judge"])
     say(f"evaluate: {config.variety_prompts} prompts with {config.variety_seeds} seeds each")
     seeds = measure_seeds(bench, after)
-    for warning in (*shapes["warnings"], *seeds["warnings"]):
+    say("evaluate: the nearest training images")
+    copies = measure_memorisation(bench, sampled)
+    warnings = [*shapes["warnings"], *seeds["warnings"], *copies["warnings"]]
+    for warning in warnings:
         say(f"evaluate: {warning}")
     say(f"evaluate: truncation curve over psi {', '.join(map(str, config.truncations))}")
     curve = truncation_curve(bench, after, sampled)
-    parts = (alignment, shapes, seeds, kinds, distances)
+    parts = (alignment, shapes, seeds, copies, kinds, distances)
     return {
         **alignment.pop("scores"),
         **shapes.pop("scores"),
         **seeds.pop("scores"),
+        **copies.pop("scores"),
         **kinds.pop("scores"),
         **distances.pop("scores"),
         "real": real,
         "truncation": _summary(curve, _frechet_name(name)),
         "curve": curve,
-        "warnings": shapes["warnings"] + seeds["warnings"],
+        "pairs": copies["pairs"],
+        "warnings": warnings,
         "cards": {name: card for part in parts for name, card in part["cards"].items()},
         "not_measured": {
             metric: bench.not_measured.get(metric, why)

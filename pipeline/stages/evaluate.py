@@ -1,4 +1,4 @@
-"""Stage evaluate: distances, CLIP score, the judge, outlines, seed variety, the sample sheet.
+"""Stage evaluate: distances, CLIP score, judge, outlines, variety, memorisation, the sheets.
 
 Example:
 
@@ -62,6 +62,8 @@ def _work(context: StageContext) -> None:
     generator, card = load_generator(paths.model)
     generator = generator.to(device)
     source = BatchSource(paths.data, "heldout", card["resolution_px"], config.seed)
+    training = BatchSource(paths.data, "train", card["resolution_px"], config.seed)
+    same = card.get("data_content_hash") == source.content_hash
     cache = runs_folder() / "evaluation" / "real_features"
     bench = Bench.open(
         source,
@@ -71,6 +73,7 @@ def _work(context: StageContext) -> None:
         device=device,
         takes_text=bool(card["shape"]["pooled_dim"]),
         takes_label=bool(card["shape"]["num_labels"]),
+        training=training if same else None,
     )
     scores = score_generator(
         bench,
@@ -79,7 +82,7 @@ def _work(context: StageContext) -> None:
         clip_sha256_in_training=card.get("encoders", {}).get("clip", ""),
         say=context.say,
     )
-    curve = scores.pop("curve")
+    curve, pairs = scores.pop("curve"), scores.pop("pairs")
     for metric, why in scores["not_measured"].items():
         context.say(f"evaluate: {metric} not measured: {why}")
     scores["seconds_per_image"] = seconds_per_image(bench, generator)
@@ -92,6 +95,8 @@ def _work(context: StageContext) -> None:
     }
     paths.out.mkdir(parents=True, exist_ok=True)
     _draw_sheets(context, bench, generator, paths.out, asked=kind_of(card) != "none")
+    if pairs:
+        _draw_pairs(context, bench, generator, pairs)
     _write(context, scores, curve)
 
 
@@ -168,6 +173,32 @@ def _draw_sheets(
     context.tracker.log_image("samples", sheet, step=0)
     assert rows.image_NCHW is not None, "a held-out row has an image"
     image_grid(to_uint8(rows.image_NCHW), 4, captions).save(out / "reals.png")
+
+
+def _draw_pairs(context: StageContext, bench: Any, generator: Any, pairs: list[Any]) -> None:
+    """Save memorised.png: samples, and below each its nearest training images in both spaces."""
+    import numpy as np
+
+    from components.evaluation.memorisation import NEAR, SPACES
+    from components.pictures.sheets import image_grid
+    from components.sampling import generate_from, to_uint8
+
+    rows = [bench.source.atom(pair.sample, 1) for pair in pairs]
+    images = [
+        generate_from(generator, row.condition, [bench.config.seed + pair.sample])
+        for row, pair in zip(rows, pairs, strict=True)
+    ]
+    captions = [f"sample {pair.sample}" for pair in pairs]
+    for space, by in SPACES.items():
+        for pair in pairs:
+            found = bench.training.atom(pair.training[space], 1)
+            assert found.image_NCHW is not None, "a training row has an image"
+            images.append(to_uint8(found.image_NCHW))
+            captions.append(f"{by} {pair.ratio[space]:.2f}")
+    title = f"Nearest training images; 1 = as near as {100 * NEAR:.0f} % of held-out images are"
+    sheet = image_grid(np.concatenate(images), len(pairs), captions, title)
+    sheet.save(context.arguments.out / "memorised.png")
+    context.tracker.log_image("memorised", sheet, step=0)
 
 
 def flat_numbers(values: dict[str, Any], prefix: str = "") -> dict[str, float]:

@@ -17,6 +17,7 @@ from components.evaluation.config import EvaluateConfig
 from components.evaluation.scores import score_generator
 from models.interfaces import Condition
 
+MEMORISED = ("memorised", "memorised_pixels", "memorised_held_out")
 CONFIG = EvaluateConfig(
     num_prompts=80,
     num_fake=70,
@@ -29,7 +30,9 @@ CONFIG = EvaluateConfig(
 
 
 def _bench(rows, judge, clip, cache=None, config=CONFIG) -> Bench:
-    return Bench(source=rows, config=config, net=judge, clip=clip, judge=judge, cache=cache)
+    training = type(rows)(num_rows=90, content_hash="c1")
+    nets = {"net": judge, "clip": clip, "judge": judge}
+    return Bench(source=rows, config=config, cache=cache, training=training, **nets)
 
 
 def test_a_generator_that_paints_the_prompt_scores_full(rows, judge, clip, painter, cache) -> None:
@@ -70,6 +73,7 @@ def test_a_generator_that_paints_the_prompt_scores_full(rows, judge, clip, paint
     )  # fmt: skip
     assert card["data_content_hash"] == "c0"
     assert scores["cards"]["clip_score"]["note"] == SAME_CLIP
+    assert scores.pop("pairs") is not None
     json.dumps(scores, allow_nan=False)
 
 
@@ -111,7 +115,7 @@ def test_without_judge_and_clip_their_parts_are_null(rows, judge, painter) -> No
     assert scores["judge"] is None
     assert scores["clip_score"] is scores["prompt_sensitivity"] is None
     assert scores["real"] == {"judge": None, "clip_score": None, "prompt_sensitivity": None}
-    assert set(scores["not_measured"]) == {*ABOUT_TEXT, "judge_variety"}
+    assert set(scores["not_measured"]) == {*ABOUT_TEXT, "judge_variety", *MEMORISED}
     assert not set(scores["not_measured"]) & set(scores["cards"])
     assert scores["frechet_judge"]["after"] >= 0
     assert "clearest" not in scores["truncation"]
@@ -145,7 +149,8 @@ def test_without_text_the_rest_is_measured_and_the_reason_said(rows, judge, labe
     reasons = dict.fromkeys(ABOUT_TEXT, "the model takes no text")
     bench = Bench(source=Labelled(), config=CONFIG, net=judge, judge=judge, not_measured=reasons)
     scores = score_generator(bench, Blind(), Blind())
-    assert scores["not_measured"] == reasons
+    why = dict.fromkeys(MEMORISED, "the images that the model was trained on are not at hand")
+    assert scores["not_measured"] == reasons | why
     assert scores["judge"] is scores["clip_score"] is scores["prompt_sensitivity"] is None
     assert scores["judge_variety"]["missing"] > 0  # its bands are all equal
     assert scores["frechet_judge"]["after"] > 0
@@ -155,6 +160,7 @@ def test_without_text_the_rest_is_measured_and_the_reason_said(rows, judge, labe
         "frechet_judge", "kernel_judge", "precision", "recall", "density", "coverage",
         "judge_variety", "seed_variety", "seed_variety_pixels",
     }  # fmt: skip
+    assert scores.pop("pairs") is not None
     json.dumps(scores, allow_nan=False)
 
 

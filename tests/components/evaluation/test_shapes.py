@@ -153,6 +153,7 @@ def test_the_whole_evaluation_holds_them_and_their_warnings(text) -> None:
     assert scores["seed_variety_centre"] > 0.8
     assert scores["warnings"] == []  # no judge here to be fooled, and the seeds differ
     assert {"silhouette", "seed_variety", "seed_variety_pixels"} <= set(scores["cards"])
+    assert len(scores.pop("pairs")) == 0
     json.dumps(scores, allow_nan=False)
 
 
