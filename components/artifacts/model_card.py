@@ -6,27 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.artifacts.artifact import GENERATOR
+from components.artifacts.metric_names import ABOUT_PROMPTS, METRICS
 from components.artifacts.publishing import PublishConfig, metric_at
 from components.requests.subjects import NOTHING, kind_of, label_names
 
 SHOWN = (
-    ("judge.all", "prompts with every attribute right"),
-    ("judge.background", "background right"),
-    ("judge.size", "size right"),
-    ("judge.colour", "colour right"),
-    ("judge.shape", "shape right"),
-    ("silhouette.shape", "shape right by its outline"),
-    ("silhouette.worst", "the same for the kind of image that it draws worst"),
-    ("seed_variety", "how much the seeds of a prompt differ; 1 = as real images"),
-    ("seed_variety_pixels", "the same by pixels"),
-    ("seed_variety_centre", "the same by the place of the object"),
-    ("clip_score", "CLIP score, a mean cosine"),
-    ("prompt_sensitivity", "CLIP score minus that of shuffled prompts"),
-    ("precision", "precision"),
-    ("recall", "recall"),
-    ("density", "density"),
-    ("coverage", "coverage"),
-    ("seconds_per_image", "seconds per image, one at a time"),
+    *(name for name in METRICS if name.startswith(("judge.", "silhouette.", "seed_variety"))),
+    *("memorised", "memorised_pixels", "memorised_held_out", *ABOUT_PROMPTS),
+    *("precision", "recall", "density", "coverage", "seconds_per_image"),
 )
 
 
@@ -113,10 +100,10 @@ def _quality(metrics: Mapping[str, Any]) -> str:
             )
         if name.startswith("kernel_") or name == "kid":
             lines.append(f"| {name} | {_number(score)} | kernel distance, lower is better |")
-    for name, meaning in SHOWN:
+    for name in SHOWN:
         value = metric_at(metrics, name)
         if value is not None:
-            lines.append(f"| {name} | {_number(value)} | {meaning} |")
+            lines.append(f"| {name} | {_number(value)} | {METRICS[name]} |")
     lines += ["", "Measured with:", ""]
     seen: dict[tuple, tuple[dict, list[str]]] = {}
     for metric, facts in metrics.get("cards", {}).items():

@@ -28,7 +28,7 @@ class PublishConfig:
     """Name of the registered model."""
 
     thresholds: dict[str, Threshold] = field(default_factory=dict)
-    """Dotted name of a metric (judge.all, frechet_judge.ratio) -> what it must reach."""
+    """Name of a metric (judge.all, frechet_judge.ratio) -> what it must reach; all names below."""
 
     register: bool = True
     """Also register with MLflow: alias `candidate`, and `champion` when all thresholds hold."""

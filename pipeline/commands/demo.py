@@ -19,12 +19,20 @@ from pathlib import Path
 import psutil
 
 from components.errors import GanlineError, Interrupted
-from pipeline.commands.summary import PEAK, read_sources, summary_text, write_summary
+from pipeline.commands.summary import (
+    PEAK,
+    read_json,
+    read_sources,
+    summary_text,
+    write_summary,
+)
 from pipeline.exit_codes import guarded
+from pipeline.graph import read_graph
 from pipeline.places import runs_folder, set_quiet_environment
 from pipeline.tracking.memory import PeakMemory
 
 MARK = "GANLINE_DEMO_ID"
+PUBLISH = "publish"  # the one stage whose refusal is a result
 # What DVC says about itself, of no use while watching.
 NOISE = (
     "Updating lock file",
@@ -42,8 +50,18 @@ class StageFailed(GanlineError):
     """A stage of the graph ended with an error of its own, which is already on the screen."""
 
     def __init__(self, stage: str, code: int) -> None:
+        self.stage = stage
         what = f"stage {stage} ended with {code}"
         super().__init__(what, "see above", "correct it, then run `make demo` again")
+        self.exit_code = code
+
+
+class NotPublished(GanlineError):
+    """The whole graph ran, and publish refused the model; the summary above says why."""
+
+    def __init__(self, missed: int, code: int) -> None:
+        todo = "train longer, or lower the threshold"
+        super().__init__(f"not published: {missed} missed", "publish.thresholds", todo)
         self.exit_code = code
 
 
@@ -72,8 +90,10 @@ def demo(params: Path, arguments: list[str]) -> None:
     started = time.monotonic()
     memory = PeakMemory(MARK, mark)
     memory.start()
-    ran = _watch([sys.executable, "-m", "dvc", "repro", *arguments], environment)
+    ran, failure = _watch([sys.executable, "-m", "dvc", "repro", *arguments], environment)
     peak_gib = memory.stop()
+    if failure and not _refused(params, failure):
+        raise failure
     if ran:
         content = {"peak_memory_gib": round(peak_gib, 3), "stages": ran}
         runs_folder().mkdir(parents=True, exist_ok=True)
@@ -86,10 +106,18 @@ def demo(params: Path, arguments: list[str]) -> None:
     else:
         print(f"all is up to date: nothing was run ({took})")
     print(summary_text(summary, sources, path))
+    if failure:
+        raise NotPublished(len(summary["missed"]), failure.exit_code)
 
 
-def _watch(command: list[str], environment: dict[str, str]) -> list[str]:
-    """Run DVC, show its output tidily; return the names of the stages that ran."""
+def _refused(params: Path, failure: StageFailed) -> bool:
+    """Whether publish ended because the model misses a threshold, and not by an error."""
+    nodes = [node for node in read_graph(params) if node.name == failure.stage == PUBLISH]
+    return any(read_json(node.metrics[0]).get("missed") for node in nodes if node.metrics)
+
+
+def _watch(command: list[str], environment: dict[str, str]) -> tuple[list[str], StageFailed | None]:
+    """Run DVC, show its output tidily; return the names of the stages that ran, and what failed."""
     process = subprocess.Popen(
         command,
         env=environment,
@@ -117,8 +145,9 @@ def _watch(command: list[str], environment: dict[str, str]) -> list[str]:
         raise Interrupted(f"stopped by {name}", "make demo", "run it again to continue") from None
     if code:
         match = re.search(r"exited with (\d+)", failure)
-        raise StageFailed(ran[-1] if ran else "dvc repro", int(match[1]) if match else 1)
-    return ran
+        stage = ran[-1] if ran else "dvc repro"
+        return ran, StageFailed(stage, int(match[1]) if match else 1)
+    return ran, None
 
 
 def tidy(line: str) -> str:

@@ -76,6 +76,8 @@ def _stage(node: Node, sources: Sources) -> list[str]:
         shown = dict(metrics)
         if isinstance(rejected := shown.pop("rejected", None), dict):
             sections.append(html.bars(rejected, "samples rejected, by reason"))
+        missed = shown.pop("missed", [])
+        sections += [html.paragraph(f"Not published: {line}.") for line in missed]
         sections.append(html.table(shown))
         sections += [html.paragraph(f"Warning: {text}.") for text in told.get("warnings", [])]
         if cells := told.get("silhouette_cells"):

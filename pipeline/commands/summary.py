@@ -25,6 +25,7 @@ ALIGNED = ("clip_score", "prompt_sensitivity")
 JUDGED = ("background", "size", "colour", "shape", "all")
 OUTLINED = ("shape", "worst")
 VARIED = ("seed_variety", "seed_variety_pixels", "seed_variety_centre", "recall")
+COPIED = ("memorised", "memorised_pixels", "memorised_held_out")
 CARDS = "metrics.json"  # in evaluate's output folder: what its report leaves out
 DRAWN, NOT_DRAWN = 0.8, 0.5  # shares of a kind of image from and below which this is said
 
@@ -74,13 +75,14 @@ def summarize(sources: Sources) -> dict[str, Any]:
     truth = evaluation.get("filter_truth") or {}
     outlined = evaluation.get("silhouette") or {}
     filtered = sources.metrics.get("filter", {})
+    published = sources.metrics.get("publish", {})
     return {
         "seconds": {**seconds, "total": round(sum(seconds.values()), 3)},
         "judge": {name: judge.get(name) for name in JUDGED},
         "frechet_judge": {side: frechet.get(side) for side in ("before", "after")},
         **{name: evaluation.get(name) for name in ALIGNED},
         "silhouette": {name: outlined.get(name) for name in OUTLINED},
-        **{name: evaluation.get(name) for name in VARIED},
+        **{name: evaluation.get(name) for name in (*VARIED, *COPIED)},
         "base_images_per_s": sources.metrics.get("train_base", {}).get("images_per_s"),
         "filter": {
             "in": filtered.get("in"),
@@ -89,6 +91,8 @@ def summarize(sources: Sources) -> dict[str, Any]:
             "swapped_rejected": truth.get("swapped_rejected"),
             "clean_kept": truth.get("clean_kept"),
         },
+        "published": published.get("published"),
+        "missed": published.get("missed", []),
         "peak_memory_gib": sources.peak_memory_gib,
     }
 
@@ -109,7 +113,7 @@ def summary_text(summary: dict[str, Any], sources: Sources, written: Path) -> st
     lines = ["", "stages"]
     for name, seconds in summary["seconds"].items():
         lines.append(f"  {name:<14} {_duration(seconds):>9}")
-    lines += ["", "metrics", *_metric_lines(summary), *_words(sources.nodes)]
+    lines += ["", "metrics", *_metric_lines(summary), *_words(summary, sources.nodes)]
     sheet = sample_sheet(sources.nodes)
     if sheet is not None:
         lines += ["", f"sample sheet   {sheet}"]
@@ -117,12 +121,21 @@ def summary_text(summary: dict[str, Any], sources: Sources, written: Path) -> st
         f"summary        {written}",
         "",
         "next",
-        f"  ganline generate {_example(sources.nodes)}--seed 3 -n 4 --out drawn.png",
+        *_first(summary, sources.nodes),
         "  ganline report      one HTML page about this run",
         "  make ui             the runs in MLflow",
         "  dvc exp run -S train_base.total_kimg=...   try something else",
     ]
     return "\n".join(lines)
+
+
+def _first(summary: dict[str, Any], nodes: list[Node]) -> list[str]:
+    """Return what to type first: draw with the release, or what to do where there is none."""
+    if summary["missed"]:
+        return [
+            "  train longer, or lower what is missed in publish.thresholds: there is no release yet"
+        ]
+    return [f"  ganline generate {_example(nodes)}--seed 3 -n 4 --out drawn.png"]
 
 
 def _example(nodes: list[Node]) -> str:
@@ -152,16 +165,37 @@ def evaluation_details(nodes: list[Node]) -> dict[str, Any]:
     return next((found for folder in folders if (found := read_json(folder / CARDS))), {})
 
 
-def _words(nodes: list[Node]) -> list[str]:
-    """Return in words what the model draws, what it does not, and what evaluate warns of."""
+def _words(summary: dict[str, Any], nodes: list[Node]) -> list[str]:
+    """Return in words what the model draws, what it does not, what evaluate warns of, and which
+    thresholds it misses.
+
+    The shape is told by its outline where there is one, since the judge may be fooled.
+    """
     details = evaluation_details(nodes)
     cells = details.get("silhouette_cells") or {}
+    told = {name: value for name, value in summary["judge"].items() if name != "all"}
+    told["shape"] = (
+        told["shape"]
+        if summary["silhouette"]["shape"] is None
+        else (summary["silhouette"]["shape"])
+    )
+    known = {name: value for name, value in told.items() if value is not None}
     kinds = {
+        "gets right": [name for name, share in known.items() if share >= DRAWN],
+        "mistakes in": [
+            f"{name} ({100 * (1 - share):.0f} % wrong)"
+            for name, share in known.items()
+            if share < DRAWN
+        ],
         "draws": [cell for cell, share in cells.items() if share >= DRAWN],
         "fails at": [cell for cell, share in cells.items() if share < NOT_DRAWN],
     }
     lines = [f"  {word:<14} {', '.join(found)}" for word, found in kinds.items() if found]
-    return lines + [f"  warning        {warning}" for warning in details.get("warnings", [])]
+    lines += [f"  warning        {warning}" for warning in details.get("warnings", [])]
+    if summary["missed"]:
+        lines.append("  published      no: the model misses a threshold and is not champion")
+    lines += [f"  missed         {line}" for line in summary["missed"]]
+    return lines
 
 
 def _metric_lines(summary: dict[str, Any]) -> list[str]:
@@ -178,6 +212,11 @@ def _metric_lines(summary: dict[str, Any]) -> list[str]:
     seeds = [f"{word} {summary[k]:.2f}" for word, k in varied if summary[k] is not None]
     if seeds:
         lines.append(f"  seed variety   {'  '.join(seeds)}  (1 = as real images)")
+    if summary["memorised"] is not None:
+        features, pixels, real = (f"{100 * summary[name]:.1f} %" for name in COPIED)
+        lines.append(
+            f"  memorised      features {features}  pixels {pixels}  (held-out images: {real})"
+        )
     before, after = summary["frechet_judge"]["before"], summary["frechet_judge"]["after"]
     if before is not None and after is not None:
         times = f"  ({before / after:.1f} times lower)" if after > 0 else ""

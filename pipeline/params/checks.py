@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from components.artifacts.metric_names import ABOUT_PROMPTS, BY_JUDGE, is_metric, why_no_metric
 from pipeline.params.recipes import ALIGNED
 from pipeline.params.schema import Finding, given
 
@@ -30,7 +31,8 @@ def cross_check(built: dict[str, Any]) -> list[Finding]:
         if dataclasses.is_dataclass(stages["text_encoder"]):
             findings += _check_text_encoder(built)
             findings += _check_model(built)
-    return findings + _check_clip(built) + _check_inception(built.get("evaluate"))
+    findings += _check_clip(built) + _check_inception(built.get("evaluate"))
+    return findings + _check_thresholds(built)
 
 
 def _norm_batch(base: Any, stage: Any) -> int:
@@ -189,3 +191,26 @@ def _check_inception(evaluate: Any) -> list[Finding]:
         "'' unless feature_role is inception" if file else "a file, for feature_role inception"
     )
     return [(("evaluate", "inception_file"), f"got {given(file)}; allowed: {allowed}")]
+
+
+def _check_thresholds(built: dict[str, Any]) -> list[Finding]:
+    """Refuse thresholds that no model could ever reach: of no metric, or of one that stays null."""
+    publish: Any = built.get("publish")
+    if publish is None:
+        return []
+    source: Any = built.get("source")
+    encoders: Any = built.get("encoders")
+    findings: list[Finding] = []
+    for name, threshold in publish.thresholds.items():
+        what, group = "", name.partition(".")[0]
+        if not is_metric(name):
+            what = why_no_metric(name)
+        elif threshold.min is None and threshold.max is None:
+            what = "got neither; allowed: min, max or both"
+        elif group in BY_JUDGE and encoders is not None and encoders.judge.source == "none":
+            what = "never measured; allowed: other metrics, for encoders.judge.source is none"
+        elif group in ABOUT_PROMPTS and source is not None and source.condition != "text":
+            what = f"never measured; allowed: other metrics, for condition is {source.condition}"
+        if what:
+            findings.append((("publish", "thresholds", name), what))
+    return findings

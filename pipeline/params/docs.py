@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
+from components.artifacts.metric_names import METRICS
 from components.evaluation.config import CocoConfig
 from models.families import FAMILIES, part
 from pipeline.params.schema import describe, field_types
@@ -50,12 +51,27 @@ def markdown() -> str:
             parts.append("or where the model takes no text, the stage passes the artifact on.\n")
             continue
         parts += _section(config, "")
+        if name == "publish":
+            parts += _metrics()
     parts.append("## coco\n\nThe only section of `presets/benchmarks/coco_zero_shot.yaml`.\n")
     parts += _section(CocoConfig, "")
     for name, family in FAMILIES.items():  # ours alone: the page is about ganline
         parts.append(f"## train_base.recipe with `name: {name}`\n")
         parts += _section(part(family.recipe), "")
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _metrics() -> list[str]:
+    """Return the names that thresholds may use."""
+    intro = (
+        "Metrics for `publish.thresholds`; what stands in angle brackets is the name of a net, an"
+    )
+    rows = [f"| `{name}` | {_cell(meaning)} |" for name, meaning in METRICS.items()]
+    return [
+        intro,
+        "attribute or a kind of image. [Measures](measures.md) says how each is measured.\n",
+        *("| metric | what |", "|---|---|", *rows, ""),
+    ]
 
 
 def field_docs(config: type) -> dict[str, str]:

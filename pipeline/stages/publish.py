@@ -63,15 +63,9 @@ def _work(context: StageContext) -> None:
     registered = _register(context, staged, card, promoted=not missed)
     measured = {name: metric_at(metrics, name) for name in config.thresholds}
     context.tracker.log_metrics({k: v for k, v in measured.items() if v is not None})
-    if missed:
-        raise DataError(
-            "not published: " + "; ".join(missed),
-            "publish.thresholds",
-            "train longer, or lower the threshold",
-        )
-    publish_folder(staged, paths.out)
     report = {
-        "published": True,
+        "published": not missed,
+        "missed": missed,
         "content_hash": card["release"]["content_hash"],
         "thresholds": {
             name: {"value": measured[name], **_given(threshold)}
@@ -79,8 +73,16 @@ def _work(context: StageContext) -> None:
         },
         "registered": registered,
     }
+    # Also of a model that misses: the summary says from it why that one is no champion.
     paths.report.parent.mkdir(parents=True, exist_ok=True)
     paths.report.write_text(json.dumps(report, indent=2) + "\n")
+    if missed:
+        raise DataError(
+            "not published: " + "; ".join(missed),
+            "publish.thresholds",
+            "train longer, or lower the threshold",
+        )
+    publish_folder(staged, paths.out)
     context.tracker.log_artifact(paths.out / "MODEL_CARD.md")
     context.say(f"publish: {paths.out} holds the model")
 

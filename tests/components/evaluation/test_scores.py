@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import pytest
 import torch
 from torch import nn
 
+from components.artifacts.metric_names import METRICS, is_metric
 from components.data.captions import ATTRIBUTES
 from components.errors import ConfigError, DataError
 from components.evaluation.bench import ABOUT_TEXT, Bench
@@ -75,6 +77,33 @@ def test_a_generator_that_paints_the_prompt_scores_full(rows, judge, clip, paint
     assert scores["cards"]["clip_score"]["note"] == SAME_CLIP
     assert scores.pop("pairs") is not None
     json.dumps(scores, allow_nan=False)
+
+
+def numbers(values: dict, prefix: str = "") -> set[str]:
+    """Return the dotted names of all numbers in nested scores."""
+    found = set()
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found |= numbers(value, f"{prefix}{name}.")
+        elif isinstance(value, (int, float)):
+            found.add(prefix + name)
+    return found
+
+
+def test_every_number_about_a_model_can_be_a_threshold(rows, judge, clip, painter) -> None:
+    scores = score_generator(_bench(rows, judge, clip), painter(20.0), painter(60.0))
+    for beside in ("real", "cards", "curve", "judge_counts"):
+        scores.pop(beside)
+    counts = {"judge.num", "silhouette.num"}
+    doubled = {name for name in numbers(scores) if "_at_" in name}  # the curve's
+    named = numbers(scores) - counts - doubled
+    assert {name for name in named if not is_metric(name)} == set()
+    assert {"judge.shape", "seed_variety", "memorised", "frechet_judge.ratio"} <= named
+    other = {"fid", "kid", "filter_truth", "seconds_per_image"}  # of another net, of the stage
+    written = {re.sub("judge$", "<net>", name.partition(".")[0]) for name in named} | other
+    assert {name.partition(".")[0] for name in METRICS} - {"judge"} <= written | {
+        "silhouette_cells"
+    }
 
 
 def test_a_generator_that_ignores_the_prompt_is_found_out(rows, judge, clip, painter) -> None:

@@ -70,6 +70,34 @@ def test_the_demo_runs_once_sums_up_and_then_has_nothing_to_do(project):
     assert third.stderr.strip().endswith("correct it, then run `make demo` again")
 
 
+@pytest.mark.slow
+def test_a_model_that_misses_a_threshold_still_gets_its_summary(project):
+    refusing = {
+        "cmd": "python work.py",
+        "metrics": [{"reports/publish.json": {"cache": False}}],
+    }
+    (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"publish": refusing}}))
+    line = "seed_variety is 0.1, wanted at least 0.6"
+    (project / "work.py").write_text(
+        "import json, sys\n"
+        f"report = {{'published': False, 'missed': ['{line}']}}\n"
+        "json.dump(report, open('reports/publish.json', 'w'))\n"
+        "sys.exit(3)\n"
+    )
+    start = [sys.executable, "-m", "dvc", "init", "-q", "--no-scm"]
+    subprocess.run(start, check=True, timeout=60)
+    refused = demo(project)
+    assert refused.returncode == 3, refused.stdout + refused.stderr
+    assert f"missed         {line}" in refused.stdout and "not champion" in refused.stdout
+    assert refused.stderr.strip().startswith("error: not published: 1 missed")
+    assert yaml.safe_load((project / "reports/summary.json").read_text())["missed"] == [line]
+    # Another error of the same stage is one: nothing is summed up.
+    (project / "work.py").write_text("import sys; sys.exit(5)")
+    broken = demo(project)
+    assert broken.returncode == 5 and "not champion" not in broken.stdout
+    assert "stage publish ended with 5" in broken.stderr
+
+
 def test_memory_of_a_process_that_left_the_tree_is_counted():
     environment = {**os.environ, "GANLINE_DEMO_ID": "mark-of-this-test"}
     with subprocess.Popen(

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from components.errors import StorageError
 from pipeline.commands.summary import main, read_sources, summarize, summary_text
@@ -24,6 +25,9 @@ def test_the_summary_of_a_finished_run(finished):
         "seed_variety_pixels": 0.5,
         "seed_variety_centre": 0.2,
         "recall": 0.3,
+        "memorised": 0.25,
+        "memorised_pixels": 0.2,
+        "memorised_held_out": 0.05,
         "base_images_per_s": 123.4,
         "filter": {
             "in": 10,
@@ -32,6 +36,8 @@ def test_the_summary_of_a_finished_run(finished):
             "swapped_rejected": 0.95,
             "clean_kept": 0.97,
         },
+        "published": None,
+        "missed": [],
         "peak_memory_gib": 3.25,
     }
 
@@ -45,6 +51,10 @@ def test_the_page_for_people(finished):
         "100 -> 20  (5.0 times lower)",
         "outlines       shape 45.0 %  worst kind of image 10.0 %",
         "seed variety   features 0.60  pixels 0.50  place 0.20  (1 = as real images)",
+        "memorised      features 25.0 %  pixels 20.0 %  (held-out images: 5.0 %)",
+        "gets right     background, size",
+        # The shape by its outline, 0.45, and not by the judge, 0.5.
+        "mistakes in    colour (25 % wrong), shape (55 % wrong)",
         "draws          large circle",
         "fails at       small ring",
         "warning        the judge is being fooled",
@@ -75,6 +85,28 @@ def test_what_to_type_next_is_what_the_model_takes(finished, shape, asked):
     publish = replace(sources.nodes[0], stage="publish", outs=(Path("artifacts/release"),))
     sources = replace(sources, nodes=[*sources.nodes, publish])
     assert f"ganline {asked}" in summary_text(summarize(sources), sources, finished / "s.json")
+
+
+def test_a_model_that_misses_is_no_champion_and_the_page_says_what_is_missed(finished):
+    missed = ["silhouette.shape is 0.45, wanted at least 0.8", "recall is 0.3, wanted at least 0.6"]
+    report = finished / "reports/publish.json"
+    report.write_text(json.dumps({"published": False, "missed": missed}))
+    graph = yaml.safe_load((finished / "dvc.yaml").read_text())
+    metrics = [{"reports/publish.json": {"cache": False}}]
+    graph["stages"]["publish"] = {"cmd": "false", "metrics": metrics}
+    (finished / "dvc.yaml").write_text(yaml.safe_dump(graph))
+    sources = read_sources(finished / "params.yaml")
+    summary = summarize(sources)
+    assert summary["published"] is False and summary["missed"] == missed
+    text = summary_text(summary, sources, finished / "s.json")
+    assert "published      no: the model misses a threshold and is not champion" in text
+    assert all(f"missed         {line}" in text for line in missed)
+    assert "gets right     background, size" in text and "fails at       small ring" in text
+    assert "ganline generate" not in text and "there is no release yet" in text
+    report.write_text(json.dumps({"published": True, "missed": []}))
+    sources = read_sources(finished / "params.yaml")
+    text = summary_text(summarize(sources), sources, finished / "s.json")
+    assert "ganline generate" in text and "not champion" not in text
 
 
 def test_before_any_run_everything_is_null(project, capsys):

@@ -40,7 +40,7 @@ def test_a_good_model_is_released(world: Path, tmp_path: Path) -> None:
     run_publish(world, LOCAL, out=tmp_path / "release")
     load_release(tmp_path / "release")
     report = json.loads((world / "reports" / "publish.json").read_text())
-    assert report["published"] is True
+    assert report["published"] is True and report["missed"] == []
     assert report["registered"] is None
     threshold = report["thresholds"]["frechet_dino.after"]
     assert threshold["min"] == 0.0
@@ -56,6 +56,11 @@ def test_a_missed_threshold_is_refused_by_name_value_and_bound(world: Path, tmp_
     assert "judge.all was not measured, wanted at least 0.9" in str(refused.value)
     assert refused.value.exit_code == 3
     assert not (tmp_path / "release").exists(), "ganline generate never draws with it"
+    report = json.loads((world / "reports" / "publish.json").read_text())
+    assert report["published"] is False and len(report["missed"]) == 2
+    assert report["thresholds"]["frechet_dino.ratio"] == {"value": ratio, "max": 0.001}
+    assert report["thresholds"]["judge.all"] == {"value": None, "min": 0.9}
+    assert all(line in str(refused.value) for line in report["missed"])
 
 
 def test_metrics_of_another_model_do_not_count(world: Path, tmp_path: Path) -> None:
