@@ -1,8 +1,9 @@
 """Search over a recipe's tunable fields: what to vary, how a trial is judged, which one wins.
 
 Plain functions over plain values; who runs the trials, and where, is the pipeline's business. The
-judge never takes part: a trial is scored by CLIP alignment (up) and by a Frechet distance on a
-frozen net's features (down), which guards against pictures that only please CLIP.
+judge never takes part: a trial is scored by CLIP alignment (up), by a Frechet distance on a frozen
+net's features (down), which guards against pictures that only please CLIP, and by the variety of
+the seeds of a prompt (up), for a strong guidance pleases both with one picture per prompt.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from components.errors import ConfigError
 from models.fields import Between
 
 # Metrics of a trial and which way is better.
-OBJECTIVES = {"frechet": "min", "alignment": "max"}
+OBJECTIVES = {"frechet": "min", "alignment": "max", "seed_variety": "max"}
+LEAST_VARIETY = 0.01  # all that is below counts as this: the logarithm stays finite
 # A positive range this wide is searched on a logarithmic scale.
 LOGARITHMIC_RATIO = 30.0
 
@@ -41,13 +43,18 @@ class TuneConfig:
     rungs: Annotated[int, Between(1, 100)] = 2
     """Times a trial is scored on its way; a scalar search stops the worse half at each."""
     search: Literal["scalar", "pareto"] = "scalar"
-    """scalar: one score, bad trials stop early (ASHA); pareto: both metrics, all trials finish."""
+    """scalar: one score, bad trials stop early (ASHA); pareto: all three metrics, all finish."""
     fields: dict[str, list[float]] = field(default_factory=dict)
     """Recipe field -> [low, high]; {} = the first `num_fields` that the recipe calls tunable."""
     num_fields: Annotated[int, Between(1, 100)] = 2
     """How many of the recipe's tunable fields to vary when `fields` is {}."""
     alignment_weight: Annotated[float, Between(0.0, None)] = 5.0
-    """Score = ln(Frechet distance) - alignment_weight * CLIP similarity; lower is better."""
+    """Score = ln(Frechet distance / min(1, seed variety / variety_goal)) - alignment_weight * CLIP
+    similarity; lower is better."""
+    variety_goal: Annotated[float, Between(0.0, 1.0)] = 0.6
+    """Seed variety from which on more is worth nothing; below, half of it costs as much as twice
+    the distance. 0 = not asked for. For captions that never come twice, a lower goal: 1 is then as
+    different as any two real images."""
     min_gain: Annotated[float, Between(0.0, None)] = 0.05
     """A trial replaces the recipe's own values only when its score is better by more than this."""
     features: Literal["classifier", "dino"] = "dino"
@@ -142,12 +149,24 @@ def rung_kimgs(config: TuneConfig) -> list[float]:
     return [config.kimg * (i + 1) / config.rungs for i in range(config.rungs)]
 
 
-def scalar_score(frechet: float, alignment: float, alignment_weight: float) -> float:
+def scalar_score(scores: Mapping[str, float], config: TuneConfig) -> float:
     """Return the one number that trials are compared by; lower is better.
 
-    The logarithm makes "half the distance" worth the same at the start and at the end of training.
+    The distance is divided by the part of the wanted variety that the seeds have: a trial that
+    draws one picture per prompt must not win by a small distance. More than the goal is worth
+    nothing, since noise varies too. The logarithm makes "half the distance" worth the same at the
+    start and at the end of training.
+
+    Args:
+        scores: `frechet`, `alignment` and `seed_variety`.
+        config: the weight of the alignment, and the goal of the variety.
     """
-    return math.log(max(frechet, 1e-12)) - alignment_weight * alignment
+    lost = 0.0
+    if config.variety_goal:
+        reached = max(scores["seed_variety"], LEAST_VARIETY) / config.variety_goal
+        lost = -math.log(min(1.0, reached))
+    distance = math.log(max(scores["frechet"], 1e-12))
+    return distance + lost - config.alignment_weight * scores["alignment"]
 
 
 def trial_key(values: Mapping[str, Any]) -> str:
@@ -157,10 +176,14 @@ def trial_key(values: Mapping[str, Any]) -> str:
 
 
 def pareto_front(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the rows that no other row beats in both metrics, best Frechet distance first."""
+    """Return the rows that no other row beats in all metrics, best Frechet distance first.
+
+    A seed variety above 1, that of real images, is no gain.
+    """
 
     def beats(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
         gains = [other["frechet"] - one["frechet"], one["alignment"] - other["alignment"]]
+        gains.append(min(1.0, one["seed_variety"]) - min(1.0, other["seed_variety"]))
         return min(gains) >= 0 and max(gains) > 0
 
     front = [row for row in rows if not any(beats(other, row) for other in rows)]
@@ -194,7 +217,7 @@ def run_trial(
         settings: JSON: `job` (fields of TrainingJob, with the recipe's own values), `config`
             (fields of TuneConfig), `folder` of all trials, `device`.
         values: recipe field -> value of this trial.
-        report: called with {kimg, frechet, alignment, score} at every rung.
+        report: called with {kimg, frechet, alignment, seed_variety, score} at every rung.
     """
     from components.training.job import TrainingJob
 
@@ -240,5 +263,4 @@ def _train_and_score(job: Any, kimg: float, config: TuneConfig, device: str) -> 
         seed=job.seed,
         role=config.features,
     )
-    score = scalar_score(scores["frechet"], scores["alignment"], config.alignment_weight)
-    return {"kimg": kimg, "score": score, **scores}
+    return {"kimg": kimg, "score": scalar_score(scores, config), **scores}

@@ -51,7 +51,7 @@ class HeldOutLooks:
             assert rows.image_NCHW is not None, "a held-out row has an image"
             images, outlined = to_uint8(rows.image_NCHW), any(_shapes(rows.captions, read))
             parts.append(Looks.of(images, rows.captions, outlined=outlined))
-            shown += _shown(rows, read)
+            shown += what_is_shown(rows, read)
         looks = Looks.joined(parts)
         shapes = _shapes(looks.captions, read)
         named = [(looks.outlines[i], shape) for i, shape in enumerate(shapes) if shape]
@@ -76,7 +76,7 @@ def _shapes(captions: Sequence[str], read: Read) -> list[str]:
     return [(read(caption) or {}).get("shape", "") for caption in captions]
 
 
-def _shown(rows: Batch, read: Read) -> list[Hashable]:
+def what_is_shown(rows: Batch, read: Read) -> list[Hashable]:
     """Return what each row shows: its attributes, its class, or the words of its caption."""
     if not any(rows.captions):
         label_N = rows.condition.label_N

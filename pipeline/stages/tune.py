@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pipeline.tracking.tracker import Tracker
 
 ROWS = "rows.json"
-_SCORES = ("kimg", "score", "frechet", "alignment")
+_SCORES = ("kimg", "score", "frechet", "alignment", "seed_variety")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,10 @@ def _work(context: StageContext) -> None:
     }
     _publish(context, rows, guidance)
     chosen = guidance["fields"] or "the recipe's own values"
-    context.say(f"tune: {len(rows)} trials, chosen: {chosen} (score {best['score']:.3f})")
+    context.say(
+        f"tune: {len(rows)} trials, chosen: {chosen} (score {best['score']:.3f}, "
+        f"distance {best['frechet']:.4g}, seed variety {best['seed_variety']:.2f})"
+    )
 
 
 def _rows_of(plan: Plan, context: StageContext) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The picture of a search: every trial by its two metrics, the front, and the winner."""
+"""The picture of a search: every trial by its metrics, the front, and the winner."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def draw_trials(
 
     Args:
         path: the file.
-        rows: trials with `key`, `status`, `frechet`, `alignment`.
+        rows: trials with `key`, `status`, `frechet`, `alignment`, `seed_variety` (their colour).
         front: those on the Pareto front, by rising Frechet distance.
         chosen: key of the winner.
     """
@@ -34,10 +34,14 @@ def draw_trials(
         some = [row for row in rows if row["status"] == status]
         if some:
             places = [row["frechet"] for row in some], [row["alignment"] for row in some]
-            axes.scatter(*places, marker=marker, label=status)
+            varied = [row["seed_variety"] for row in some]
+            # As real images is the best there is: the scale ends there.
+            marks = axes.scatter(*places, c=varied, vmin=0, vmax=1, marker=marker, label=status)
+            if marker == "o":
+                figure.colorbar(marks, label="seed variety (1 = as real images)")
     if front:
         places = [row["frechet"] for row in front], [row["alignment"] for row in front]
-        axes.plot(*places, drawstyle="steps-post", color="grey", label="Pareto front")
+        axes.scatter(*places, s=90, facecolors="none", edgecolors="grey", label="Pareto front")
     for row in rows:
         if row["key"] == chosen:
             place = (row["frechet"], row["alignment"])

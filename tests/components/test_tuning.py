@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import math
 import random
+from operator import le
 
 import pytest
 
@@ -51,11 +52,11 @@ def test_wrong_fields_are_named(fields):
         plan_search(TuneConfig(fields=fields), TUNABLE, OWN, seed=0)
 
 
-def test_scalar_search_has_one_objective_and_pareto_two():
+def test_scalar_search_has_one_objective_and_pareto_three():
     scalar = plan_search(TuneConfig(), TUNABLE, OWN, 0)
     pareto = plan_search(TuneConfig(search="pareto"), TUNABLE, OWN, 0)
     assert scalar.objectives == {"score": "min"}
-    assert pareto.objectives == {"frechet": "min", "alignment": "max"}
+    assert pareto.objectives == {"frechet": "min", "alignment": "max", "seed_variety": "max"}
 
 
 def test_rungs_end_at_the_end_and_the_grace_is_the_first():
@@ -65,27 +66,51 @@ def test_rungs_end_at_the_end_and_the_grace_is_the_first():
     assert search.grace == rung_kimgs(config)[0] and search.limit == rung_kimgs(config)[-1]
 
 
+def row(frechet, alignment, seed_variety=1.0, **more):
+    return {"frechet": frechet, "alignment": alignment, "seed_variety": seed_variety, **more}
+
+
+def score(*values, **config) -> float:
+    return scalar_score(row(*values), TuneConfig(alignment_weight=5.0, **config))
+
+
 def test_half_the_distance_is_worth_the_same_everywhere():
-    gains = [scalar_score(d, 0.1, 5.0) - scalar_score(d / 2, 0.1, 5.0) for d in (1000.0, 2.0)]
+    gains = [score(d, 0.1) - score(d / 2, 0.1) for d in (1000.0, 2.0)]
     assert gains[0] == pytest.approx(gains[1]) == pytest.approx(math.log(2))
-    assert scalar_score(1.0, 0.3, 5.0) == pytest.approx(-1.5)
-    assert math.isfinite(scalar_score(0.0, 0.0, 5.0))
+    assert score(1.0, 0.3) == pytest.approx(-1.5)
+    assert math.isfinite(score(0.0, 0.0, 0.0))
 
 
-def row(frechet, alignment, **more):
-    return {"frechet": frechet, "alignment": alignment, **more}
+def test_half_the_wanted_variety_costs_as_much_as_twice_the_distance():
+    wanted = {"variety_goal": 0.6}
+    assert score(3.0, 0.2, 0.3, **wanted) == pytest.approx(score(6.0, 0.2, 0.6, **wanted))
+    assert score(3.0, 0.2, 0.6, **wanted) == pytest.approx(math.log(3) - 1.0)
+    assert score(3.0, 0.2, 5.0, **wanted) == score(3.0, 0.2, 0.6, **wanted)  # noise wins nothing
+    assert score(3.0, 0.2, 0.0, variety_goal=0.0) == score(3.0, 0.2, 1.0, variety_goal=0.0)
+
+
+def test_a_guidance_that_kills_variety_is_not_chosen():
+    """The stronger one is better by distance and alignment, and draws one picture per prompt."""
+    strong, weak = row(2.0, 0.75, 0.05), row(4.0, 0.7, 0.7)
+    for goal, better in ((0.6, "weak"), (0.0, "strong")):
+        config = TuneConfig(variety_goal=goal)
+        rows = [
+            {"key": key, "score": scalar_score(one, config)}
+            for key, one in (("strong", strong), ("weak", weak))
+        ]
+        assert choose(rows, "own", 0.05)["key"] == better
+    assert len(pareto_front([strong, weak])) == 2
 
 
 def test_the_front_is_what_nothing_beats():
     rng = random.Random(0)
-    rows = [row(rng.randint(1, 6), rng.randint(1, 6)) for _ in range(40)]
+    rows = [row(rng.randint(1, 6), rng.randint(1, 6), rng.randint(1, 8) / 6) for _ in range(60)]
     front = pareto_front(rows)
-    # Brute force: a row is out when another is at least as good twice and better once.
-    for one in rows:
-        beaten = any(
-            o["frechet"] <= one["frechet"] and o["alignment"] >= one["alignment"] and o != one
-            for o in rows
-        )
+    # Brute force: a row is out when another is at least as good three times and better once;
+    # a variety beyond that of real images counts as that.
+    points = [(r["frechet"], -r["alignment"], -min(1.0, r["seed_variety"])) for r in rows]
+    for one, point in zip(rows, points, strict=True):
+        beaten = any(o != point and all(map(le, o, point)) for o in points)
         assert (one in front) is not beaten
     assert [r["frechet"] for r in front] == sorted(r["frechet"] for r in front)
 
@@ -113,7 +138,7 @@ def test_a_trial_trains_on_from_rung_to_rung_and_repeats_nothing(tmp_path, monke
 
     def train_and_score(job, kimg, config, device):
         asked.append((job.recipe["weight"], kimg, job.run_dir))
-        return {"kimg": kimg, "score": 1.0, "frechet": 1.0, "alignment": 0.0}
+        return {"kimg": kimg, "score": 1.0, **row(1.0, 0.0)}
 
     monkeypatch.setattr(tuning, "_train_and_score", train_and_score)
     job = TrainingJob(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from components.tuning import scalar_score
+from components.tuning import TuneConfig, scalar_score
 from tests.pipeline import tiny_world
 from tests.pipeline.command import checkout, kill, run, start, wait_for
 
@@ -67,8 +67,10 @@ def test_a_killed_search_goes_on_and_repeats_no_finished_trial(world):
     assert any(all(float(t[name]) == value for name, value in own.items()) for t in trials)
     assert len({t["clip_weight"] for t in trials}) == 3
     for trial in trials:
-        both = float(trial["frechet"]), float(trial["alignment"])
-        assert float(trial["score"]) == pytest.approx(scalar_score(*both, 5.0))
+        scores = {name: float(trial[name]) for name in ("frechet", "alignment", "seed_variety")}
+        assert scores["seed_variety"] >= 0
+        assert float(trial["score"]) == pytest.approx(scalar_score(scores, TuneConfig()))
+    assert report["seed_variety"] == guidance["seed_variety"]
     best = min(trials, key=lambda trial: float(trial["score"]))
     assert guidance["chosen"] == best["key"] and guidance["score"] == float(best["score"])
     assert best["key"] in [trial["key"] for trial in front]
