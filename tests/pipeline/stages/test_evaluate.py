@@ -8,20 +8,24 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from components.artifacts.artifact import load_generator
+from components.data.batches import BatchSource
 from components.errors import ConfigError
-from components.pictures.sheets import image_grid
-from components.sampling import generate_from
+from components.pictures.sheets import GAP_PX, MARGIN_PX, image_grid
+from components.sampling import generate_from, to_uint8
 from models.features import build_feature_net, read_card, save_feature_net
 from models.features.inception import InceptionNet
 from models.interfaces import Condition
 from pipeline.stages.evaluate import BESIDE, flat_numbers, main
 from tests.pipeline.params.params_example import valid, wrong_keys
 from tests.pipeline.trained_world import EVALUATE, run_evaluate, trained_world
+
+MEMORISED = ("memorised", "memorised_pixels", "memorised_held_out")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +42,8 @@ def test_the_report_names_nets_and_counts(world: Path) -> None:
     report = json.loads((world / "artifacts/evaluation/metrics.json").read_text())
     assert short == {k: v for k, v in report.items() if k not in BESIDE}
     assert report["judge"] is None, "captions of this data name no four attributes"
-    assert set(report["not_measured"]) == {"judge"}
+    assert set(report["not_measured"]) == {"judge", *MEMORISED}
+    assert "16 held-out images say too little" in report["not_measured"]["memorised"]
     # Before and after are both untrained here: neither is far from the other.
     assert report["frechet_dino"]["after"] > 0
     assert 0.2 < report["frechet_dino"]["ratio"] < 5
@@ -65,6 +70,40 @@ def test_sheets_and_curve_are_written(world: Path) -> None:
     assert [row["truncation"] for row in distances] == ["0.0", "1.0"]
     assert min(float(row["value"]) for row in distances) > 0
     assert "judge_all" not in {row["series"] for row in rows}  # there is no judge
+
+
+def tiles(sheet: Path, side_px: int, column: int) -> list[np.ndarray]:
+    """Return all windows of a column of a sheet, at a sixth of its size."""
+    left = MARGIN_PX + column * (6 * side_px + GAP_PX)
+    pixels = np.asarray(Image.open(sheet))[:, left : left + 6 * side_px]
+    return [pixels[y : y + 6 * side_px : 6, ::6] for y in range(len(pixels) - 6 * side_px + 1)]
+
+
+def test_the_sheet_of_nearest_images_shows_samples_above_training_images(
+    world: Path, monkeypatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("components.evaluation.memorisation.FEWEST", 16)
+    monkeypatch.setenv("GANLINE_RUNS_DIR", str(tmp_path / "runs"))
+    shutil.copytree(world / "data", tmp_path / "data")
+    shutil.copytree(world / "artifacts", tmp_path / "artifacts")
+    run_evaluate(tmp_path)
+    report = json.loads((tmp_path / "reports/evaluation.json").read_text())
+    assert 0 <= report["memorised"] <= 1 and 0 <= report["memorised_pixels"] <= 1
+    assert report["memorised_held_out"] >= 1 / 16
+    sheet = tmp_path / "artifacts/evaluation/memorised.png"
+    source = BatchSource(tmp_path / "data/train", "train", 16, EVALUATE.seed)
+    real = to_uint8(source.atom(0, source.num_rows).image_NCHW)
+    shown = tiles(sheet, 16, 0)
+    found = [y for y, tile in enumerate(shown) if any(np.array_equal(tile, one) for one in real)]
+    starts = [y for y in found if y - 1 not in found]  # each pixel is a square of 6
+    assert len(starts) == 2 and starts[0] > 100  # below the sample: by features, and by pixels
+
+    card = json.loads((tmp_path / "artifacts/base/card.json").read_text())
+    card["data_content_hash"] = "0" * 64  # trained on other data than these
+    (tmp_path / "artifacts/base/card.json").write_text(json.dumps(card))
+    run_evaluate(tmp_path)
+    told = json.loads((tmp_path / "artifacts/evaluation/metrics.json").read_text())
+    assert told["memorised"] is None and "not at hand" in told["not_measured"]["memorised"]
 
 
 def test_the_same_artifact_scores_the_same_twice(world: Path, monkeypatch) -> None:
@@ -143,7 +182,8 @@ def test_a_model_without_text_is_measured_without_text(
     said = run_evaluate(other)
     report = json.loads((other / "artifacts/evaluation/metrics.json").read_text())
     reason = "the model takes no text"
-    assert report["not_measured"] == {
+    told = {k: why for k, why in report["not_measured"].items() if k not in MEMORISED}
+    assert told == {
         "judge": reason, "clip_score": reason, "prompt_sensitivity": reason,
     }  # fmt: skip
     assert f"evaluate: clip_score not measured: {reason}" in said
