@@ -55,6 +55,8 @@ def test_every_stage_leaves_what_it_declares(project: Path) -> None:
     metrics = json.loads((project / "reports/evaluation.json").read_text())
     assert set(metrics["judge"]) >= {"background", "size", "colour", "shape", "all"}
     assert set(metrics["silhouette"]) == {"shape", "worst", "num"} and metrics["seed_variety"] > 0
+    assert 0 <= metrics["memorised"] <= 1 and 0 <= metrics["memorised_pixels"] <= 1
+    assert (project / "artifacts/evaluation/memorised.png").is_file()
     assert not {"cards", "silhouette_cells", "warnings"} & set(metrics)  # for the folder alone
     told = json.loads((project / "artifacts/evaluation/metrics.json").read_text())
     assert {"cards", "silhouette_cells", "warnings"} <= set(told)
