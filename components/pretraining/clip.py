@@ -64,6 +64,7 @@ def train_clip(
     def loss(rows: Tensor, progress: float) -> Tensor:
         x = resized[rows].float() / 127.5 - 1
         x = augment.mirror(x, rng) if config.mirror else x
+        x = augment.soften(x, config.soften, rng) if config.soften else x
         x = augment.shift_brightness(x, config.brightness, rng)
         x = augment.add_noise(x, config.noise, rng)
         text, scale = model.encode_text(ids_NT[rows], normalize=True), model.logit_scale.exp()

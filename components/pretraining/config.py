@@ -79,6 +79,8 @@ class ClipTraining:
         adversary: largest change of a value of [-1, 1] by which training images are moved against
             the loss, reached after two thirds of the training; without it guidance learns to fool
             the net instead of pleasing it. 0 = off.
+        soften: share of the training images that are seen at half of their resolution, as those of
+            a stage of lower resolution are.
         mirror: flip half of the images left to right (wrong where captions say left and right).
     """
 
@@ -95,6 +97,7 @@ class ClipTraining:
     noise: Fraction = 0.1
     brightness: Fraction = 0.1
     adversary: Fraction = 0.2
+    soften: Fraction = 0.0
     mirror: bool = True
 
 
@@ -114,6 +117,8 @@ class DinoTraining:
         centre_momentum: of the centre that the teacher's outputs are moved by.
         caption_weight: of the contrast of whole images with their captions beside the distillation;
             then the transformer also knows what captions tell apart. 0 = images alone.
+        distilled: share of a batch whose crops are distilled, where captions are learnt too: a
+            crop costs four times what a caption costs.
     """
 
     fit: FitConfig = FitConfig(total_kimg=12, batch=32, learning_rate=2.0e-3)
@@ -131,6 +136,7 @@ class DinoTraining:
     teacher_momentum: Fraction = 0.98
     centre_momentum: Fraction = 0.9
     caption_weight: Annotated[float, Between(0.0, None)] = 0.0
+    distilled: Annotated[float, Between(0.01, 1.0)] = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -153,14 +153,15 @@ def train_dino(
 
     def loss(rows: Tensor, progress: float) -> Tensor:
         nonlocal centre
-        crops = _crops(images.images(rows), config, rng)
+        cropped = rows[: math.ceil(len(rows) * config.distilled)] if captions else rows
+        crops = _crops(images.images(cropped), config, rng)
         local = [student(torch.cat(crops[2:]))] if len(crops) > 2 else []
         both = torch.cat(crops[:2])
         with torch.no_grad():
             output = teacher(both)
         targets = teacher_targets(output, centre, config.teacher_temperature)
         centre = update_centre(centre, output, config.centre_momentum)
-        views = [view for part in [student(both), *local] for view in part.split(len(rows))]
+        views = [view for part in [student(both), *local] for view in part.split(len(cropped))]
         distilled = dino_loss(views, list(targets.chunk(2)), config.student_temperature).mean()
         if captions is None:
             return distilled
