@@ -65,6 +65,23 @@ class FourierInput(nn.Module):
             x_NPC = waves_NPC @ (self.weight / math.sqrt(self.weight.shape[1])).t()
         return x_NPC.unflatten(1, (self.size, self.size)).permute(0, 3, 1, 2)
 
+    @torch.no_grad()
+    def start_shifted(self, entries: int, deviation: float) -> None:
+        """Let the first entries of w shift the waves from the start, along two orthogonal
+        directions.
+
+        Args:
+            entries: at least two, of mean square 1 in w.
+            deviation: standard deviation of the shift in x and in y, in units of the side.
+
+        Raises:
+            ValueError: fewer than two entries.
+        """
+        if entries < 2:
+            raise ValueError(f"a shift in x and y needs 2 entries of w, got {entries}")
+        directions = torch.linalg.qr(torch.randn(entries, 2)).Q.t()
+        self.affine.weight[2:, :entries] = directions * (deviation / self.affine.weight_gain)
+
     def _transforms(self, t_N4: Tensor) -> Tensor:
         """Return rotation times translation times the user's transform, [N, 3, 3]."""
         t_N4 = t_N4 / t_N4[:, :2].norm(dim=1, keepdim=True)

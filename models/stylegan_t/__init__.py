@@ -20,6 +20,9 @@ Deviations: all make a step a function of its samples, not of how they are cut.
 - Random crops are drawn per sample (models/layers/crops.py).
 - The discriminator is frozen in the secondary phase, as in the paper; the code goes on training it.
 
+Ours, off by default: z may shift the Fourier input from the first step (`input_shift`), and a head
+may see the picture itself (`pixel_head`). Both are for small data on weak frozen networks.
+
 Taken by others: Projected GAN can use the generator (`generator_network: stylegan_t`) and the
 discriminator heads (`discriminator_network: vit`).
 """

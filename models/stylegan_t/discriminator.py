@@ -24,6 +24,9 @@ from models.layers.equalized import LEAK, EqualizedLinear
 from models.layers.local_batch_norm import LocalBatchNorm
 from models.layers.precision import full_precision
 from models.layers.spectral_norm import SpectralConv1d, advance_power_iteration
+from models.stylegan_t.pixel_head import PixelHead
+
+PIXELS = "pixels"  # beside the taps: the picture that the transformer saw
 
 
 class ConvolutionStage(nn.Module):
@@ -94,6 +97,7 @@ class StyleGANTDiscriminator(nn.Module):
         cmap_dim, kernel_size: see `DiscriminatorHead`.
         label_dim: see `ConditionVector`.
         virtual_batch: see `DiscriminatorHead`.
+        pixel_head: width of the `PixelHead`; 0 = none.
     """
 
     def __init__(
@@ -106,6 +110,7 @@ class StyleGANTDiscriminator(nn.Module):
         kernel_size: int = 9,
         label_dim: int = 0,
         virtual_batch: int = 8,
+        pixel_head: int = 0,
     ) -> None:
         super().__init__()
         self.condition = ConditionVector(shape, label_dim)
@@ -120,11 +125,14 @@ class StyleGANTDiscriminator(nn.Module):
             for _ in range(num_taps)
         )
 
+        self.pixel_head = PixelHead(pixel_head, self.condition.dim) if pixel_head else None
+
     def forward(self, taps: Mapping[str, Tensor], condition: Condition, parts: int = 1) -> Tensor:
         """Return logits [N, T], float32, of all heads side by side.
 
         Args:
-            taps: "tap_i" -> [N, C, L]; N = parts * n, whole batches one after the other.
+            taps: "tap_i" -> [N, C, L]; N = parts * n, whole batches one after the other. For a
+                pixel head also PIXELS -> the picture [N, 3, H, W].
             condition: of one part (n samples); every part is judged against the same.
             parts: batches concatenated in the taps, which keep their own normalisation statistics.
         """
@@ -132,6 +140,10 @@ class StyleGANTDiscriminator(nn.Module):
         if vector is not None and parts > 1:
             vector = vector.repeat(parts, 1)
         logits = [head(taps[f"tap_{i}"], vector, parts) for i, head in enumerate(self.heads)]
+        if self.pixel_head is not None:
+            # The loss is a mean over logits: repeated, the one has as much say as all others.
+            say = sum(part.shape[1] for part in logits)
+            logits.append(self.pixel_head(taps[PIXELS], vector).expand(-1, say))
         return torch.cat(logits, dim=1)
 
     def advance(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from models.fields import Between
+from models.fields import AddedLater, Between
 
 Policy = Literal["color", "translation", "cutout"]
 
@@ -69,6 +69,13 @@ class StyleGANTFields:
     """Adam, text encoder. Code: 3e-6."""
     text_clip_weight: Annotated[float, Between(0.0, None)] = 400.0
     """clip_weight while the text encoder trains. Paper: 50, times batch_gpu 8, as clip_weight."""
+
+    input_shift: Annotated[float, Between(0.0, 1.0), AddedLater(0.0)] = 0.0
+    """Standard deviation, of the image's side, by which z shifts the Fourier input at the start, so
+    that seeds differ in place from the first step. Code: 0."""
+    pixel_head: Annotated[int, Between(0, None), AddedLater(0)] = 0
+    """Width of a head that sees the picture itself, with as much say as all tokens together; 0 =
+    none. Ours."""
 
     @property
     def guidance(self) -> float:

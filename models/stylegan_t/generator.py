@@ -123,6 +123,7 @@ class StyleGANTGenerator(NoisyGenerator):
         z_dim: width of z.
         channel_base, channel_max, num_res_blocks, num_groups: see `SynthesisNetwork`.
         label_dim: see `ConditionVector`.
+        input_shift: see `FourierInput.start_shifted`; 0 leaves the input where it is.
 
     Attributes:
         frozen_resolution: blocks up to this resolution are frozen (all but their ToRGB), 0 = none;
@@ -140,6 +141,7 @@ class StyleGANTGenerator(NoisyGenerator):
         num_res_blocks: int = 2,
         num_groups: int = 32,
         label_dim: int = 0,
+        input_shift: float = 0.0,
     ) -> None:
         super().__init__()
         self.z_dim, self.resolution, self.frozen_resolution = z_dim, resolution, 0
@@ -155,6 +157,8 @@ class StyleGANTGenerator(NoisyGenerator):
             num_groups=num_groups,
         )
         self.num_ws = self.synthesis.num_ws
+        if input_shift:
+            self.synthesis.blocks[str(FIRST_RESOLUTION)].first.start_shifted(z_dim, input_shift)
 
     def map(self, z_NZ: Tensor, condition: Condition, truncation: float | Tensor = 1.0) -> Tensor:
         """Return ws [N, L, D]: f(z), truncated, then the conditioning vector, never truncated.

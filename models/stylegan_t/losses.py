@@ -18,6 +18,7 @@ from models.layers.crops import crop_or_shrink, random_crop
 from models.losses.adversarial import hinge_discriminator, hinge_generator
 from models.losses.alignment import spherical_distance_squared
 from models.losses.schedules import blur_sigma_px
+from models.stylegan_t.discriminator import PIXELS
 from models.stylegan_t.fields import StyleGANTFields
 from models.text_to_image import AlignedGenerator
 
@@ -91,8 +92,9 @@ def _generate(
 def _taps(
     recipe: StyleGANTFields, networks: Networks, image: Tensor, nimg: int, rng: torch.Generator
 ) -> dict[str, Tensor]:
-    """Blur, augment, crop or shrink to the transformer's size, and read its taps."""
+    """Blur, augment, crop or shrink to the transformer's size; return that picture and its taps."""
     dino: Any = networks.frozen["dino"]
     sigma_px = blur_sigma_px(nimg, recipe.blur_init_sigma_px, recipe.blur_fade_kimg)
     image = diff_augment(blur(image, sigma_px), recipe.diff_augment, rng)
-    return dino(crop_or_shrink(image, dino.image_size, rng))
+    seen = crop_or_shrink(image, dino.image_size, rng)
+    return {**dino(seen), PIXELS: seen}

@@ -43,6 +43,7 @@ class StyleGANT(StyleGANTFields):
             num_res_blocks=self.num_res_blocks,
             num_groups=self.group_norm_groups,
             label_dim=self.label_dim,
+            input_shift=self.input_shift,
         )
 
     def build(self, site: Site) -> Networks:
@@ -101,6 +102,7 @@ class StyleGANT(StyleGANTFields):
             cmap_dim=self.cmap_dim,
             kernel_size=self.head_kernel_size,
             label_dim=self.label_dim,
+            pixel_head=self.pixel_head,
         )
 
     def _text_encoder(self, site: Site) -> nn.Module | None:
