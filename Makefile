@@ -12,7 +12,7 @@ export DVC_STUDIO_OFFLINE ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint format docs ui report lock clean
+.PHONY: help setup demo encoders test test-fast lint format docs ui report lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,17 @@ setup: $(VENV)/.installed  ## create .venv from requirements.lock and install th
 
 demo: setup  ## run the whole pipeline on the embedded default (no data, no GPU, no network)
 	@$(BIN)/python -m pipeline.commands.demo
+
+# One thread, for sums in another order give other bits. What is made on the way stays in runs/bundle.
+BOX := runs/bundle
+BOX_ENV := OMP_NUM_THREADS=1 GANLINE_RUNS_DIR=$(BOX)
+BOX_PARAMS := --params presets/bundled_encoders.yaml --set tracking.enabled=false
+encoders: setup  ## train the networks of bundled/encoders again (takes long)
+	$(BOX_ENV) $(BIN)/python -m pipeline.stages.synthesize --raw $(BOX)/raw --truth $(BOX)/truth $(BOX_PARAMS)
+	$(BOX_ENV) $(BIN)/python -m pipeline.stages.encoders --raw $(BOX)/raw --source $(BOX)/raw/train \
+	  --out $(BOX)/encoders $(BOX_PARAMS)
+	$(BOX_ENV) $(BIN)/python -m pipeline.commands.bundle --preset presets/bundled_encoders.yaml \
+	  --encoders $(BOX)/encoders --raw $(BOX)/raw
 
 test: setup  ## run all tests
 	$(BIN)/python -m pytest

@@ -43,6 +43,14 @@ def repository() -> Path:
     return here
 
 
+def bundled_folder() -> Path:
+    """Return the folder of the nets and the model that come with the project.
+
+    It lies beside the running code, whatever the working directory.
+    """
+    return Path(__file__).resolve().parent.parent / "bundled"
+
+
 def runs_folder() -> Path:
     """Return the absolute folder of everything resumable, and tell it to child processes."""
     given = os.environ.get("GANLINE_RUNS_DIR")

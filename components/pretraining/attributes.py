@@ -64,15 +64,21 @@ def _disturb(x_NCHW: Tensor, rng: torch.Generator) -> Tensor:
 
 
 @torch.no_grad()
+def attribute_guesses(net: AttributeNet, images: ImageSet) -> dict[str, Tensor]:
+    """Return what the judge says of each image: attribute -> index of its value [N]."""
+    guesses: dict[str, list[Tensor]] = {name: [] for name in ATTRIBUTES}
+    for rows in torch.arange(len(images)).split(_CHUNK):
+        logits = net(images.images(rows))
+        for name, parts in guesses.items():
+            parts.append(logits[name].argmax(dim=1))
+    return {name: torch.cat(parts) for name, parts in guesses.items()}
+
+
 def attribute_accuracy(net: AttributeNet, images: ImageSet) -> dict[str, float]:
     """Measure the share of images for which each attribute, and all together, is right."""
     if images.attributes is None:
         return {}
-    hits: dict[str, list[Tensor]] = {name: [] for name in ATTRIBUTES}
-    for rows in torch.arange(len(images)).split(_CHUNK):
-        logits = net(images.images(rows))
-        for name, truth in images.attributes.items():
-            hits[name].append(logits[name].argmax(dim=1) == truth[rows])
-    right = {name: torch.cat(parts) for name, parts in hits.items()}
+    guesses = attribute_guesses(net, images)
+    right = {name: guesses[name] == truth for name, truth in images.attributes.items()}
     right["all"] = torch.stack(list(right.values())).all(dim=0)
     return {f"accuracy_{name}": float(hit.float().mean()) for name, hit in right.items()}

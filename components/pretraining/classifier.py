@@ -57,10 +57,15 @@ def train_classifier(
 
 
 @torch.no_grad()
+def label_guesses(net: CnnNet, images: ImageSet) -> Tensor:
+    """Return the class of the largest logit of each image, [N]."""
+    rows = torch.arange(len(images)).split(_CHUNK)
+    return torch.cat([net(images.images(part))["logits"].argmax(dim=1) for part in rows])
+
+
 def label_accuracy(net: CnnNet, images: ImageSet) -> dict[str, float]:
     """Measure the share of images whose class is right; nothing where there are no labels."""
     if not images.num_labels:
         return {}
-    rows = torch.arange(len(images)).split(_CHUNK)
-    guess = torch.cat([net(images.images(part))["logits"].argmax(dim=1) for part in rows])
-    return {"accuracy": float((guess == images.label_N).float().mean())}
+    right = label_guesses(net, images) == images.label_N
+    return {"accuracy": float(right.float().mean())}

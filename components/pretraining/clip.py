@@ -129,11 +129,18 @@ def retrieval(net: ClipNet, images: ImageSet) -> dict[str, float]:
             few.captions[int(j)] == caption for j, caption in zip(best, few.captions, strict=True)
         ]
         return {"retrieval_top1": sum(same) / len(same), "retrieval_among": float(len(few))}
-    combinations, prompts = all_prompts()
-    best = (embed_images(net, images) @ net.encode_text(prompts).T).argmax(dim=1)
+    combinations, _ = all_prompts()
+    best = nearest_prompt(net, images)
     right = {name: combinations[name][best] == images.attributes[name] for name in ATTRIBUTES}
     right["all"] = torch.stack(list(right.values())).all(dim=0)
     return {f"retrieval_{name}": float(hit.float().mean()) for name, hit in right.items()}
+
+
+@torch.no_grad()
+def nearest_prompt(net: ClipNet, images: ImageSet) -> Tensor:
+    """Return which of `all_prompts` is nearest to each image, [N]."""
+    _, prompts = all_prompts()
+    return (embed_images(net, images) @ net.encode_text(prompts).T).argmax(dim=1)
 
 
 def all_prompts() -> tuple[dict[str, Tensor], list[str]]:

@@ -10,7 +10,9 @@ from typing import Annotated, Literal
 
 from models.fields import Between
 
-Source = Literal["train", "pretrained", "none"]
+# bundled: the net that comes with the project, trained once by its own encoders stage; it knows the
+# embedded drawings and nothing else.
+Source = Literal["train", "bundled", "pretrained", "none"]
 Fraction = Annotated[float, Between(0.0, 1.0)]
 Positive = Annotated[int, Between(1, None)]
 
@@ -185,7 +187,7 @@ class ClipEncoderConfig:
     """The CLIP that scores, guides and embeds captions.
 
     Attributes:
-        source: train it, take a published one, or have none.
+        source: train it, take the bundled or a published one, or have none.
         train, pretrained: how, for either source.
     """
 
@@ -204,8 +206,9 @@ class ScorerEncoderConfig:
     """A second CLIP, for the CLIP score alone: the one that guides can be fooled by what it guided.
 
     Attributes:
-        source: train it (on the judge's drawings, or on the source without them), take a published
-            one, or have none; evaluate.clip_scorer names one without running this stage again.
+        source: train it (on the judge's drawings, or on the source without them), take the bundled
+            or a published one, or have none; evaluate.clip_scorer names one without running this
+            stage again.
         train, pretrained: how, for either source.
     """
 
@@ -219,7 +222,7 @@ class DinoEncoderConfig:
     """The vision transformer that a discriminator sees through.
 
     Attributes:
-        source: train it, take a published one, or have none.
+        source: train it, take the bundled or a published one, or have none.
         train, pretrained: how, for either source.
     """
 
@@ -233,7 +236,7 @@ class ClassifierEncoderConfig:
     """The CNN behind projected discriminators and classifier guidance.
 
     Attributes:
-        source: train it, take a published one, or have none.
+        source: train it, take the bundled or a published one, or have none.
         train, pretrained: how, for either source.
     """
 
@@ -247,11 +250,11 @@ class GuideEncoderConfig:
     """A second classifier, for guidance alone: the one behind a discriminator need not be it.
 
     Attributes:
-        source: train it, take a published one, or have none.
+        source: train it, take a published one, or have none; none is bundled.
         train, pretrained: how, for either source.
     """
 
-    source: Source = "none"
+    source: Literal["train", "pretrained", "none"] = "none"
     train: ClassifierTraining = ClassifierTraining()
     pretrained: PretrainedConfig = PretrainedConfig(name="deit_small_distilled_patch16_224.fb_in1k")
 
@@ -261,11 +264,11 @@ class JudgeEncoderConfig:
     """The judge; with real data there is none, for it needs drawings whose attributes are known.
 
     Attributes:
-        source: train it or have none.
+        source: train it, take the bundled one, or have none.
         train: how.
     """
 
-    source: Literal["train", "none"] = "train"
+    source: Literal["train", "bundled", "none"] = "train"
     train: JudgeTraining = JudgeTraining()
 
 
@@ -291,3 +294,7 @@ class EncodersConfig:
 
 
 ROLES: tuple[str, ...] = ("clip", "dino", "classifier", "guide", "judge", "scorer")
+# The roles of which a net comes with the project.
+BUNDLED: tuple[str, ...] = ("clip", "dino", "classifier", "judge", "scorer")
+# The roles that measure train on drawings of their own, which no net that guides has seen.
+OTHER_DRAWINGS: tuple[str, ...] = ("judge", "scorer")

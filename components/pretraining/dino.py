@@ -199,7 +199,6 @@ def _crops(x_NCHW: Tensor, config: DinoTraining, rng: torch.Generator) -> list[T
     return crops
 
 
-@torch.no_grad()
 def neighbour_accuracy(
     net: VitNet, train: ImageSet, test: ImageSet, k: int = 10
 ) -> dict[str, float]:
@@ -208,16 +207,25 @@ def neighbour_accuracy(
     Returns:
         accuracy per attribute where attributes are known, of the label where there are labels.
     """
+    truths = (test.attributes or {}) | {"label": test.label_N}
+    return {
+        f"neighbours_{name}": float((votes == truths[name]).float().mean())
+        for name, votes in neighbour_votes(net, train, test, k).items()
+    }
+
+
+@torch.no_grad()
+def neighbour_votes(net: VitNet, train: ImageSet, test: ImageSet, k: int = 10) -> dict[str, Tensor]:
+    """Return what the k nearest training images say of each test image, [N] per attribute that both
+    sets know, and of the label where both have labels.
+    """
     base, query = (F.normalize(_pooled(net, part), dim=-1) for part in (train, test))
     nearest = (query @ base.T).topk(min(k, len(base)), dim=1).indices
     mine, theirs = train.attributes or {}, test.attributes or {}
-    known = {name: (mine[name], theirs[name]) for name in mine.keys() & theirs.keys()}
+    known = {name: mine[name] for name in mine.keys() & theirs.keys()}
     if train.num_labels and test.num_labels:
-        known["label"] = (train.label_N, test.label_N)
-    return {
-        f"neighbours_{name}": float((voters[nearest].mode(dim=1).values == truth).float().mean())
-        for name, (voters, truth) in sorted(known.items())
-    }
+        known["label"] = train.label_N
+    return {name: voters[nearest].mode(dim=1).values for name, voters in sorted(known.items())}
 
 
 def _pooled(net: VitNet, images: ImageSet) -> Tensor:

@@ -3,7 +3,9 @@
 This is the only place of CLIP preprocessing.
 
 The networks are open_clip's own (imported when one is built); QuickGELU and the like come with the
-configuration. Legend: N samples, D width of the embedding, T ids per caption.
+configuration. A text tower alone that has nothing of that is ours.
+
+Legend: N samples, D width of the embedding, T ids per caption.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 
 from models.features.conv_trunk import ConvTrunk
 from models.features.frozen import FrozenNet
+from models.features.text_tower import TextTower, is_plain
 from models.features.words import WordTokenizer
 
 Tokenizer = Callable[[Sequence[str]], Tensor]
@@ -66,6 +69,9 @@ class ClipText(nn.Module):
     @classmethod
     def build(cls, architecture: dict[str, Any], **_: Any) -> ClipText:
         """Return the tower with fresh weights; `architecture` is that of the whole CLIP."""
+        if is_plain(architecture):
+            plain = TextTower(architecture["embed_dim"], **architecture["text_cfg"])
+            return cls(plain, architecture)
         from open_clip.model import _build_text_tower
 
         arguments = (

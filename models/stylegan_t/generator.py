@@ -12,7 +12,7 @@ Legend: N samples, D width of w, L entries of w, Z width of z, E width of the co
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from models.interfaces import Condition, ConditionShape
 from models.layers.condition import ConditionVector
 from models.layers.equalized import EqualizedLinear, normalize_second_moment
+from models.layers.fourier import FourierInput
 from models.layers.noise import NoisyGenerator
 from models.layers.running_mean import RunningMean
 from models.layers.skip_synthesis import SkipSynthesis
@@ -158,7 +159,8 @@ class StyleGANTGenerator(NoisyGenerator):
         )
         self.num_ws = self.synthesis.num_ws
         if input_shift:
-            self.synthesis.blocks[str(FIRST_RESOLUTION)].first.start_shifted(z_dim, input_shift)
+            first = self.synthesis.blocks[str(FIRST_RESOLUTION)].first
+            cast("FourierInput", first).start_shifted(z_dim, input_shift)
 
     def map(self, z_NZ: Tensor, condition: Condition, truncation: float | Tensor = 1.0) -> Tensor:
         """Return ws [N, L, D]: f(z), truncated, then the conditioning vector, never truncated.

@@ -32,9 +32,8 @@ class PixelHead(nn.Module):
 
     def __init__(self, width: int, condition_dim: int) -> None:
         super().__init__()
-        strided = {"kernel_size": 4, "stride": 2, "padding": 1, "bias": True}
         self.convolutions = nn.ModuleList(
-            SpectralConv2d(before, after, **strided)
+            SpectralConv2d(before, after, 4, stride=2, padding=1, bias=True)
             for before, after in ((3, width), (width, 2 * width), (2 * width, 2 * width))
         )
         self.look = SpectralLinear(2 * width * (SIDE_PX // 8) ** 2, CODE_DIM)

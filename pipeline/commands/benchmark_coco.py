@@ -112,10 +112,10 @@ def measure(config: Any, release: Path | None, encoders: Path | None) -> dict[st
     from components.evaluation.coco import open_coco
     from components.evaluation.nets import open_inception, open_scorer
     from components.evaluation.zero_shot import ZeroShot
-    from pipeline.commands.sampling_options import published
+    from pipeline.commands.default_folders import folder_of
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    folder = release or published()
+    folder = release or folder_of("publish", "--model")
     model, card = load_release(folder, device)
     if not card["shape"]["pooled_dim"]:
         raise ConfigError("the model takes no text", str(folder), "give a text-to-image model")

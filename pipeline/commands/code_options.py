@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from components.errors import ConfigError
 from components.requests.subjects import kind_of
-from pipeline.commands.sampling_options import facts, open_model, published
+from pipeline.commands.default_folders import published
+from pipeline.commands.sampling_options import facts, open_model
 
 if TYPE_CHECKING:
     from components.sampling import StoredCode

@@ -20,7 +20,8 @@ from components.pictures.picture_files import check_work_folder, written_beside
 from components.requests.images import check_prompt
 from components.requests.inversion import InversionConfig
 from components.requests.subjects import kind_of, label_names
-from pipeline.commands.sampling_options import asked_for, folder_of, published
+from pipeline.commands.default_folders import frozen_nets, published
+from pipeline.commands.sampling_options import asked_for
 from pipeline.exit_codes import guarded
 from pipeline.places import set_quiet_environment
 
@@ -84,10 +85,16 @@ def _parser() -> argparse.ArgumentParser:
         f"{', '.join(ROLES)}",
     )
     parser.add_argument(
-        "--encoders", type=Path, metavar="DIR", help="frozen nets; default: the encoders stage's"
+        "--encoders",
+        type=Path,
+        metavar="DIR",
+        help="frozen nets; default: the encoders stage's, or bundled",
     )
     parser.add_argument(
-        "--model", type=Path, metavar="DIR", help="a release; default: what publish made"
+        "--model",
+        type=Path,
+        metavar="DIR",
+        help="a release; default: what publish made, or bundled",
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
@@ -141,7 +148,7 @@ def _feature_net(options: argparse.Namespace, device: str) -> tuple[Path | None,
 
     if options.features == "none":
         return None, None
-    folder = options.encoders or folder_of("encoders", "--encoders")
+    folder = options.encoders or frozen_nets()
     roles = (options.features,) if options.features else ROLES
     there = [role for role in roles if (folder / role / "card.json").is_file()]
     if not there:

@@ -12,8 +12,9 @@ from typing import Any
 from components.errors import ConfigError
 from components.requests.images import check_truncation
 from components.requests.subjects import NOTHING, kind_of, label_names, subjects
+from pipeline.commands.default_folders import published
 from pipeline.exit_codes import guarded
-from pipeline.places import repository, set_quiet_environment
+from pipeline.places import set_quiet_environment
 
 SHEET_LIMIT = 512  # images in one picture; more belong into a folder
 BATCH_LIMIT = 1024
@@ -90,7 +91,8 @@ def sampling_parser(
         "--model",
         type=Path,
         metavar="DIR",
-        help="a release, or an artifact that needs no CLIP; default: what publish made",
+        help="a release, or an artifact that needs no CLIP; default: what publish made, else the "
+        "bundled one",
     )
     _add_speed(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -179,24 +181,6 @@ def image_facts(
     if kind == "label":
         asked["label"] = subject
     return {**asked, "seed": seed, **facts(card, options)}
-
-
-def published() -> Path:
-    """Return the folder that the publish stage writes, as dvc.yaml has it."""
-    return folder_of("publish", "--model")
-
-
-def folder_of(stage: str, option: str) -> Path:
-    """Return the first folder that a stage of dvc.yaml writes; `option` names another one."""
-    import yaml
-
-    graph = repository() / "dvc.yaml"
-    try:
-        (out, *_) = yaml.safe_load(graph.read_text())["stages"][stage]["outs"]
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-        what = "no model named" if stage == "publish" else f"no folder of {stage} named"
-        raise ConfigError(what, option, "name one, or run this in the repository") from None
-    return graph.parent / (out if isinstance(out, str) else next(iter(out)))
 
 
 def shown(subject: str) -> str:

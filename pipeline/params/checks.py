@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from components.artifacts.metric_names import ABOUT_PROMPTS, BY_JUDGE, is_metric, why_no_metric
+from components.pretraining.config import OTHER_DRAWINGS, ROLES
 from pipeline.params.recipes import ALIGNED
 from pipeline.params.schema import Finding, given
 
@@ -31,7 +33,8 @@ def cross_check(built: dict[str, Any]) -> list[Finding]:
         if dataclasses.is_dataclass(stages["text_encoder"]):
             findings += _check_text_encoder(built)
             findings += _check_model(built)
-    findings += _check_clip(built) + _check_inception(built.get("evaluate"))
+    findings += _check_clip(built) + _check_bundled(built) + _check_drawings(built)
+    findings += _check_inception(built.get("evaluate"))
     return findings + _check_thresholds(built)
 
 
@@ -165,6 +168,43 @@ def _check_clip(built: dict[str, Any]) -> list[Finding]:
         return []
     what = "got none; allowed: train or pretrained, for source.condition is text"
     return [(("encoders", "clip", "source"), what)]
+
+
+def _check_bundled(built: dict[str, Any]) -> list[Finding]:
+    """Refuse the bundled nets for anything but the embedded drawings, which alone they know."""
+    source, drawn, encoders = (built.get(name) for name in ("source", "synthesize", "encoders"))
+    if source is None or drawn is None or encoders is None or _is_embedded(source, drawn):
+        return []
+    findings: list[Finding] = []
+    for role in ROLES:
+        if getattr(encoders, role).source == "bundled":
+            allowed = "none" if role == "judge" else "train or pretrained"
+            what = f"got bundled; allowed: {allowed}, for the bundled nets know the drawings of "
+            findings.append((("encoders", role, "source"), what + "synthesize alone"))
+    return findings
+
+
+def _check_drawings(built: dict[str, Any]) -> list[Finding]:
+    """Refuse to draw nothing for a net that trains on drawings."""
+    source, drawn, encoders = (built.get(name) for name in ("source", "synthesize", "encoders"))
+    if source is None or drawn is None or encoders is None or not _is_embedded(source, drawn):
+        return []
+    findings: dict[str, Finding] = {}
+    for role in ROLES:
+        key = "judge_pairs" if role in OTHER_DRAWINGS else "encoders_pairs"
+        pairs = getattr(drawn, key)
+        if getattr(encoders, role).source == "train" and pairs < 2:
+            what = f"got {pairs}; allowed: at least 2, for encoders.{role} trains on them"
+            findings.setdefault(key, (("synthesize", key), what))
+    return list(findings.values())
+
+
+def _is_embedded(source: Any, drawn: Any) -> bool:
+    """Whether the source is a split of the drawings that the synthesize stage writes.
+
+    The name alone is looked at here; the encoders stage, which knows the folder, looks again.
+    """
+    return drawn.pairs > 0 and Path(source.path).parent.name == "raw"
 
 
 def _check_model(built: dict[str, Any]) -> list[Finding]:

@@ -6,6 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from components.errors import ConfigError
+from components.pretraining.config import ROLES
+from pipeline.places import bundled_folder
 from pipeline.stages.frame import StageContext, run_stage
 
 
@@ -23,11 +26,23 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _work(context: StageContext) -> None:
-    from components.pretraining.roles import TrainingData, make_encoders
-
     arguments, params = context.arguments, context.params
+    bundled = [r for r in ROLES if getattr(params.encoders, r).source == "bundled"]
+    if bundled and not arguments.source.resolve().is_relative_to(arguments.raw.resolve()):
+        where = f"encoders.{bundled[0]}.source: bundled"
+        todo = "set source to train or pretrained"
+        raise ConfigError(f"{arguments.source} is no split of the embedded drawings", where, todo)
+
+    from components.pretraining.roles import make_encoders
+    from components.pretraining.training_data import TrainingData
+
     data = TrainingData(
-        arguments.raw, params.source, arguments.source, params.encoders, params.seed
+        raw=arguments.raw,
+        source=params.source,
+        source_folder=arguments.source,
+        config=params.encoders,
+        seed=params.seed,
+        bundled=bundled_folder() / "encoders",
     )
     cards = make_encoders(data, arguments.out, context.say)
     for role, card in cards.items():

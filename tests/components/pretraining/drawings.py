@@ -6,7 +6,7 @@ from components.data.config import SourceConfig
 from components.data.synthetic import draw, label_of, sample_pairs
 from components.pretraining.config import EncodersConfig
 from components.pretraining.images import ImageSet, image_set
-from components.pretraining.roles import TrainingData
+from components.pretraining.training_data import TrainingData
 
 
 def drawings(split: str, count: int, side_px: int = 32) -> ImageSet:
@@ -19,7 +19,7 @@ def drawings(split: str, count: int, side_px: int = 32) -> ImageSet:
 def drawn_data(config: EncodersConfig, count: int, side_px: int = 32, seed: int = 0):
     """Training data whose splits are already in memory."""
     nowhere = Path("nowhere")
-    data = TrainingData(nowhere, SourceConfig(path="nowhere"), nowhere, config, seed)
+    data = TrainingData(nowhere, SourceConfig(path="nowhere"), nowhere, config, seed, nowhere)
     data.__dict__["train"] = drawings("encoders", count, side_px)
     data.__dict__["judge"] = drawings("judge", count, side_px)
     data.__dict__["scorer"] = data.__dict__["judge"]

@@ -12,7 +12,7 @@ from components.data.shards import write_tar
 from components.errors import DataError
 from components.pretraining.config import EncodersConfig
 from components.pretraining.images import hold_out, image_set, read_clean_split, read_images
-from components.pretraining.roles import TrainingData
+from components.pretraining.training_data import TrainingData
 
 
 def png(colour, size=(8, 8)):
@@ -85,9 +85,9 @@ def test_a_clean_split_has_labels_and_attributes(tmp_path):
 def test_without_clean_splits_the_source_is_split(folder):
     source = SourceConfig(kind="image_folder", path=str(folder))
     config = EncodersConfig(max_images=5)
-    data = TrainingData(folder / "raw", source, folder, config, seed=3)
+    data = TrainingData(folder / "raw", source, folder, config, seed=3, bundled=folder)
     assert len(data.train) + len(data.test) == 5
-    again = TrainingData(folder / "raw", source, folder, config, seed=3)
+    again = TrainingData(folder / "raw", source, folder, config, seed=3, bundled=folder)
     assert again.train.captions == data.train.captions
     with pytest.raises(DataError, match=r"encoders.judge.source: none"):
         _ = data.judge

@@ -1,12 +1,16 @@
 """The encoders command on drawn data: every role, its folder, its exit codes."""
 
 import json
+import shutil
 
 import pytest
 import yaml
 
 from components.artifacts.frozen_nets import ABSENT
+from components.pretraining.class_features import read_classes
+from components.pretraining.config import BUNDLED
 from models.features import load_feature_net
+from pipeline.places import bundled_folder
 from pipeline.stages import encoders
 from tests.pipeline.params.params_example import valid
 
@@ -25,10 +29,11 @@ def raw(project):
     return project
 
 
-def run(project, sections, *extra):
+def run(project, sections, *extra, drawn=None, **source):
     values = valid()
     values["encoders"] = sections
-    values["source"] = {"path": "data/raw/train"}
+    values["synthesize"] |= drawn or {}
+    values["source"] = {"path": "data/raw/train", **source}
     if sections.get("clip", {}).get("source") == "none":  # allowed where nothing is asked by text
         values["source"]["condition"] = "none"
         for stage in (values["train_base"], values["superres"]["64"]):
@@ -91,3 +96,67 @@ def test_wrong_parameters_end_with_2(raw, capsys):
     said = capsys.readouterr().err
     assert "encoders.clip.source" in said
     assert "encoders.dino.train.heads" in said
+
+
+ALL_BUNDLED = {role: {"source": "bundled"} for role in BUNDLED}
+NO_SPLITS = {"encoders_pairs": 0, "judge_pairs": 0}
+
+
+def test_bundled_nets_are_copied_and_no_drawing_is_read(raw, capsys):
+    for split in ("encoders", "judge", "test", "train"):
+        for shard in (raw / "data/raw" / split).glob("*.tar"):
+            shard.write_bytes(b"no tar: reading it would fail")
+    assert run(raw, ALL_BUNDLED, drawn=NO_SPLITS) == 0
+    out, box = raw / "artifacts/encoders", bundled_folder() / "encoders"
+    index = json.loads((out / "index.json").read_text())
+    assert {role for role, entry in index.items() if entry["source"] == "bundled"} == set(BUNDLED)
+    assert index["guide"] == {"source": "none", "kind": None, "sha256": None}
+    assert [path.name for path in (out / "guide").iterdir()] == [ABSENT]
+    for role in BUNDLED:
+        assert {path.name for path in (out / role).iterdir()} == {"card.json", "model.safetensors"}
+        card = json.loads((box / role / "card.json").read_text())
+        assert index[role]["sha256"] == card["sha256"]
+        load_feature_net(out / role)
+    said = capsys.readouterr().err
+    assert "judge: bundled, ready in 0 s accuracy_all" in said
+
+
+def test_bundled_nets_learn_the_means_of_the_classes(raw):
+    """The classifier's logits are the embedded labels, as 0 to 39 in the source's column."""
+    sections = ALL_BUNDLED | {"clip": {"source": "none"}}
+    source = {"path": "data/raw/encoders", "condition": "label", "label_column": "label"}
+    values = valid()
+    values["encoders"], values["source"] = sections, source
+    for stage in (values["train_base"], values["superres"]["64"]):
+        stage["recipe"]["clip_weight"] = 0
+    values["text_encoder"] |= {"recipe": {}, "total_kimg": 0.0}
+    (raw / "params.yaml").write_text(yaml.safe_dump(values))
+    paths = ["--raw", "data/raw", "--source", "data/raw/encoders", "--out", "artifacts/encoders"]
+    assert encoders.main(paths) == 0
+    out = raw / "artifacts/encoders"
+    table = read_classes(out / "classifier", ["3", "7"])
+    assert table is not None and table.logit_K.tolist() == [3, 7]
+    assert read_classes(out / "dino", ["3"]).logit_K is None
+    assert not (out / "judge" / "classes.safetensors").exists()
+
+
+def test_a_damaged_box_ends_with_5_and_keeps_the_old_folder(raw, monkeypatch, capsys):
+    shutil.copytree(bundled_folder(), raw / "box")
+    (raw / "box/encoders/judge/model.safetensors").write_bytes(b"cut")
+    monkeypatch.setattr(encoders, "bundled_folder", lambda: raw / "box")
+    old = raw / "artifacts/encoders"
+    old.mkdir(parents=True)
+    (old / "index.json").write_text("{}")
+    assert run(raw, ALL_BUNDLED) == 5
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ") and "(encoders.judge.source: bundled)" in last
+    assert [path.name for path in old.iterdir()] == ["index.json"]
+
+
+def test_bundled_nets_for_pictures_that_only_look_embedded_end_with_2(raw, capsys):
+    (raw / "mine").mkdir()
+    (raw / "data/raw").rename(raw / "mine/raw")
+    assert run(raw, ALL_BUNDLED, "--source", "mine/raw/train", path="mine/raw/train") == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "mine/raw/train is no split of the embedded drawings" in last
+    assert "set source to train or pretrained" in last

@@ -1,0 +1,54 @@
+"""The model and the frozen nets that a command takes when none is named."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from components.errors import ConfigError
+from pipeline.places import bundled_folder, repository
+
+
+def published() -> Path:
+    """Return the folder that the publish stage writes, as dvc.yaml has it.
+
+    As long as nothing is published it is the bundled release, and a line on stderr says so.
+    """
+    folder = folder_of("publish", "--model")
+    bundled = bundled_folder() / "release"
+    if folder.exists() or not bundled.is_dir():
+        return folder
+    print(_whose(bundled), file=sys.stderr, flush=True)
+    return bundled
+
+
+def frozen_nets() -> Path:
+    """Return the folder that the encoders stage writes; the bundled one as long as it has not."""
+    folder = folder_of("encoders", "--encoders")
+    bundled = bundled_folder() / "encoders"
+    return folder if folder.exists() or not bundled.is_dir() else bundled
+
+
+def folder_of(stage: str, option: str) -> Path:
+    """Return the first folder that a stage of dvc.yaml writes; `option` names another one."""
+    import yaml
+
+    graph = repository() / "dvc.yaml"
+    try:
+        (out, *_) = yaml.safe_load(graph.read_text())["stages"][stage]["outs"]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        what = "no model named" if stage == "publish" else f"no folder of {stage} named"
+        raise ConfigError(what, option, "name one, or run this in the repository") from None
+    return graph.parent / (out if isinstance(out, str) else next(iter(out)))
+
+
+def _whose(release: Path) -> str:
+    """Say in a line whose model draws; opening it will say what is wrong with a broken one."""
+    try:
+        card = json.loads((release / "card.json").read_text())
+        facts = [card["release"]["model_name"], f"{card['resolution_px']} px"]
+        facts.append(f"by {card['bundled']['preset']}")
+    except (OSError, ValueError, KeyError, TypeError):
+        facts = ["card not readable"]
+    return f"drawn by the bundled model ({', '.join(facts)}); your own: make demo"
