@@ -1,7 +1,5 @@
 """The only door to Ray: connect, train, map rows, search, submit.
 
-Everything else lives elsewhere.
-
 Training state is ours (run folder; atomic, verified), so Ray's checkpoints are not used: Ray starts
 the workers, sets up torch.distributed, and starts them again when one dies. Ray is imported inside
 functions, after the switches of config.py are set.
@@ -94,8 +92,9 @@ def _trainer_class(use_gpu: bool, is_private: bool) -> Any:
 
     class CpuTrainer(DataParallelTrainer):
         def _create_default_callbacks(self) -> list[Any]:
-            # A process that tidies up after a controller on a Ray which goes on without it.
-            unused = {"PlacementGroupCleanerCallback"} if is_private else set()
+            # A process each: for shards of Ray Data, of which we pass none; and to tidy up after a
+            # controller, on a Ray that goes on without it.
+            unused = ("DatasetsCallback", "PlacementGroupCleanerCallback" * is_private)
             found = super()._create_default_callbacks()
             return [one for one in found if type(one).__name__ not in unused]
 
