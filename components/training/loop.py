@@ -38,7 +38,8 @@ Report = Callable[[Record], None]
 class TrainResult:
     """What a finished run leaves in memory: `ema` is the model, `last` the last tick (empty:
     nothing was left to do), `nimg` the images that the model has seen, `best` its nimg and frechet
-    where the weights of the lowest distance were kept (else empty).
+    where the weights of the lowest distance were kept (else empty), `session` the clock of this
+    call (see Ticker).
     """
 
     ema: nn.Module
@@ -49,6 +50,7 @@ class TrainResult:
     nonfinite_total: int
     last: Record = field(default_factory=dict)
     best: dict[str, float] = field(default_factory=dict)
+    session: dict[str, float] = field(default_factory=dict)
 
 
 def train(
@@ -174,6 +176,7 @@ def train(
         nonfinite_total=state.nonfinite_total,
         last=ticker.last,
         best=best,
+        session=ticker.session,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,8 @@ def run_job(
 
     Returns:
         {"artifact": path, "nimg", "seconds", "images_per_s", "resumed_from_nimg", "cached",
-        "metrics": last tick}.
+        "metrics": last tick, "session": {"first_step", "ended": since the epoch, "learning": s},
+        {} when there was nothing to train}.
 
     Raises:
         GanlineError: every kind; see loop.train.
@@ -81,7 +83,11 @@ def run_job(
             samples = draw(result.ema, result.nimg)
             _write(job, config, recipe, site, batches, result, log, best, samples)
         world.barrier()
-    return _summary(job, log, cached=False, resumed_from_nimg=result.resumed_from_nimg)
+    session = {**result.session, "ended": time.time()} if result.session else {}
+    return {
+        **_summary(job, log, cached=False, resumed_from_nimg=result.resumed_from_nimg),
+        "session": session,
+    }
 
 
 def _is_finished(job: TrainingJob) -> bool:
@@ -203,4 +209,5 @@ def _summary(
         "resumed_from_nimg": resumed_from_nimg,
         "cached": cached,
         "metrics": tick,
+        "session": {},
     }

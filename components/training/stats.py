@@ -19,13 +19,14 @@ from components.training.step import StepResult
 
 class Ticker:
     """Gathers step results between ticks. Times count iterations only: not samples, saves or
-    reports.
+    reports. `session` has those of this process: {"first_step": since the epoch, "learning": s}.
     """
 
     def __init__(
         self, config: TrainConfig, state: TrainState, device: torch.device, world: World
     ) -> None:
         self.last: dict[str, Any] = {}
+        self.session: dict[str, float] = {}
         self._config, self._state, self._device, self._world = config, state, device, world
         self._started = time.perf_counter()
         self._clear()
@@ -33,12 +34,15 @@ class Ticker:
     def start(self) -> None:
         """Begin to time an iteration."""
         self._started = time.perf_counter()
+        if not self.session:
+            self.session = {"first_step": time.time(), "learning": 0.0}
 
     def stop(self, results: Mapping[str, StepResult]) -> None:
         """End to time the iteration and take in what it gave."""
         seconds = time.perf_counter() - self._started
         self._seconds += seconds
         self._state.seconds += seconds
+        self.session["learning"] += seconds
         self._images += self._config.batch
         for phase, result in results.items():
             if result.skipped:

@@ -7,10 +7,14 @@ same training. The cluster itself is not named here but by the environment varia
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from models.fields import Between
+
+# What a cluster never needs a copy of: data and results travel by the shared folder.
+EXCLUDES = ["/data/", "/artifacts/", "/runs/", "/reports/", "/.venv/", "/.git/", "/.dvc/", "*.tar"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,5 +68,20 @@ def ray_environment(address: str, config: ClusterConfig) -> dict[str, str]:
         environment |= {"RAY_AUTH_MODE": "disabled", "RAY_memory_monitor_refresh_ms": "0"}
         # Ray's own default lets every other program on the machine go first.
         environment["RAY_worker_niceness"] = "0"
+        # No workers in reserve: ours have an environment of their own, so none would ever be used.
+        environment |= {"RAY_enable_worker_prestart": "0", "RAY_prestart_worker_first_driver": "0"}
         environment["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"  # Nobody takes this machine away.
     return environment
+
+
+def own_options(cores: int) -> dict[str, Any]:
+    """Return what `ray.init` needs to start a Ray on this machine, for workers of `cores`."""
+    return {"address": "local", "num_cpus": cores, "include_dashboard": False}
+
+
+def cluster_options(address: str) -> dict[str, Any]:
+    """Return what `ray.init` needs to join the cluster at an address, with our code."""
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:  # A submitted job already carries the code.
+        return {"address": address}
+    code = {"working_dir": os.getcwd(), "excludes": EXCLUDES}
+    return {"address": address, "runtime_env": code}

@@ -1,4 +1,4 @@
-"""Send errors between processes or machines as JSON, with their exit codes.
+"""Send errors between processes or machines as JSON, with their exit codes, and name Ray's.
 
 They come out the same on the other side.
 """
@@ -6,7 +6,7 @@ They come out the same on the other side.
 from __future__ import annotations
 
 from components import errors
-from components.errors import GanlineError
+from components.errors import GanlineError, ResourceError
 
 # Name -> class, of every error a user can meet.
 _CLASSES = {
@@ -26,3 +26,11 @@ def failure_from_dict(failure: dict[str, str]) -> GanlineError:
     """Return the error that `failure_to_dict` wrote; of an unknown class, a plain GanlineError."""
     known = _CLASSES.get(failure["error"], GanlineError)
     return known(failure["what"], failure["where"], failure["todo"])
+
+
+def unreachable(address: str, error: Exception) -> ResourceError:
+    """Return what to tell the user when Ray does not answer at an address."""
+    what = f"no Ray cluster takes it: {str(error).strip().splitlines()[0]}"
+    return ResourceError(
+        what, f"RAY_ADDRESS={address}", "start it, or unset RAY_ADDRESS to run here"
+    )

@@ -1,7 +1,5 @@
 """The only door to Ray: connect, train, map rows, search, submit.
 
-Everything else lives elsewhere.
-
 Training state is ours (run folder; atomic, verified), so Ray's checkpoints are not used: Ray starts
 the workers, sets up torch.distributed, and starts them again when one dies. Ray is imported inside
 functions, after the switches of config.py are set.
@@ -11,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import importlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,54 +18,48 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from components.errors import GanlineError, ResourceError
+from components.errors import ResourceError
 from components.tuning import Search
 from pipeline.cluster import row_batches
-from pipeline.cluster.config import ClusterConfig, ray_environment
-from pipeline.cluster.failures import failure_from_dict, failure_to_dict
-from pipeline.cluster.guardian import Guardian, end_with_command
-from pipeline.cluster.soft_stop import keeping_handlers, stop_requested
-
-# What a cluster never needs a copy of: data and results travel by the shared folder.
-EXCLUDES = ["/data/", "/artifacts/", "/runs/", "/reports/", "/.venv/", "/.git/", "/.dvc/", "*.tar"]
-
-
-def _unreachable(address: str, error: Exception) -> ResourceError:
-    what = f"no Ray cluster takes it: {str(error).strip().splitlines()[0]}"
-    return ResourceError(
-        what, f"RAY_ADDRESS={address}", "start it, or unset RAY_ADDRESS to run here"
-    )
+from pipeline.cluster.config import EXCLUDES, ClusterConfig, own_options
+from pipeline.cluster.failures import failure_from_dict, unreachable
+from pipeline.cluster.guardian import Guardian, end_with
+from pipeline.cluster.rank import meet, run_rank
+from pipeline.cluster.shared_ray import place
+from pipeline.cluster.soft_stop import keeping_handlers
 
 
 @contextmanager
-def connect(address: str, config: ClusterConfig, cpus: float) -> Iterator[None]:
-    """Join the Ray at `address`, or start a private one on this machine, and leave it at the end.
+def connect(address: str, config: ClusterConfig, cpus: float, needs: str) -> Iterator[None]:
+    """Join the Ray that `place` finds or starts, and leave it at the end.
 
     Args:
-        address: "" = a private Ray on this machine; "auto" = the cluster that this machine is a
-            node of; "host:port" = that one. ResourceError when none answers.
-        config: the cluster section.
-        cpus: logical cores that the caller's workers need; a private Ray has at least these.
+        address, config, cpus: as for `place`. ResourceError when no Ray answers.
+        needs: the part of Ray that the caller imports next; imported while a Ray starts.
     """
-    for name, value in ray_environment(address, config).items():
-        os.environ.setdefault(name, value)
+    ready = place(address, config, cpus, lambda: importlib.import_module(needs))
+    with ready as options, _joined(options):
+        yield
+
+
+@contextmanager
+def private_ray(cpus: int) -> Iterator[str]:
+    """Start a Ray of `cpus` cores that others of this user may join; give its address."""
     import ray
 
-    options: dict[str, Any] = {"address": address}
-    if not address:
-        options = {"num_cpus": max(os.cpu_count() or 1, round(cpus + 0.5))}
-        options |= {"include_dashboard": False, "address": "local"}
-        Guardian.of_this_process().announce()
-        options["runtime_env"] = {"worker_process_setup_hook": end_with_command}
-    elif (
-        "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ
-    ):  # A submitted job already carries the code.
-        options["runtime_env"] = {"working_dir": os.getcwd(), "excludes": EXCLUDES}
+    with _joined(own_options(cpus)):
+        yield ray.get_runtime_context().gcs_address
+
+
+@contextmanager
+def _joined(options: dict[str, Any]) -> Iterator[None]:
+    import ray
+
     try:
         with keeping_handlers():
             ray.init(log_to_driver=False, logging_level="ERROR", **options)
     except (ConnectionError, RuntimeError) as error:
-        raise _unreachable(address, error) from error
+        raise unreachable(options["address"], error) from error
     try:
         yield
     finally:
@@ -74,33 +67,38 @@ def connect(address: str, config: ClusterConfig, cpus: float) -> Iterator[None]:
 
 
 def _train_worker(settings: dict[str, Any]) -> dict[str, Any]:
-    """Run one rank. A user's error is returned, not raised: to try again would not help."""
     import ray.train
-    import ray.train.torch
-    import torch
 
-    from components.training.distributed import World
-    from components.training.job import TrainingJob
-    from components.training.run import run_job
+    context, device = ray.train.get_context(), "cpu"
+    rank, size = context.get_world_rank(), context.get_world_size()
+    if settings["use_gpu"]:  # Ray has started the process group.
+        from ray.train.torch import get_device
 
-    torch.set_num_threads(settings["threads"])
-    context, device = ray.train.get_context(), ray.train.torch.get_device()
-    world = World(context.get_world_rank(), context.get_world_size(), device)
-    job = TrainingJob(**settings["job"])
+        device = get_device()
+    else:
+        from ray.train.collective import broadcast_from_rank_zero
 
-    def report(line: dict[str, Any]) -> None:
-        if (
-            line["kind"] == "saved"
-        ):  # A meeting of all ranks at Ray's controller: not for each tick.
-            ray.train.report({"nimg": line["nimg"]})
+        meet(rank, size, ray.util.get_node_ip_address(), broadcast_from_rank_zero)
+    return run_rank(settings, rank, size, device, ray.train.report)
 
-    def stop() -> bool:
-        return world.rank == 0 and stop_requested(Path(job.run_dir))
 
-    try:
-        return {"result": run_job(job, world, report, device, stop)}
-    except GanlineError as error:
-        return {"failure": failure_to_dict(error)}
+def _trainer_class(use_gpu: bool, is_private: bool) -> Any:
+    """Return Ray's trainer for torch on GPUs; on CPUs the one below it, which needs no torch."""
+    if use_gpu:
+        from ray.train.torch import TorchTrainer
+
+        return TorchTrainer
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    class CpuTrainer(DataParallelTrainer):
+        def _create_default_callbacks(self) -> list[Any]:
+            # A process each: for shards of Ray Data, of which we pass none; and to tidy up after a
+            # controller, on a Ray that goes on without it.
+            unused = ("DatasetsCallback", "PlacementGroupCleanerCallback" * is_private)
+            found = super()._create_default_callbacks()
+            return [one for one in found if type(one).__name__ not in unused]
+
+    return CpuTrainer
 
 
 def train(job: Any, config: ClusterConfig, address: str = "") -> dict[str, Any]:
@@ -110,16 +108,17 @@ def train(job: Any, config: ClusterConfig, address: str = "") -> dict[str, Any]:
         GanlineError: what a worker raised.
         ResourceError: workers died more often than `config.max_failures`.
     """
-    with connect(address, config, config.num_workers * config.cpus_per_worker):
+    with connect(address, config, config.num_workers * config.cpus_per_worker, "ray.train"):
         import ray.train
-        from ray.train.torch import TorchTrainer
 
         run_dir = Path(job.run_dir)
-        trainer = TorchTrainer(
+        trainer = _trainer_class(config.use_gpu, not address)(
             _train_worker,
             train_loop_config={
                 "job": dataclasses.asdict(job),
                 "threads": config.threads_per_worker,
+                "use_gpu": config.use_gpu,
+                "stage": "" if address else str(Guardian.of_this_process()),
             },
             scaling_config=ray.train.ScalingConfig(
                 num_workers=config.num_workers,
@@ -165,7 +164,7 @@ def map_batches(
         worker_class: its instances, one per actor, map a list of items to a list of rows.
     """
     records = row_batches.pack(items, batch_size)
-    with connect(address, config, config.scoring_workers * config.cpus_per_worker):
+    with connect(address, config, config.scoring_workers * config.cpus_per_worker, "ray.data"):
         import ray.data
 
         logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -199,10 +198,14 @@ def tune(
     Returns:
         Per trial its `values`, last `metrics`, and `error` (None when it went well).
     """
-    with connect(address, config, search.concurrent * config.cpus_per_worker):
+    with connect(address, config, search.concurrent * config.cpus_per_worker, "ray.tune"):
         from ray import tune as ray_tune
 
+        stage = None if address else Guardian.of_this_process()
+
         def trainable(values: dict[str, Any]) -> None:
+            if stage:
+                end_with(stage)
             trial(values, lambda metrics: ray_tune.report(dict(metrics)))
 
         runnable = ray_tune.with_resources(trainable, config.resources_per_worker)
@@ -285,7 +288,7 @@ def submit(
             runtime = {"working_dir": os.getcwd(), "excludes": EXCLUDES, "env_vars": environment}
             client.submit_job(entrypoint=command, submission_id=name, runtime_env=runtime)
     except (ConnectionError, RuntimeError) as error:
-        raise _unreachable(address, error) from error
+        raise unreachable(address, error) from error
 
     async def tail() -> None:
         async for text in client.tail_job_logs(name):

@@ -14,11 +14,13 @@ import subprocess
 import sys
 import time
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 
 from components.errors import GanlineError, Interrupted
+from pipeline.cluster.guardian import VARIABLE, Guardian
 from pipeline.commands.summary import (
     PEAK,
     read_json,
@@ -81,21 +83,23 @@ def demo(params: Path, arguments: list[str]) -> None:
     environment = {
         **os.environ,
         MARK: mark,
+        VARIABLE: str(Guardian.of_this_process()),  # What stages share ends with this command.
         "GANLINE_PIPELINE_RUN": mark[:12],
         "GANLINE_RUNS_DIR": str(runs_folder()),
         # dvc.yaml says `python`, and that has to be ours.
         "PATH": os.pathsep.join([bin_folder, os.environ.get("PATH", "")]),
         "PYTHONUNBUFFERED": "1",
     }
-    started = time.monotonic()
+    started, started_utc = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     memory = PeakMemory(MARK, mark)
     memory.start()
     ran, failure = _watch([sys.executable, "-m", "dvc", "repro", *arguments], environment)
-    peak_gib = memory.stop()
+    peak_gib, seconds = memory.stop(), round(time.monotonic() - started, 3)
     if failure and not _refused(params, failure):
         raise failure
     if ran:
         content = {"peak_memory_gib": round(peak_gib, 3), "stages": ran}
+        content |= {"started_utc": started_utc, "seconds": seconds}
         runs_folder().mkdir(parents=True, exist_ok=True)
         (runs_folder() / PEAK).write_text(json.dumps(content) + "\n")
     sources = read_sources(params)

@@ -15,6 +15,7 @@ from typing import Any
 
 from components.errors import StorageError
 from components.requests.subjects import kind_of, label_names
+from pipeline.commands.seconds import LastCommand, seconds_table
 from pipeline.exit_codes import guarded
 from pipeline.graph import Node, read_graph
 from pipeline.places import runs_folder
@@ -39,12 +40,14 @@ class Sources:
         metrics: stage name -> content of its metrics file, for those that exist.
         records: stage name -> what its last run recorded (seconds, command, config).
         peak_memory_gib: of the last whole run, or None.
+        last: that run.
     """
 
     nodes: list[Node]
     metrics: dict[str, dict[str, Any]]
     records: dict[str, dict[str, Any]]
     peak_memory_gib: float | None
+    last: LastCommand
 
 
 def read_sources(params: Path) -> Sources:
@@ -52,11 +55,13 @@ def read_sources(params: Path) -> Sources:
     nodes = read_graph(params)
     metrics = {n.name: read_json(n.metrics[0]) for n in nodes if n.metrics}
     records = {n.name: read_json(runs_folder() / "stages" / f"{n.name}.json") for n in nodes}
+    noted = read_json(runs_folder() / PEAK)
     return Sources(
         nodes=nodes,
         metrics={name: value for name, value in metrics.items() if value},
         records={name: value for name, value in records.items() if value},
-        peak_memory_gib=read_json(runs_folder() / PEAK).get("peak_memory_gib"),
+        peak_memory_gib=noted.get("peak_memory_gib"),
+        last=LastCommand.of(noted),
     )
 
 
@@ -78,6 +83,8 @@ def summarize(sources: Sources) -> dict[str, Any]:
     published = sources.metrics.get("publish", {})
     return {
         "seconds": {**seconds, "total": round(sum(seconds.values()), 3)},
+        "phases": {n: records[n]["phases"] for n in seconds if records[n].get("phases")},
+        "seconds_between": sources.last.between({n: records[n] for n in seconds}),
         "judge": {name: judge.get(name) for name in JUDGED},
         "frechet_judge": {side: frechet.get(side) for side in ("before", "after")},
         **{name: evaluation.get(name) for name in ALIGNED},
@@ -110,9 +117,8 @@ def write_summary(sources: Sources) -> tuple[dict[str, Any], Path]:
 
 def summary_text(summary: dict[str, Any], sources: Sources, written: Path) -> str:
     """Return the page for people: stages, metrics, where the pictures are, what to type next."""
-    lines = ["", "stages"]
-    for name, seconds in summary["seconds"].items():
-        lines.append(f"  {name:<14} {_duration(seconds):>9}")
+    records = {n.name: sources.records[n.name] for n in sources.nodes if n.name in sources.records}
+    lines = ["", *seconds_table(records, sources.last)]
     lines += ["", "metrics", *_metric_lines(summary), *_words(summary, sources.nodes)]
     sheet = sample_sheet(sources.nodes)
     if sheet is not None:
@@ -240,12 +246,6 @@ def _metric_lines(summary: dict[str, Any]) -> list[str]:
     if summary["peak_memory_gib"] is not None:
         lines.append(f"  peak memory    {summary['peak_memory_gib']:.2f} GiB, all processes")
     return lines or ["  none yet: run `make demo` or `dvc repro`"]
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
 
 
 def read_json(path: Path) -> dict[str, Any]:

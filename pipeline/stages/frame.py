@@ -19,7 +19,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ from components.code_version import git_commit
 from components.errors import ConfigError
 from pipeline.exit_codes import guarded
 from pipeline.places import runs_folder, set_quiet_environment
+from pipeline.stages.phases import phases
 
 if TYPE_CHECKING:
     from components.training.config import StageConfig
@@ -44,12 +45,14 @@ class StageContext:
         arguments: the stage's own paths, as pathlib.Path.
         tracker: the mirror to MLflow; it never raises and never blocks.
         say: prints one line for the user.
+        session: filled by a training: its clock, for `phases`.
     """
 
     params: Params
     arguments: argparse.Namespace
     tracker: Tracker
     say: Callable[[str], None]
+    session: dict[str, float] = field(default_factory=dict)
 
 
 def run_stage(
@@ -161,8 +164,9 @@ def _run(
         say=_speaker(),
     )
     status = "FAILED"
+    context = StageContext(params, options, tracker, _speaker())
     try:
-        work(StageContext(params, options, tracker, _speaker()))
+        work(context)
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
@@ -174,6 +178,7 @@ def _run(
     record = {
         "stage": name,
         "seconds": seconds,
+        "phases": phases(started.timestamp(), context.session, started.timestamp() + seconds),
         "started_utc": started.isoformat(timespec="seconds"),
         "cached": False,
         "command": _command(argv),

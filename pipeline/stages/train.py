@@ -218,7 +218,8 @@ def _work(context: StageContext) -> None:
         shared = _shared(job)
         replace_file(run_dir / JOB, json.dumps(dataclasses.asdict(shared), indent=1))
         with progress.following():
-            run_training(shared, context.params.cluster, context.say)
+            result = run_training(shared, context.params.cluster, context.say)
+        context.session.update(result["session"])
     _publish(job, context)
 
 

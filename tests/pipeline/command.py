@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -98,3 +99,32 @@ def worker_of(run_dir: Path) -> int:
 def kill(pid: int) -> None:
     """End a process as the power does."""
     os.kill(pid, signal.SIGKILL)
+
+
+def undisturbed(world: Path, folder: Path) -> Path:
+    """Train the command's job in this process, without Ray; return the generator's file."""
+    import argparse
+
+    import torch
+
+    from components.training.distributed import World
+    from components.training.run import run_job
+    from pipeline.params.sections import load_params
+    from pipeline.stages.frame import StageContext
+    from pipeline.stages.train import make_job
+    from pipeline.tracking.tracker import Tracker
+
+    paths = {"data": world / "data/train", "encoders": world / "artifacts/encoders"}
+    options = argparse.Namespace(
+        stage="train_base", px="", start=None, guidance=None, out=folder / "out", **paths
+    )
+    params = load_params(world / "params.yaml")
+    job = make_job(StageContext(params, options, Tracker.silent(), print))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        alone = dataclasses.replace(job, run_dir=str(folder / "run"))
+        run_job(alone, World(), lambda line: None, "cpu")
+    finally:
+        torch.set_num_threads(threads)
+    return folder / "run" / "artifact" / "generator.safetensors"

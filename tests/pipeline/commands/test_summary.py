@@ -16,6 +16,8 @@ def test_the_summary_of_a_finished_run(finished):
     summary = json.loads((finished / "reports/summary.json").read_text())
     assert summary == {
         "seconds": {"filter": 2.5, "train_base": 100.0, "superres@64": 61.0, "total": 163.5},
+        "phases": {},
+        "seconds_between": None,
         "judge": {"background": 0.9, "size": 0.8, "colour": 0.75, "shape": 0.5, "all": 0.4},
         "frechet_judge": {"before": 100.0, "after": 20.0},
         "clip_score": 0.75,

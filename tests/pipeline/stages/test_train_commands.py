@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import signal
 from pathlib import Path
@@ -10,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from tests.pipeline import tiny_world
-from tests.pipeline.command import kill, nimg_of, run, start, train_words, wait_for, worker_of
+from tests.pipeline.command import (
+    kill,
+    nimg_of,
+    run,
+    start,
+    train_words,
+    undisturbed,
+    wait_for,
+    worker_of,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -26,35 +34,6 @@ def world(tmp_path_factory) -> Path:
     train = {"total_kimg": KIMG, "sample_every_kimg": 0.0}
     tiny_world.write_params(folder, train_base=train)
     return folder
-
-
-def undisturbed(world: Path, folder: Path) -> Path:
-    """Train the command's job in this process, without Ray; return the generator's file."""
-    import argparse
-
-    import torch
-
-    from components.training.distributed import World
-    from components.training.run import run_job
-    from pipeline.params.sections import load_params
-    from pipeline.stages.frame import StageContext
-    from pipeline.stages.train import make_job
-    from pipeline.tracking.tracker import Tracker
-
-    paths = {"data": world / "data/train", "encoders": world / "artifacts/encoders"}
-    options = argparse.Namespace(
-        stage="train_base", px="", start=None, guidance=None, out=folder / "out", **paths
-    )
-    params = load_params(world / "params.yaml")
-    job = make_job(StageContext(params, options, Tracker.silent(), print))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        alone = dataclasses.replace(job, run_dir=str(folder / "run"))
-        run_job(alone, World(), lambda line: None, "cpu")
-    finally:
-        torch.set_num_threads(threads)
-    return folder / "run" / "artifact" / "generator.safetensors"
 
 
 def test_a_run_that_is_stopped_and_killed_ends_bit_equal_to_one_that_is_not(world, tmp_path):

@@ -1,0 +1,46 @@
+"""Keep one private Ray for as long as the command that it was started for.
+
+    python -m pipeline.cluster.keeper FOLDER KEY CPUS
+
+Ray's own processes are its children and end with it, also after SIGKILL. It ends when the command
+is gone, or when one of them is: the next stage then starts another.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from pipeline.cluster.guardian import POLL_S, Guardian, announced
+from pipeline.cluster.ray_door import private_ray
+from pipeline.cluster.shared_ray import Card
+
+# Without one of these there is no Ray; it starts its helpers anew by itself.
+NEEDED = ("gcs_server", "raylet")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Start Ray, write its card, and wait for the end of the announced command."""
+    folder, key, cpus = sys.argv[1:] if argv is None else argv
+    command = announced()
+    assert command is not None, "shared_ray.py announces it"
+    with private_ray(int(cpus)) as address:
+        children = psutil.Process().children()
+        daemons = [Guardian.of(child) for child in children if child.name() in NEEDED]
+        processes = [Guardian.of_this_process(), *daemons]
+        Card(address=address, key=key, processes=[str(one) for one in processes]).write(
+            Path(folder)
+        )
+        while all(one.alive() for one in (command, *daemons)):
+            time.sleep(POLL_S)
+    if not command.alive():
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
