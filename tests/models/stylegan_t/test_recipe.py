@@ -232,6 +232,8 @@ OTHER = {
     "trains": "text_encoder",
     "text_learning_rate": 0.1,
     "text_clip_weight": 3.0,
+    "input_shift": 0.1,
+    "pixel_head": 4,
 }
 
 
