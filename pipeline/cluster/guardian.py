@@ -10,7 +10,9 @@ workers.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import threading
 import time
 from dataclasses import dataclass
@@ -61,6 +63,12 @@ class Guardian:
             return same and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
+
+    def kill(self) -> None:
+        """End the process at once; nothing happens when it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            if self.alive():
+                os.kill(self.pid, signal.SIGKILL)
 
 
 def announced() -> Guardian | None:

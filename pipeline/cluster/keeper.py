@@ -29,14 +29,16 @@ def main(argv: list[str] | None = None) -> int:
     command = announced()
     assert command is not None, "shared_ray.py announces it"
     with private_ray(int(cpus)) as address:
-        children = psutil.Process().children()
+        children = psutil.Process().children(recursive=True)
         daemons = [Guardian.of(child) for child in children if child.name() in NEEDED]
-        processes = [Guardian.of_this_process(), *daemons]
-        Card(address=address, key=key, processes=[str(one) for one in processes]).write(
-            Path(folder)
-        )
+        helpers = [Guardian.of(child) for child in children if child.name() not in NEEDED]
+        processes = [str(one) for one in (Guardian.of_this_process(), *daemons)]
+        named = [str(one) for one in helpers]
+        Card(address=address, key=key, processes=processes, helpers=named).write(Path(folder))
         while all(one.alive() for one in (command, *daemons)):
             time.sleep(POLL_S)
+    for one in helpers:
+        one.kill()
     if not command.alive():
         shutil.rmtree(folder, ignore_errors=True)
     return 0

@@ -17,7 +17,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -51,12 +50,14 @@ CODE = Path(__file__).parents[2]
 class Card:
     """A running Ray: where it listens, what it was started with, and the processes it needs.
 
-    The first of `processes` is the keeper: the others end with it.
+    The first of `processes` is the keeper: the others end with it. So do `helpers`, once they are
+    up: one that waits for a Ray which died under it would stay for minutes.
     """
 
     address: str
     key: str
     processes: list[str]
+    helpers: list[str]
 
     def guardians(self) -> list[Guardian]:
         """Return the processes that must all live."""
@@ -183,16 +184,18 @@ def sweep(parent: Path) -> None:
         if host != socket.gethostname() or not pid.isdigit():
             continue
         if not Guardian(pid=int(pid), started=float(started)).alive():
+            if card := Card.read(folder):
+                end(card)
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def end(card: Card) -> None:
     """End the Ray of a card and wait, up to ten seconds, until it is gone."""
-    keeper, *_ = guardians = card.guardians()
-    if keeper.alive():
-        os.kill(keeper.pid, signal.SIGKILL)
+    everything = [*card.guardians(), *map(Guardian.parse, card.helpers)]
+    for one in everything:
+        one.kill()
     limit = time.monotonic() + _END_S
-    while any(one.alive() for one in guardians) and time.monotonic() < limit:
+    while any(one.alive() for one in everything) and time.monotonic() < limit:
         time.sleep(0.05)
 
 

@@ -115,17 +115,18 @@ def test_stages_share_one_ray_that_ends_with_their_command_alone(commands):
         assert time.monotonic() < limit, "no worker came up"
         time.sleep(0.1)
     stage = next(p for p in psutil.Process(one.process.pid).children() if "600" in p.cmdline())
-    everything = [*card.guardians(), *held, Guardian.of(stage)]
+    everything = [*all_of(card), *held, Guardian.of(stage)]
     stage.kill()
     json.loads(one.process.stdout.readline())
+    wait_gone(held)
     assert one.stage() == first
     # kill -9 of the command.
     one.process.kill()
     one.process.wait()
     wait_gone(everything)
     assert two.stage() == other
-    assert two.card().guardians() and all(g.alive() for g in two.card().guardians())
-    left = two.card().guardians()
+    left = all_of(two.card())
+    assert len(left) > 5 and all(one.alive() for one in left)
     two.end()
     wait_gone(left)
 
@@ -133,7 +134,17 @@ def test_stages_share_one_ray_that_ends_with_their_command_alone(commands):
 def workers_of(card: Card) -> list[Guardian]:
     """Return the workers that a Ray has now."""
     raylet = next(p for p in map(by_id, card.guardians()) if p.name() == "raylet")
-    return [Guardian.of(p) for p in raylet.children() if p.name().startswith("ray::")]
+    found = [(p, p.cmdline()[:1]) for p in raylet.children()]
+    return [
+        Guardian.of(process)
+        for process, title in found
+        if title and title[0].startswith("ray::") and not title[0].strip().endswith("Agent")
+    ]
+
+
+def all_of(card: Card) -> list[Guardian]:
+    """Return the keeper, Ray's daemons and their helpers."""
+    return [*card.guardians(), *map(Guardian.parse, card.helpers)]
 
 
 def by_id(guardian: Guardian) -> psutil.Process:
@@ -145,18 +156,18 @@ def by_id(guardian: Guardian) -> psutil.Process:
 def test_a_dead_or_a_different_ray_is_replaced(commands):
     command, _ = commands
     first = command.stage()
-    old = command.card().guardians()
+    old = all_of(command.card())
     raylet = next(p for p in map(by_id, old) if p.name() == "raylet")
     raylet.kill()
     second = command.stage()
     assert second != first
     wait_gone(old)
     # Workers take their environment from Ray: another one needs another Ray, and none is left over.
-    older = command.card().guardians()
+    older = all_of(command.card())
     third = command.stage(OMP_NUM_THREADS="2")
     assert third not in (first, second)
     wait_gone(older)
-    left = command.card().guardians()
+    left = all_of(command.card())
     command.end()
     wait_gone(left)
     # The keeper itself goes too, and takes its folder with it.
@@ -195,7 +206,7 @@ def test_a_training_after_another_in_one_ray_has_the_bits_of_one_by_itself(tmp_p
     command.answer()
     assert command.card() == card
     command.end()
-    wait_gone(card.guardians())
+    wait_gone(all_of(card))
     made = (world / "artifacts/base/generator.safetensors").read_bytes()
     assert made == undisturbed(world, tmp_path).read_bytes()
     other = (world / "artifacts/other/generator.safetensors").read_bytes()
@@ -265,19 +276,19 @@ def test_what_a_dead_command_left_is_swept_and_a_living_ones_is_not(tmp_path):
     assert kept == {names[name] for name in ("living", "elsewhere", "a user's")}
 
 
-def test_only_the_keeper_of_a_card_is_ended_and_never_a_reused_id():
+def test_all_of_a_card_are_ended_and_never_a_reused_id():
     keeper = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     real = Guardian.of(psutil.Process(keeper.pid))
     reused = Guardian(pid=real.pid, started=real.started - 500)
-    end(Card(address="a:1", key="k", processes=[str(reused)]))
+    end(Card(address="a:1", key="k", processes=[str(reused)], helpers=[]))
     assert real.alive()
-    end(Card(address="a:1", key="k", processes=[str(real)]))
+    end(Card(address="a:1", key="k", processes=[str(real)], helpers=[]))
     assert keeper.wait(30) == -signal.SIGKILL
 
 
 def test_half_a_card_is_none(tmp_path):
     assert Card.read(tmp_path) is None
-    card = Card(address="a:1", key="k", processes=["1:2.5"])
+    card = Card(address="a:1", key="k", processes=["1:2.5"], helpers=[])
     card.write(tmp_path)
     assert Card.read(tmp_path) == card
     (tmp_path / "ray.json").write_text('{"address": "a:1"')
