@@ -9,8 +9,9 @@ from __future__ import annotations
 import difflib
 import re
 
-# Needs a caption to compare with; needs the judge.
+# Needs a caption to compare with; needs a class; needs the judge.
 ABOUT_PROMPTS = ("clip_score", "prompt_sensitivity")
+ABOUT_CLASSES = ("class_right", "class_right_real")
 BY_JUDGE = ("judge", "judge_variety")
 
 METRICS = {
@@ -28,6 +29,8 @@ METRICS = {
     "memorised": "images as near to a training one as 5 % of held-out images are, by features",
     "memorised_pixels": "the same by pixels",
     "memorised_held_out": "held-out images that are as near: what to compare it with",
+    "class_right": "images of the class asked for, by a classifier of real images alone",
+    "class_right_real": "the same of held-out images: the ceiling",
     "clip_score": "CLIP score, a mean cosine",
     "prompt_sensitivity": "CLIP score minus that of shuffled prompts",
     "precision": "precision",

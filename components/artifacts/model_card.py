@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.artifacts.artifact import GENERATOR
-from components.artifacts.metric_names import ABOUT_PROMPTS, METRICS
+from components.artifacts.metric_names import ABOUT_CLASSES, ABOUT_PROMPTS, METRICS
 from components.artifacts.publishing import PublishConfig, metric_at
 from components.requests.subjects import NOTHING, kind_of, label_names
 
 SHOWN = (
     *(name for name in METRICS if name.startswith(("judge.", "silhouette.", "seed_variety"))),
-    *("memorised", "memorised_pixels", "memorised_held_out", *ABOUT_PROMPTS),
+    *("memorised", "memorised_pixels", "memorised_held_out"),
+    *(*ABOUT_CLASSES, *ABOUT_PROMPTS),
     *("precision", "recall", "density", "coverage", "seconds_per_image"),
 )
 

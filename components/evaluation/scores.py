@@ -16,6 +16,7 @@ from components.evaluation.cards import (
     SAME_CLIP,
     sensitivity_note,
 )
+from components.evaluation.class_probe import measure_classes
 from components.evaluation.distances import kernel_distance, manifold_scores
 from components.evaluation.memorisation import measure_memorisation
 from components.evaluation.nets import INCEPTION
@@ -44,7 +45,8 @@ def score_generator(
 
     Returns:
         Plain values: judge, silhouette, silhouette_cells, seed_variety, seed_variety_pixels,
-        seed_variety_centre, memorised, memorised_pixels, memorised_held_out, warnings,
+        seed_variety_centre, memorised, memorised_pixels, memorised_held_out, class_right,
+        class_right_real, warnings,
         judge_variety, judge_counts, frechet_<net> {before, after, ratio}, kernel_<net>, precision,
         recall, density, coverage, clip_score, prompt_sensitivity, real, curve (rows), truncation,
         pairs (the samples nearest to training images), cards, not_measured (metric -> why its
@@ -66,17 +68,19 @@ def score_generator(
     seeds = measure_seeds(bench, after)
     say("evaluate: the nearest training images")
     copies = measure_memorisation(bench, sampled)
+    classes = measure_classes(bench, sampled.first(config.num_prompts))
     warnings = [*shapes["warnings"], *seeds["warnings"], *copies["warnings"]]
     for warning in warnings:
         say(f"evaluate: {warning}")
     say(f"evaluate: truncation curve over psi {', '.join(map(str, config.truncations))}")
     curve = truncation_curve(bench, after, sampled)
-    parts = (alignment, shapes, seeds, copies, kinds, distances)
+    parts = (alignment, shapes, seeds, copies, classes, kinds, distances)
     return {
         **alignment.pop("scores"),
         **shapes.pop("scores"),
         **seeds.pop("scores"),
         **copies.pop("scores"),
+        **classes.pop("scores"),
         **kinds.pop("scores"),
         **distances.pop("scores"),
         "real": real,

@@ -140,7 +140,10 @@ def _load(
     network: nn.Module, weights: dict[str, Tensor], config: PretrainedConfig, where: str
 ) -> None:
     expected = network.state_dict()
-    missing = sorted(set(expected) - set(weights))
+    # A batch norm's count of training batches: copies of published weights leave it out, and no
+    # forward pass of a frozen net reads it.
+    counters = {name for name in expected if name.endswith("num_batches_tracked")}
+    missing = sorted(set(expected) - set(weights) - counters)
     unexpected = sorted(set(weights) - set(expected))
     wrong = sorted(
         f"{name} is {list(weights[name].shape)}, wanted {list(tensor.shape)}"

@@ -26,6 +26,7 @@ ALIGNED = ("clip_score", "prompt_sensitivity")
 JUDGED = ("background", "size", "colour", "shape", "all")
 OUTLINED = ("shape", "worst")
 VARIED = ("seed_variety", "seed_variety_pixels", "seed_variety_centre", "recall")
+CLASSED = ("class_right", "class_right_real")
 COPIED = ("memorised", "memorised_pixels", "memorised_held_out")
 CARDS = "metrics.json"  # in evaluate's output folder: what its report leaves out
 DRAWN, NOT_DRAWN = 0.8, 0.5  # shares of a kind of image from and below which this is said
@@ -89,7 +90,7 @@ def summarize(sources: Sources) -> dict[str, Any]:
         "frechet_judge": {side: frechet.get(side) for side in ("before", "after")},
         **{name: evaluation.get(name) for name in ALIGNED},
         "silhouette": {name: outlined.get(name) for name in OUTLINED},
-        **{name: evaluation.get(name) for name in (*VARIED, *COPIED)},
+        **{name: evaluation.get(name) for name in (*VARIED, *COPIED, *CLASSED)},
         "base_images_per_s": sources.metrics.get("train_base", {}).get("images_per_s"),
         "filter": {
             "in": filtered.get("in"),
@@ -223,6 +224,9 @@ def _metric_lines(summary: dict[str, Any]) -> list[str]:
         lines.append(
             f"  memorised      features {features}  pixels {pixels}  (held-out images: {real})"
         )
+    if summary["class_right"] is not None:
+        right, real = (f"{100 * (summary[name] or 0):.1f} %" for name in CLASSED)
+        lines.append(f"  class right    {right}  (held-out images: {real})")
     before, after = summary["frechet_judge"]["before"], summary["frechet_judge"]["after"]
     if before is not None and after is not None:
         times = f"  ({before / after:.1f} times lower)" if after > 0 else ""

@@ -6,7 +6,13 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from components.artifacts.metric_names import ABOUT_PROMPTS, BY_JUDGE, is_metric, why_no_metric
+from components.artifacts.metric_names import (
+    ABOUT_CLASSES,
+    ABOUT_PROMPTS,
+    BY_JUDGE,
+    is_metric,
+    why_no_metric,
+)
 from components.pretraining.config import OTHER_DRAWINGS, ROLES
 from pipeline.params.recipes import ALIGNED
 from pipeline.params.schema import Finding, given
@@ -233,6 +239,10 @@ def _check_inception(evaluate: Any) -> list[Finding]:
     return [(("evaluate", "inception_file"), f"got {given(file)}; allowed: {allowed}")]
 
 
+# Metric -> the condition of the data without which it is never measured.
+NEEDED = dict.fromkeys(ABOUT_PROMPTS, "text") | dict.fromkeys(ABOUT_CLASSES, "label")
+
+
 def _check_thresholds(built: dict[str, Any]) -> list[Finding]:
     """Refuse thresholds that no model could ever reach: of no metric, or of one that stays null."""
     publish: Any = built.get("publish")
@@ -249,7 +259,7 @@ def _check_thresholds(built: dict[str, Any]) -> list[Finding]:
             what = "got neither; allowed: min, max or both"
         elif group in BY_JUDGE and encoders is not None and encoders.judge.source == "none":
             what = "never measured; allowed: other metrics, for encoders.judge.source is none"
-        elif group in ABOUT_PROMPTS and source is not None and source.condition != "text":
+        elif source is not None and source.condition != NEEDED.get(group, source.condition):
             what = f"never measured; allowed: other metrics, for condition is {source.condition}"
         if what:
             findings.append((("publish", "thresholds", name), what))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from components.artifacts.metric_names import METRICS, is_metric
+from components.artifacts.metric_names import ABOUT_CLASSES, METRICS, is_metric
 from components.data.captions import ATTRIBUTES
 from components.errors import ConfigError, DataError
 from components.evaluation.bench import ABOUT_TEXT, Bench
@@ -99,7 +99,8 @@ def test_every_number_about_a_model_can_be_a_threshold(rows, judge, clip, painte
     named = numbers(scores) - counts - doubled
     assert {name for name in named if not is_metric(name)} == set()
     assert {"judge.shape", "seed_variety", "memorised", "frechet_judge.ratio"} <= named
-    other = {"fid", "kid", "filter_truth", "seconds_per_image"}  # of another net, of the stage
+    # Of another net, of other models, of the stage.
+    other = {"fid", "kid", *ABOUT_CLASSES, "filter_truth", "seconds_per_image"}
     written = {re.sub("judge$", "<net>", name.partition(".")[0]) for name in named} | other
     assert {name.partition(".")[0] for name in METRICS} - {"judge"} <= written | {
         "silhouette_cells"
@@ -144,7 +145,8 @@ def test_without_judge_and_clip_their_parts_are_null(rows, judge, painter) -> No
     assert scores["judge"] is None
     assert scores["clip_score"] is scores["prompt_sensitivity"] is None
     assert scores["real"] == {"judge": None, "clip_score": None, "prompt_sensitivity": None}
-    assert set(scores["not_measured"]) == {*ABOUT_TEXT, "judge_variety", *MEMORISED}
+    lacking = {*ABOUT_TEXT, "judge_variety", *MEMORISED, *ABOUT_CLASSES}
+    assert set(scores["not_measured"]) == lacking
     assert not set(scores["not_measured"]) & set(scores["cards"])
     assert scores["frechet_judge"]["after"] >= 0
     assert "clearest" not in scores["truncation"]
@@ -178,7 +180,8 @@ def test_without_text_the_rest_is_measured_and_the_reason_said(rows, judge, labe
     reasons = dict.fromkeys(ABOUT_TEXT, "the model takes no text")
     bench = Bench(source=Labelled(), config=CONFIG, net=judge, judge=judge, not_measured=reasons)
     scores = score_generator(bench, Blind(), Blind())
-    why = dict.fromkeys(MEMORISED, "the images that the model was trained on are not at hand")
+    absent = "the images that the model was trained on are not at hand"
+    why = dict.fromkeys((*MEMORISED, *ABOUT_CLASSES), absent)
     assert scores["not_measured"] == reasons | why
     assert scores["judge"] is scores["clip_score"] is scores["prompt_sensitivity"] is None
     assert scores["judge_variety"]["missing"] > 0  # its bands are all equal

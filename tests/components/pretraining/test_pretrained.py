@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from components.errors import ConfigError, DataError
 from components.pretraining.config import PretrainedConfig
@@ -163,6 +163,17 @@ def test_not_strict_allows_only_unexpected_tensors(tmp_path):
     path = small_file(tmp_path, **{"bn1.bias": None})
     with pytest.raises(DataError, match="missing"):
         open_pretrained("classifier", small(path, strict=False))
+
+
+def test_a_file_without_the_counters_of_its_batch_norms_is_whole(tmp_path):
+    path = small_file(tmp_path)
+    whole, _ = open_pretrained("classifier", small(path))
+    weights = load_file(path)
+    kept = {name: x for name, x in weights.items() if not name.endswith("num_batches_tracked")}
+    assert len(kept) < len(weights)
+    save_file(kept, path)
+    net, _ = open_pretrained("classifier", small(path))
+    assert torch.equal(net(IMAGE)["logits"], whole(IMAGE)["logits"])
 
 
 def test_arguments_reach_timm(tmp_path):

@@ -30,6 +30,8 @@ def test_the_summary_of_a_finished_run(finished):
         "memorised": 0.25,
         "memorised_pixels": 0.2,
         "memorised_held_out": 0.05,
+        "class_right": 0.61,
+        "class_right_real": 0.83,
         "base_images_per_s": 123.4,
         "filter": {
             "in": 10,
@@ -54,6 +56,7 @@ def test_the_page_for_people(finished):
         "outlines       shape 45.0 %  worst kind of image 10.0 %",
         "seed variety   features 0.60  pixels 0.50  place 0.20  (1 = as real images)",
         "memorised      features 25.0 %  pixels 20.0 %  (held-out images: 5.0 %)",
+        "class right    61.0 %  (held-out images: 83.0 %)",
         "gets right     background, size",
         # The shape by its outline, 0.45, and not by the judge, 0.5.
         "mistakes in    colour (25 % wrong), shape (55 % wrong)",
