@@ -26,16 +26,45 @@ if TYPE_CHECKING:
     from models.stylegan_t.generator import StyleGANTGenerator
 
 
+class SeenFakes:
+    """What the discriminator sees of the generator's images, kept from its phase to the next one.
+
+    A queue, for every phase of an iteration gets the same micro-batches in the same order. It is
+    empty between iterations, so a run's state need not hold it.
+    """
+
+    def __init__(self) -> None:
+        self._taps: list[dict[str, Tensor]] = []
+
+    def keep(self, taps: dict[str, Tensor]) -> None:
+        """Keep copies: a replayed graph writes its results to the same place each time."""
+        self._taps.append({name: x.detach().clone() for name, x in taps.items()})
+
+    def next(self) -> dict[str, Tensor]:
+        """Return the oldest ones, and forget them."""
+        return self._taps.pop(0)
+
+
 def discriminator_loss(
-    recipe: StyleGANTFields, networks: Networks, batch: Batch, nimg: int, rng: torch.Generator
+    recipe: StyleGANTFields,
+    networks: Networks,
+    batch: Batch,
+    nimg: int,
+    rng: torch.Generator,
+    seen: SeenFakes | None = None,
 ) -> Losses:
-    """Hinge loss on real images and fresh fakes of the same captions."""
+    """Hinge loss on real images, and on fakes of the same captions: fresh ones, or those `seen`."""
     assert batch.image_NCHW is not None
     with torch.no_grad():
-        fake = _generate(recipe, networks, batch, rng)
-        # One pass for both; the heads keep their statistics apart (parts=2).
-        both = torch.cat([batch.image_NCHW.to(fake), fake])
-        taps = _taps(recipe, networks, both, nimg, rng)
+        if seen is None:
+            fake = _generate(recipe, networks, batch, rng)
+            # One pass for both; the heads keep their statistics apart (parts=2).
+            both = torch.cat([batch.image_NCHW.to(fake), fake])
+            taps = _taps(recipe, networks, both, nimg, rng)
+        else:
+            kept = seen.next()
+            real = _taps(recipe, networks, batch.image_NCHW.to(kept[PIXELS]), nimg, rng)
+            taps = {name: torch.cat([x, kept[name]]) for name, x in real.items()}
     logits = _heads(networks)(taps, batch.condition, parts=2)
     real, fake = logits.chunk(2)
     stats = {
@@ -48,15 +77,24 @@ def discriminator_loss(
 
 
 def generator_loss(
-    recipe: StyleGANTFields, networks: Networks, batch: Batch, nimg: int, rng: torch.Generator
+    recipe: StyleGANTFields,
+    networks: Networks,
+    batch: Batch,
+    nimg: int,
+    rng: torch.Generator,
+    seen: SeenFakes | None = None,
 ) -> Losses:
     """Hinge loss, plus the squared angle between image and caption in CLIP's space.
 
-    It also trains the text encoder: its gradient then passes through the frozen generator.
+    It also trains the text encoder: its gradient then passes through the frozen generator. `seen`
+    keeps what the discriminator sees, for its own phase.
     """
     target_NE = batch.condition.pooled_ND  # by the frozen encoder, whatever the generator reads
     image = _generate(recipe, networks, batch, rng)
-    logits = _heads(networks)(_taps(recipe, networks, image, nimg, rng), batch.condition)
+    taps = _taps(recipe, networks, image, nimg, rng)
+    if seen is not None:
+        seen.keep(taps)
+    logits = _heads(networks)(taps, batch.condition)
     terms = {"adversarial": hinge_generator(logits)}
     stats = {"fake_sign": logits.detach().sign().mean(dim=1)}
     if recipe.guidance > 0 and target_NE is not None:

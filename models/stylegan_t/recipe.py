@@ -149,11 +149,12 @@ class StyleGANT(StyleGANTFields):
     # --- Training.
 
     def phases(self, networks: Networks) -> list[Phase]:
-        """Return the discriminator's phase, then the generator's (the published order), or the one
-        of the text encoder.
+        """Return the discriminator's phase, then the generator's (the published order; the other
+        with `reuse_fakes`), or the one of the text encoder.
         """
         from models.interfaces import OptimizerSettings, Phase
         from models.stylegan_t.losses import (
+            SeenFakes,
             discriminator_loss,
             generator_loss,
             plain_generator,
@@ -163,8 +164,10 @@ class StyleGANT(StyleGANTFields):
         generator = plain_generator(networks)
         betas = {"beta1": self.beta1, "beta2": self.beta2}
 
+        seen = SeenFakes() if self.reuse_fakes and self.trains == "generator" else None
+
         def loss(batch: Batch, nimg: int, rng: torch.Generator) -> Losses:
-            return generator_loss(self, networks, batch, nimg, rng)
+            return generator_loss(self, networks, batch, nimg, rng, seen)
 
         if self.trains == "text_encoder":
             return [
@@ -181,11 +184,13 @@ class StyleGANT(StyleGANTFields):
         def begin(nimg: int) -> None:
             discriminator.advance()
 
-        return [
+        phases = [
             Phase(
                 name="discriminator",
                 parameters=lambda nimg: list(discriminator.parameters()),
-                loss=lambda batch, nimg, rng: discriminator_loss(self, networks, batch, nimg, rng),
+                loss=lambda batch, nimg, rng: discriminator_loss(
+                    self, networks, batch, nimg, rng, seen
+                ),
                 optimizer=OptimizerSettings(
                     learning_rate=self.discriminator_learning_rate, **betas
                 ),
@@ -199,3 +204,4 @@ class StyleGANT(StyleGANTFields):
                 begin=begin,
             ),
         ]
+        return phases if seen is None else phases[::-1]
