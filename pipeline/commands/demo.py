@@ -74,9 +74,10 @@ def demo(params: Path, arguments: list[str]) -> None:
         params: the file for the summary; DVC itself always reads params.yaml.
         arguments: passed on to `dvc repro`.
     """
+    from pipeline.params.inputs import require_inputs
     from pipeline.params.sections import load_params
 
-    load_params(params)
+    require_inputs(load_params(params), str(params))
     set_quiet_environment()
     mark = uuid.uuid4().hex
     bin_folder = str(Path(sys.executable).parent)

@@ -114,11 +114,14 @@ def _machine(params: Path) -> Iterable[Finding]:
 
 
 def _params(params: Path) -> Iterable[Finding]:
+    from pipeline.params.inputs import missing_inputs
     from pipeline.params.sections import load_params
 
     try:
-        load_params(params)
+        missing = missing_inputs(load_params(params))
         yield Finding("ok", "params", f"{params} is valid")
+        for key, path in missing.items():
+            yield Finding("fail", "inputs", f"{key}: {path} is not there")
     except GanlineError as error:
         for line in getattr(error, "lines", [str(error)]):
             yield Finding("fail", "params", line)
