@@ -71,7 +71,9 @@ def enlarged(x_NCHW: Tensor, small_N111: Tensor, factor: int = 2) -> Tensor:
         factor: how much smaller; H and W are multiples of it.
     """
     small = F.avg_pool2d(x_NCHW, factor)
-    return torch.where(small_N111, F.interpolate(small, scale_factor=factor, mode="nearest"), x_NCHW)
+    return torch.where(
+        small_N111, F.interpolate(small, scale_factor=factor, mode="nearest"), x_NCHW
+    )
 
 
 def random_crop(
