@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.errors import ConfigError, StorageError
-from components.training.config import TrainConfig
 from components.training.job import TrainingJob
 from components.training.run_log import Record, RunLog
 
 if TYPE_CHECKING:
     import torch
 
+    from components.training.config import TrainConfig
     from components.training.distributed import World
     from components.training.loop import TrainResult
     from components.training.store import StateStore
@@ -53,7 +53,7 @@ def run_job(
     from components.training.loop import train
     from components.training.site import build_site, sampler, yardstick
 
-    config = TrainConfig(**job.train)
+    config = job.config()
     run_dir = Path(job.run_dir)
     log = RunLog(run_dir / "metrics.jsonl")
     if world.first(lambda: _is_finished(job)):
@@ -140,6 +140,7 @@ def _store(job: TrainingJob, config: TrainConfig) -> StateStore:
         fingerprint=job.fingerprint,
         code_version=job.code_version,
         say=say,
+        fallback=job.fallback,
     )
 
 

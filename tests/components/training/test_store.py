@@ -1,5 +1,6 @@
 """States on disk: whole or absent, verified, falling back, bounded in number."""
 
+import dataclasses
 import errno
 import json
 import resource
@@ -163,3 +164,35 @@ def test_a_write_that_the_system_really_refuses_leaves_the_old_state(tmp_path):
         timeout=120,
     )
     assert done.stdout.strip().endswith("fine"), done.stderr
+
+
+def test_without_fallback_a_damaged_state_is_refused_and_kept(store, said):
+    save(store, 8)
+    save(store, 16)
+    path = store.folder / "nimg-000000000016" / "tensors.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    before = names(store)
+    strict = dataclasses.replace(store, fallback=False)
+    with pytest.raises(StorageError, match=r"nimg-000000000016 is damaged .*--no-fallback"):
+        strict.newest()
+    assert names(store) == before and said == []
+    assert store.newest().facts["nimg"] == 8
+
+
+def test_every_state_is_examined_and_none_is_changed(store):
+    assert store.examine() == []
+    for nimg in (8, 16, 24):
+        save(store, nimg)
+    path = store.folder / "nimg-000000000024" / "facts.json"
+    path.write_text("[" * 100_000)
+    (store.folder / "nimg-000000000032.tmp").mkdir()
+    before = names(store)
+    found = store.examine()
+    assert [(s["nimg"], bool(s["problem"]), s["aside"]) for s in found] == [
+        (16, False, False),
+        (24, True, False),
+    ]
+    assert found[0]["bytes"] > 200 and "facts.json" in found[1]["problem"]
+    assert names(store) == before
+    store.newest()
+    assert [(s["name"][-10:], s["aside"]) for s in store.examine()][1] == ("24.damaged", True)
