@@ -34,6 +34,7 @@ CODES: list[tuple[BaseException, int]] = [
 ]
 
 
+@pytest.mark.row("A18", "A19")
 @pytest.mark.parametrize(("error", "code"), CODES, ids=lambda value: str(value)[:30])
 def test_every_error_has_its_code_and_one_line(error, code, capsys) -> None:
     assert say_error(error) == code
@@ -46,6 +47,7 @@ def test_only_bugs_are_not_known() -> None:
     assert isinstance(known_error(MemoryError()), GanlineError)
 
 
+@pytest.mark.row("G18")
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

@@ -53,11 +53,13 @@ def run(*arguments, cwd=ROOT, code=None):
     )
 
 
+@pytest.mark.row("C8")
 def test_the_names_of_the_commands_are_a_promise():
     assert list(cli._tools()) == TOOLS
     assert list(stage_titles(ROOT / "dvc.yaml")) == STAGES
 
 
+@pytest.mark.row("C8")
 @pytest.mark.parametrize("command", ["", *TOOLS, *STAGES])
 def test_help_takes_less_than_a_second_and_no_torch(command):
     code = (

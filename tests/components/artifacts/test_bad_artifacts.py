@@ -149,6 +149,7 @@ def only_line(capsys: pytest.CaptureFixture[str]) -> str:
     return line
 
 
+@pytest.mark.row("G13", "D4")
 @pytest.mark.parametrize("fault", BAD)
 def test_sampling_refuses_it(world: Path, tmp_path: Path, capsys, fault: str) -> None:
     change, says = BAD[fault]
@@ -162,6 +163,7 @@ def test_sampling_refuses_it(world: Path, tmp_path: Path, capsys, fault: str) ->
     assert not out.parent.exists()
 
 
+@pytest.mark.row("G13")
 @pytest.mark.parametrize(
     ("values", "says"),
     [
@@ -184,6 +186,7 @@ def test_sampling_refuses_a_bad_text_encoder(
     assert says in only_line(capsys)
 
 
+@pytest.mark.row("G13")
 def test_a_text_encoder_far_larger_than_its_file_is_not_built(world: Path, tmp_path: Path) -> None:
     shutil.copytree(world / "release", tmp_path / "release")
     path = tmp_path / "release" / "text_encoder" / CARD
@@ -196,6 +199,7 @@ def test_a_text_encoder_far_larger_than_its_file_is_not_built(world: Path, tmp_p
     assert time.process_time() - started < 2
 
 
+@pytest.mark.row("A21")
 @pytest.mark.parametrize("fault", BAD)
 def test_a_warm_start_refuses_it(world: Path, tmp_path: Path, capsys, fault: str) -> None:
     change, says = BAD[fault]
@@ -206,6 +210,7 @@ def test_a_warm_start_refuses_it(world: Path, tmp_path: Path, capsys, fault: str
     assert _left(tmp_path) == []
 
 
+@pytest.mark.row("A21")
 @pytest.mark.parametrize(
     ("recipe", "train_fields", "says"),
     [

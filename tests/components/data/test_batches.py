@@ -63,6 +63,7 @@ def test_every_sample_carries_its_own_image_caption_embedding_and_label(small_wi
     assert batch.image_NCHW.dtype == torch.float32 and batch.image_NCHW.is_contiguous()
 
 
+@pytest.mark.row("B23")
 def test_each_epoch_holds_every_row_exactly_once(small_windows):
     source = small_windows()
     for epoch in range(3):
@@ -88,6 +89,7 @@ def test_one_atom_equals_its_two_halves(small_windows):
         assert torch.equal(one.image_NCHW, torch.cat([a.image_NCHW, b.image_NCHW]))
 
 
+@pytest.mark.row("B23")
 def test_seeking_gives_what_streaming_gives(small_windows):
     stream = small_windows()
     places = [(at, 64) for at in range(0, 3 * ROWS, 64)]
@@ -156,6 +158,7 @@ def test_token_ids_come_with_the_rows_and_are_asked_for(folder, tmp_path):
         BatchSource(tmp_path, "heldout", 16, 0).first(3)
 
 
+@pytest.mark.row("G11")
 def test_a_flipped_bit_in_a_shard_stops_the_reading_at_its_first_rows(tmp_path):
     """Parquet has no checks of its own here: without ours the weights would just be others."""
     write_numbered_set(tmp_path, 900)

@@ -94,6 +94,7 @@ def test_errors_name_the_file(tmp_path):
         read_shards(tmp_path, "scores", SCHEMA)
 
 
+@pytest.mark.row("G11")
 def test_a_flipped_bit_is_found_and_the_shard_is_named(tmp_path):
     write_manifest(tmp_path, written(tmp_path))
     assert read_shards(tmp_path, "train", SCHEMA).num_rows == 5
@@ -109,6 +110,7 @@ def test_a_flipped_bit_is_found_and_the_shard_is_named(tmp_path):
         read_shards(tmp_path, "train", SCHEMA)
 
 
+@pytest.mark.row("G11")
 def test_a_changed_manifest_is_refused(tmp_path):
     write_manifest(tmp_path, written(tmp_path))
     path = tmp_path / "manifest.json"
@@ -121,6 +123,7 @@ def test_a_changed_manifest_is_refused(tmp_path):
             read_manifest(tmp_path)
 
 
+@pytest.mark.row("G12", "B19")
 @pytest.mark.parametrize(
     ("column", "says"),
     [
@@ -137,6 +140,7 @@ def test_another_column_is_one_line(tmp_path, column, says):
     assert "a.parquet" in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.row("G12", "B19")
 def test_no_parquet_is_one_line(tmp_path):
     for content in (b"PAR1junkPAR1", b"", b"x" * 99):
         (tmp_path / "a.parquet").write_bytes(content)

@@ -138,6 +138,7 @@ def test_distances_that_do_not_fall_change_nothing():
     assert_same(weights(watched), weights(plain))
 
 
+@pytest.mark.row("E7")
 def test_a_distance_that_is_not_finite_is_never_the_best():
     """After one NaN every comparison is false: without a look the next one would be taken."""
     distances = iter([float("nan"), 5.0, float("nan"), 3.0, float("inf")])
@@ -150,6 +151,7 @@ def test_a_distance_that_is_not_finite_is_never_the_best():
     assert measured == [32, 64]
 
 
+@pytest.mark.row("E7")
 def test_an_error_while_measuring_is_told_and_ends_nothing():
     counts = []
 
@@ -178,6 +180,7 @@ def test_a_run_that_was_never_measured_leaves_its_last_weights():
     assert_same(kept.ema.state_dict(), plain.ema.state_dict())
 
 
+@pytest.mark.row("E5")
 def test_measuring_a_real_family_by_a_real_net_leaves_its_training_alone(tmp_path):
     world = write_world(tmp_path)
     sizes = TRAIN | {"total_kimg": 0.064, "sample_every_kimg": 0.0}

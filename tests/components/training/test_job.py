@@ -146,6 +146,7 @@ def test_a_family_without_data_starts_from_an_artifact_alone(tmp_path):
     assert card["shape"]["num_labels"] == 3 and "discriminator.safetensors" not in card["files"]
 
 
+@pytest.mark.row("G17")
 @pytest.mark.parametrize("polls", [1, 2, 4, 7])
 def test_a_break_between_two_ticks_leaves_the_same_log(tmp_path, polls):
     """The means of a tick are over all steps since the last one, those before a break too."""
@@ -190,6 +191,7 @@ def test_a_job_that_cannot_be_is_one_line_and_frees_the_folder(tmp_path, changes
     start(job(tmp_path))
 
 
+@pytest.mark.row("A17")
 def test_two_jobs_do_not_share_a_folder(tmp_path):
     lock = RunLock(tmp_path / "runs" / "base-1")
     lock.acquire()
@@ -217,6 +219,7 @@ def test_the_command_ends_with_the_errors_code_and_one_line(tmp_path, capsys):
     assert error.startswith("error: ") and error.count("\n") == 1 and "sed" in error
 
 
+@pytest.mark.row("G14")
 @pytest.mark.parametrize(
     ("values", "says"),
     [
@@ -243,6 +246,7 @@ def test_a_wrong_job_is_one_line_before_anything_is_written(tmp_path, capsys, va
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.row("G14")
 @pytest.mark.parametrize(
     ("error", "code"),
     [

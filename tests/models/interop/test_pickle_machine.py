@@ -283,6 +283,7 @@ COSTLY = {
 }
 
 
+@pytest.mark.row("G16")
 @pytest.mark.parametrize("name", COSTLY)
 def test_no_byte_costs_more_than_a_little(name, tmp_path):
     started = time.process_time()

@@ -41,6 +41,7 @@ WRAPS = {
 }
 
 
+@pytest.mark.row("G24")
 @pytest.mark.parametrize("order", list(permutations(WRAPS)), ids="-".join)
 def test_wrappers_are_peeled_in_any_order(order: tuple[str, ...]) -> None:
     """A prefix goes on names, so it is only put on where there still are names."""
@@ -62,6 +63,7 @@ def _deep(name: str, content: dict[str, Any]) -> dict[str, Any]:
     return {k: _deep(name, x) if k in ("state_dict", "ema") else x for k, x in content.items()}
 
 
+@pytest.mark.row("G24")
 @pytest.mark.parametrize(
     "name", ["ema", "generator_ema", "G_ema", "g_ema", "netG_ema", "ema_model", "params_ema"]
 )
@@ -94,6 +96,7 @@ def test_a_raw_generator_alone_is_taken_and_said_to_be_one() -> None:
     assert found(tensors()) == (1, "")
 
 
+@pytest.mark.row("G24")
 @pytest.mark.parametrize(
     "content",
     [

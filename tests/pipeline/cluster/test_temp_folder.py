@@ -46,6 +46,7 @@ def test_the_longest_folder_that_is_taken_has_room_for_a_socket(short: Path) -> 
         assert ("too long" not in reason) == fits, reason
 
 
+@pytest.mark.row("G22")
 @pytest.mark.parametrize("kind", ["long", "missing", "with a space", "relative", "a file"])
 def test_a_tmpdir_that_ray_cannot_use_is_replaced(
     short: Path, monkeypatch: pytest.MonkeyPatch, kind: str
@@ -71,6 +72,7 @@ def test_one_that_ray_can_use_is_used(short: Path, monkeypatch: pytest.MonkeyPat
     assert ray_folder() == str(short / "b")
 
 
+@pytest.mark.row("G22")
 def test_what_the_user_names_is_not_replaced_but_refused(
     short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,6 +81,7 @@ def test_what_the_user_names_is_not_replaced_but_refused(
         ray_folder()
 
 
+@pytest.mark.row("G22")
 def test_without_any_folder_the_line_says_what_to_set(
     short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +92,7 @@ def test_without_any_folder_the_line_says_what_to_set(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.row("G5")
 def test_a_node_that_is_late_is_a_lack_of_resources_with_what_to_do() -> None:
     late = Exception("The current node timed out during startup. This could happen because")
     error = not_joined("local", late)
@@ -97,6 +101,7 @@ def test_a_node_that_is_late_is_a_lack_of_resources_with_what_to_do() -> None:
     assert "RAY_ADDRESS=head:1" in str(not_joined("head:1", ConnectionError("refused")))
 
 
+@pytest.mark.row("G5")
 def test_sigterm_while_ray_starts_ends_as_every_signal(capsys) -> None:
     """Ray sets a handler of its own that calls sys.exit(15)."""
 

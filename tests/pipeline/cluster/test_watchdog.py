@@ -89,6 +89,7 @@ def both(tmp_path: Path) -> Iterator[Run]:
     run.end()
 
 
+@pytest.mark.row("A14")
 def test_a_stopped_rank_is_named_with_its_phase_and_ended(both: Run) -> None:
     first = both.ranks[0]
     os.kill(first.pid, signal.SIGSTOP)
@@ -105,6 +106,7 @@ def test_a_stopped_rank_is_named_with_its_phase_and_ended(both: Run) -> None:
     assert len(both.said) == 1 and both.left == []
 
 
+@pytest.mark.row("A14")
 def test_a_rank_that_waits_for_ever_is_ended_though_it_beats(tmp_path: Path) -> None:
     run = Run(tmp_path, (True, False))
     try:
@@ -118,12 +120,14 @@ def test_a_rank_that_waits_for_ever_is_ended_though_it_beats(tmp_path: Path) -> 
         run.end()
 
 
+@pytest.mark.row("A14")
 def test_a_slow_but_living_rank_is_left_alone(both: Run) -> None:
     for _ in range(5):
         both.later(500.0)
     assert both.said == [] and all(rank.is_alive() for rank in both.ranks)
 
 
+@pytest.mark.row("G3")
 def test_a_stop_that_a_hanging_rank_would_never_obey_ends_the_command(both: Run) -> None:
     os.kill(both.ranks[0].pid, signal.SIGSTOP)
     (both.folder / STOP).touch()

@@ -38,6 +38,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.row("G15")
 @pytest.mark.parametrize("name", HOSTILE)
 def test_it_is_one_line_within_two_seconds(tmp_path: Path, name: str) -> None:
     text, says = HOSTILE[name]
@@ -52,6 +53,7 @@ def test_it_is_one_line_within_two_seconds(tmp_path: Path, name: str) -> None:
     assert not isinstance(caught.value, ParamsError)
 
 
+@pytest.mark.row("G15")
 @pytest.mark.parametrize("name", [n for n in HOSTILE if n != "a NUL byte"])
 def test_it_is_refused_on_the_command_line_too(tmp_path: Path, name: str) -> None:
     path = tmp_path / "params.yaml"
