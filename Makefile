@@ -12,7 +12,7 @@ export DVC_STUDIO_OFFLINE ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo encoders test test-fast lint format docs ui report lock clean
+.PHONY: help setup demo encoders test test-slow test-fast lint format docs ui report lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,11 +41,14 @@ encoders: setup  ## train the networks of bundled/encoders again (takes long)
 	$(BOX_ENV) $(BIN)/python -m pipeline.commands.bundle --preset presets/bundled_encoders.yaml \
 	  --encoders $(BOX)/encoders --raw $(BOX)/raw
 
-test: setup  ## run all tests
-	$(BIN)/python -m pytest
+test: setup  ## run all tests, but for what takes longest
+	$(BIN)/python -m pytest -m "not fuzz"
+
+test-slow: setup  ## thousands of seeded mutants: parameters, cards, checkpoints
+	$(BIN)/python -m pytest -m fuzz
 
 test-fast: setup  ## run the tests that take no Ray, MLflow, DVC or long training
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not fuzz"
 
 lint: setup  ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

@@ -33,7 +33,7 @@ def verify_manifest(folder: Path, needed: Collection[str]) -> str:
                 return f"{name} has {path.stat().st_size} bytes, not {facts['bytes']}"
             if file_hash(path) != facts["sha256"]:
                 return f"{name} has another hash"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"{type(error).__name__}: {error}"
     return ""
 

@@ -1,8 +1,22 @@
 """The errors that a user can meet, each with the exit code of the command.
 
-Every message is one line: what was given, what was wanted, what to do. `pipeline` prints
+Every message is one line: what was given, what was wanted, what to do. A command prints
 `error: <what> (<where>): <what to do>` and exits; a traceback appears only with --debug.
 """
+
+import errno
+import os
+import re
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# What moves a cursor, clears a screen, hides or turns round text; and halves of characters.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
 
 
 class GanlineError(Exception):
@@ -21,7 +35,7 @@ class GanlineError(Exception):
         self.what, self.where, self.todo = what, where, todo
 
     def __str__(self) -> str:
-        return f"{self.what} ({self.where}): {self.todo}"
+        return printable(f"{self.what} ({self.where}): {self.todo}").replace("\n", " ")
 
 
 class ConfigError(GanlineError):
@@ -58,3 +72,95 @@ class Interrupted(GanlineError):
     """The run was stopped by a signal; the same command continues it."""
 
     exit_code = 7
+
+
+_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
+_FORBIDDEN = {errno.EACCES, errno.EROFS, errno.EPERM}
+_UNUSABLE = {errno.EIO, errno.ESTALE, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
+# How libraries that hide the number of an error name the same things.
+_FULL_WORDS, _MEMORY_WORDS = "No space left on device", "can't allocate memory"
+
+
+def printable(text: str) -> str:
+    """Return text that a terminal shows and does not obey; lines and tabs stay.
+
+    For everything that is printed and was not written by us: names in files, captions, messages of
+    libraries.
+    """
+    return _UNPRINTABLE.sub(lambda found: _escaped(ord(found.group())), text)
+
+
+def known_error(error: BaseException) -> GanlineError | None:
+    """Return an error as one with an exit code, or None when it is a bug."""
+    text = " ".join(str(error).split())
+    if isinstance(error, GanlineError):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        what = f"stopped by {str(error) or 'SIGINT'}"
+        return Interrupted(what, "signal", "run the same command to continue")
+    full, where = _FULL_WORDS in text, "disk"
+    if isinstance(error, OSError):
+        where = str(error.filename or "disk")
+        if error.errno in _FORBIDDEN:
+            return StorageError("no permission to use it", where, "make the folder writable")
+        if error.errno in _UNUSABLE:
+            return StorageError(str(error.strerror), where, "give another path")
+        full = full or error.errno in _FULL
+        text = _FULL.get(error.errno or 0, text)
+    if full:
+        what = text if text in _FULL.values() else _FULL[errno.ENOSPC]
+        return ResourceError(what, where, "free some space and run it again")
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or _MEMORY_WORDS in text
+    ):
+        todo = "lower micro_batch, batch or the number of workers"
+        return ResourceError(text[:160] or "out of memory", "memory", todo)
+    return None
+
+
+def say_error(error: BaseException, debug: bool = False) -> int:
+    """Print an error as one line on stderr, after the lines it brings; return its exit code.
+
+    Args:
+        error: any; one that is not known is a bug, exit code 1.
+        debug: print the traceback first; so does the environment variable GANLINE_DEBUG.
+    """
+    known = known_error(error)
+    if debug or os.environ.get("GANLINE_DEBUG"):
+        traceback.print_exception(error)
+    for line in getattr(known, "lines", []):
+        print(printable(line), file=sys.stderr)
+    if known is not None:
+        print(f"error: {known}", file=sys.stderr)
+        return known.exit_code
+    text = printable(" ".join(f"{type(error).__name__}: {error}".split()))
+    print(f"error: {text} (unexpected): run again with --debug", file=sys.stderr)
+    return 1
+
+
+def _escaped(code: int) -> str:
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[None]:
+    """Turn SIGTERM into KeyboardInterrupt; a second signal ends the process at once."""
+
+    def stop(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    try:
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: signals are the caller's business
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -9,6 +9,7 @@ fingerprint of what was trained before: `Annotated[float, Between(0.0, None), Ad
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args, get_type_hints
@@ -20,6 +21,11 @@ class Between:
 
     low: float | None = None
     high: float | None = None
+
+    def allows(self, number: float) -> bool:
+        """Return whether a number is finite and within the bounds."""
+        above = self.low is None or number >= self.low
+        return math.isfinite(number) and above and (self.high is None or number <= self.high)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         """Add the bounds to the number's schema (pydantic's annotation protocol)."""

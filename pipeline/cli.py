@@ -19,6 +19,7 @@ from pipeline.graph import find_node, read_graph, stage_titles
 Main = Callable[[list[str] | None], int]
 
 # `ganline tune --trials 20` is short for `--set tune.trials=20`.
+TRAINING = ("train_base", "superres", "text_encoder")
 TUNE_OPTIONS = ("trials", "concurrent", "kimg", "search")
 EXAMPLES = """examples:
   ganline generate "a large red ring on a blue background" --seed 3 -n 4 --out ring.png
@@ -60,9 +61,8 @@ def run_stage_command(stage: str, argv: list[str]) -> int:
     for name in TUNE_OPTIONS if stage == "tune" else ():
         if getattr(options, name) is not None:
             extra += ["--set", f"tune.{name}={getattr(options, name)}"]
-    extra += [
-        f"--{flag.replace('_', '-')}" for flag in ("dry_run", "debug") if getattr(options, flag)
-    ]
+    flags = ("dry_run", "debug", "no_fallback")
+    extra += [f"--{flag.replace('_', '-')}" for flag in flags if getattr(options, flag, False)]
     return guarded(lambda: _become(stage, options, extra), options.debug)
 
 
@@ -118,6 +118,11 @@ def _tools() -> dict[str, tuple[str, Callable[[], Main]]]:
 
         return main
 
+    def states() -> Main:
+        from pipeline.commands.states import main
+
+        return main
+
     def sync() -> Main:
         from pipeline.commands.sync import main
 
@@ -131,6 +136,7 @@ def _tools() -> dict[str, tuple[str, Callable[[], Main]]]:
         "summary": ("say in short what the last run did, and write it as JSON", summary),
         "doctor": ("check versions, GPU, disk, memory, encoders, DVC, git, ports", doctor),
         "ui": ("show the runs in MLflow on 127.0.0.1", ui),
+        "states": ("list and verify the resumable states of a run", states),
         "sync": ("send to MLflow what could not be sent during a run", sync),
     }
 
@@ -205,6 +211,10 @@ def _stage_parser(stage: str) -> argparse.ArgumentParser:
         action="store_true",
         help="print the resolved parameters, sizes and estimates; write nothing",
     )
+    if stage in TRAINING:
+        parser.add_argument(
+            "--no-fallback", action="store_true", help="refuse an older state than the newest"
+        )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from components.errors import ConfigError
 from pipeline.params.file import read_params_file
+from pipeline.params.yaml_text import read_yaml
 
 GRAPH = "dvc.yaml"
 
@@ -89,16 +88,9 @@ def find_node(nodes: list[Node], stage: str, key: str) -> Node:
 
 def _stages(graph: Path) -> dict[str, Any]:
     try:
-        stages = yaml.safe_load(graph.read_text(encoding="utf-8"))["stages"]
+        stages = read_yaml(graph.read_text(encoding="utf-8"))["stages"]
         assert isinstance(stages, dict)
-    except (
-        OSError,
-        UnicodeDecodeError,
-        yaml.YAMLError,
-        KeyError,
-        TypeError,
-        AssertionError,
-    ) as error:
+    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
         what = " ".join(str(error).split())[:160]
         raise ConfigError(f"no readable stages: {what}", str(graph), "correct the file") from None
     return stages

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.errors import printable
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -33,6 +35,13 @@ def read_ticks(run_dir: Path) -> list[dict[str, Any]]:
         if record.get("kind") == "tick":
             ticks[record["nimg"]] = record
     return [ticks[nimg] for nimg in sorted(ticks)]
+
+
+def read_notices(run_dir: Path) -> list[str]:
+    """Return what the run had to say besides ticks, in order."""
+    path = run_dir / METRICS
+    records = _records(path.read_text()) if path.is_file() else ()
+    return [printable(str(r.get("text", ""))) for r in records if r.get("kind") == "notice"]
 
 
 def metrics_of(tick: Mapping[str, Any]) -> dict[str, float]:
@@ -74,6 +83,7 @@ class Progress:
         self._written = 0
         self._shown_nimg = -1
         self._shown_images: set[str] = set()
+        self._shown_notices: set[str] = set()
         self._show = say
 
     @contextmanager
@@ -112,6 +122,11 @@ class Progress:
                     self._tracker.log_metrics(metrics_of(tick), step=tick["nimg"])
                     if not quietly:
                         self._show(f"{self._name}  {line_of(tick)}")
+            for text in read_notices(self._run_dir):
+                if text not in self._shown_notices:
+                    self._shown_notices.add(text)
+                    if not quietly:
+                        self._say(f"{self._name}  {text}")
         self._track_samples()
 
     def _track_samples(self) -> None:

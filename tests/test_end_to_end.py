@@ -64,6 +64,7 @@ def test_every_stage_leaves_what_it_declares(project: Path) -> None:
     assert "frechet" in run_module(project, "dvc", "metrics", "show")
 
 
+@pytest.mark.row("C5")
 def test_nothing_runs_twice_and_a_change_runs_only_what_it_must(project: Path) -> None:
     assert _would_run(project) == set()
     params = yaml.safe_load((project / "params.yaml").read_text())

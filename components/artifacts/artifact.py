@@ -17,10 +17,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from components.artifacts.family import recipe_fields, recipe_from
+from components.artifacts.family import recipe_fields
+from components.artifacts.rebuild import broken, check_outline, fresh_generator, load_strictly
 from components.code_version import git_commit
 from components.durable_files import file_hash, publish_folder, sync
-from components.errors import ConfigError, StorageError
+from components.requests.card import CARD, read_card_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,11 +29,10 @@ if TYPE_CHECKING:
     from models.interfaces import ConditionShape, Recipe, Start
 
 FORMAT = 1
-CARD, GENERATOR, DISCRIMINATOR = "card.json", "generator.safetensors", "discriminator.safetensors"
+GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
 SAMPLES, METRICS = "samples.png", "metrics.json"
 TEXT_ENCODER = "text_encoder"
 TEXT_WEIGHTS = f"{TEXT_ENCODER}/model.safetensors"
-NEEDED = ("format", "recipe", "resolution_px", "shape", "nimg", "seed", "files")
 
 
 def write_artifact(
@@ -137,25 +137,24 @@ def read_card(folder: Path) -> dict[str, Any]:
     """
     folder = Path(folder)
     try:
-        card = json.loads((folder / CARD).read_text())
+        card = read_card_file(folder)
     except FileNotFoundError:
-        raise _broken(folder, f"there is no {CARD}") from None
-    except (OSError, ValueError) as error:
-        raise _broken(folder, f"{CARD} is not readable: {error}") from error
-    missing = [key for key in NEEDED if not isinstance(card, dict) or key not in card]
-    if missing:
-        raise _broken(folder, f"{CARD} lacks {', '.join(missing)}")
+        raise broken(folder, f"there is no {CARD}") from None
+    except OSError as error:
+        raise broken(folder, f"{CARD} is not readable: {error.strerror or error}") from error
+    except ValueError as error:
+        raise broken(folder, f"{CARD} is not readable: {error}") from error
     if card["format"] != FORMAT:
-        raise _broken(folder, f"{CARD} has format {card['format']}, wanted {FORMAT}")
+        raise broken(folder, f"{CARD} has format {card['format']}, wanted {FORMAT}")
     if GENERATOR not in card["files"]:
-        raise _broken(folder, f"{CARD} does not list {GENERATOR}")
+        raise broken(folder, f"{CARD} does not list {GENERATOR}")
     for name, wanted in card["files"].items():
         path = folder / name
         inside = PurePosixPath(name)
-        if inside.is_absolute() or ".." in inside.parts or not path.is_file():
-            raise _broken(folder, f"{name} is missing")
+        if "\0" in name or inside.is_absolute() or ".." in inside.parts or not path.is_file():
+            raise broken(folder, f"{name} is missing")
         if file_hash(path) != wanted:
-            raise _broken(folder, f"{name} is not the file the card names (other sha256)")
+            raise broken(folder, f"{name} is not the file the card names (other sha256)")
     return card
 
 
@@ -187,7 +186,8 @@ def load_generator(
     card = read_card(folder)
     _expect(folder, "family", card["recipe"]["name"], family)
     _expect(folder, "resolution", card["resolution_px"], resolution)
-    module = _fresh_generator(folder, card)
+    check_outline(folder / GENERATOR, card)
+    module = fresh_generator(folder, card)
     load_strictly(module, read_weights(folder / GENERATOR), folder / GENERATOR)
     if TEXT_WEIGHTS in card["files"]:
         from models.text_to_image import AlignedGenerator
@@ -203,16 +203,13 @@ def load_start(folder: Path, *, family: str = "") -> Start:
         StorageError: as `read_card`; an unknown family, or another than wanted; NaN or infinite
             weights; weights that are not those of the card's network.
     """
-    import torch
-
     from models.interfaces import Start
 
     folder = Path(folder)
     card = read_card(folder)
     _expect(folder, "family", card["recipe"]["name"], family)
+    check_outline(folder / GENERATOR, card)
     weights = read_weights(folder / GENERATOR)
-    with torch.device("meta"):
-        check_fit(_fresh_generator(folder, card), weights, folder / GENERATOR)
 
     def kept(name: str) -> dict[str, Tensor] | None:
         return read_weights(folder / name) if name in card["files"] else None
@@ -237,48 +234,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise _broken(path, f"not readable as safetensors: {error}") from error
+        raise broken(path, f"not readable as safetensors: {error}") from error
     bad = [n for n, t in tensors.items() if t.is_floating_point() and not t.isfinite().all()]
     if bad:
-        raise _broken(path, f"NaN or infinity in {', '.join(sorted(bad)[:10])}")
+        raise broken(path, f"NaN or infinity in {', '.join(sorted(bad)[:10])}")
     return tensors
-
-
-def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
-    """Load weights, all of them or none; StorageError as `check_fit`."""
-    check_fit(module, tensors, where)
-    module.load_state_dict(dict(tensors), strict=True)
-
-
-def check_fit(module: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
-    """Compare names and shapes.
-
-    Raises:
-        StorageError: lists up to ten unknown, missing or misshapen names each.
-    """
-    own = module.state_dict()
-    shapes = [n for n in own if n in tensors and own[n].shape != tensors[n].shape]
-    problems = {
-        "unknown": sorted(tensors.keys() - own.keys()),
-        "missing": sorted(own.keys() - tensors.keys()),
-        "other shape": [f"{n} {list(tensors[n].shape)} not {list(own[n].shape)}" for n in shapes],
-    }
-    found = [f"{kind}: {', '.join(names[:10])}" for kind, names in problems.items() if names]
-    if found:
-        raise _broken(where, f"weights do not fit the network; {'; '.join(found)}")
-
-
-def _fresh_generator(folder: Path, card: Mapping[str, Any]) -> nn.Module:
-    """Build the network that a card describes."""
-    from models.interfaces import ConditionShape
-
-    try:
-        recipe = recipe_from({"name": card["recipe"]["name"], **card["recipe"]["fields"]})
-        return recipe.generator(card["resolution_px"], ConditionShape(**card["shape"]))
-    except ConfigError as error:
-        raise _broken(folder, f"{CARD}: {error.what}; {error.todo}") from error
-    except (ValueError, TypeError) as error:
-        raise _broken(folder, f"{CARD} describes no network: {error}") from error
 
 
 def _load_text_encoder(folder: Path) -> nn.Module:
@@ -287,14 +247,10 @@ def _load_text_encoder(folder: Path) -> nn.Module:
     try:
         net: nn.Module = load_feature_net(folder)
     except ValueError as error:
-        raise _broken(folder, str(error)) from error
+        raise broken(folder, str(error)) from error
     return net
 
 
 def _expect(folder: Path, what: str, found: Any, wanted: Any) -> None:
     if wanted and found != wanted:
-        raise _broken(folder, f"{what} is {found}, wanted {wanted}")
-
-
-def _broken(path: Path, problem: str) -> StorageError:
-    return StorageError(problem, str(path), "make the artifact again with the stage that wrote it")
+        raise broken(folder, f"{what} is {found}, wanted {wanted}")

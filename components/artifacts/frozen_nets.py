@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from components.errors import StorageError
+from models.untrusted.json_file import read_json
 
 CARD, ABSENT = "card.json", "absent.json"
 
@@ -23,7 +23,7 @@ def encoder_hashes(folder: Path, roles: Iterable[str]) -> dict[str, str]:
             continue
         path = folder / role / CARD
         try:
-            found[role] = str(json.loads(path.read_text())["sha256"])
+            found[role] = str(read_json(path)["sha256"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             problem = f"no encoder for the role {role}: {error!r}"
             raise StorageError(problem, str(path), "run the encoders stage") from error

@@ -3,7 +3,8 @@
 The stream is cut into epochs, each a permutation of all rows: row groups from all shards are put in
 random order, a window of consecutive ones is read and shuffled. Sample number `position` is
 therefore a function of (data, seed, position) alone; any rank may compute any piece, and seeking
-costs nothing. Memory holds a few windows, however large the data. Legend: N samples, D width of the
+costs nothing. Memory holds a few windows, however large the data. A shard is compared with the hash
+in the manifest before its first rows are used. Legend: N samples, D width of the
 text embedding, T token ids of a caption.
 """
 
@@ -24,12 +25,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from components.data.shards import read_manifest
+from components.data.shards import check_shard, read_manifest
 from components.errors import DataError
 from models.interfaces import Batch, Condition, ConditionShape
 
 _WINDOWS_KEPT = 2
 _FILES_OPEN = 16
+_FACTS = {"content_hash", "embedding_dim", "num_labels", "resolution_px", "splits"}
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,9 @@ class BatchSource:
 
     def __init__(self, folder: Path, split: str, resolution: int, seed: int) -> None:
         manifest = read_manifest(folder)
+        if missing := sorted(_FACTS - manifest.keys()):
+            what = f"the manifest lacks {', '.join(missing)}"
+            raise DataError(what, str(folder), "filter again")
         stored = manifest["resolution_px"]
         if resolution > stored:
             what = f"{resolution} px wanted, images are stored at {stored} px"
@@ -70,7 +75,9 @@ class BatchSource:
             pooled_dim=manifest["embedding_dim"], num_labels=manifest["num_labels"]
         )
         self.label_names: list[str] = manifest.get("label_names", [])
-        self._files = [folder / s["file"] for s in manifest["splits"][split]["shards"]]
+        shards = manifest["splits"][split]["shards"]
+        self._files = [folder / shard["file"] for shard in shards]
+        self._unchecked = {n: str(shard["sha256"]) for n, shard in enumerate(shards)}
         self._open_files: OrderedDict[int, pq.ParquetFile] = OrderedDict()
         self._groups = self._list_groups()
         self.num_rows = int(self._groups[:, 2].sum())
@@ -121,9 +128,8 @@ class BatchSource:
             path = self._files[number]
             try:
                 self._open_files[number] = pq.ParquetFile(path, memory_map=False)
-            except (OSError, pa.ArrowInvalid) as error:
-                what = f"unreadable shard: {str(error).splitlines()[0]}"
-                raise DataError(what, str(path), "filter again") from None
+            except (OSError, pa.ArrowException) as error:
+                raise _unreadable(path, error) from None
             if len(self._open_files) > _FILES_OPEN:
                 self._open_files.popitem(last=False)[1].close()
         self._open_files.move_to_end(number)
@@ -131,7 +137,13 @@ class BatchSource:
 
     def _read_group(self, group: int) -> pa.Table:
         number, row_group, _ = self._groups[group].tolist()
-        return self._file(number).read_row_group(row_group, use_threads=False)
+        if number in self._unchecked:
+            check_shard(self._files[number], self._unchecked[number])
+            del self._unchecked[number]
+        try:
+            return self._file(number).read_row_group(row_group, use_threads=False)
+        except (OSError, pa.ArrowException) as error:
+            raise _unreadable(self._files[number], error) from None
 
     def _pieces(self, position: int, size: int) -> Iterator[pa.Table]:
         """Yield the rows of [position, position + size), window by window."""
@@ -190,6 +202,11 @@ class BatchSource:
             raise DataError(what, str(self.folder), "filter again")
         flat = table[column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         return flat.reshape(len(table), -1)
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    what = f"unreadable shard: {' '.join(str(error).split())[:160]}"
+    return DataError(what, str(path), "filter again")
 
 
 def as_images(pixels_NHWC: Tensor, resolution: int) -> Tensor:

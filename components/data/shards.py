@@ -120,41 +120,85 @@ def write_manifest(folder: Path, facts: Mapping[str, Any]) -> str:
     return content_hash
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read manifest.json.
+def read_manifest(folder: Path, stage: str = "filter") -> dict[str, Any]:
+    """Read manifest.json and check it against its own hash, if it holds one.
 
     Raises:
-        DataError: it is missing or not JSON.
+        DataError: it is missing, not JSON, or changed since `stage` wrote it.
     """
-    path = folder / "manifest.json"
+    path, todo = folder / "manifest.json", f"run the {stage} stage again"
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"no readable manifest: {error}", str(path), "run the filter stage"
-        ) from None
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"no readable manifest: {error}", str(path), todo) from None
+    if not isinstance(manifest, dict):
+        raise DataError("the manifest is no JSON object", str(path), todo)
+    facts = {name: value for name, value in manifest.items() if name != "content_hash"}
+    found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    if manifest.get("content_hash", found) != found:
+        raise DataError("the manifest has changed since it was written", str(path), todo)
     return manifest
 
 
-def read_shards(folder: Path, prefix: str) -> pa.Table:
-    """Read all shards of a prefix, in order.
+def read_shards(folder: Path, prefix: str, schema: pa.Schema) -> pa.Table:
+    """Read all shards of a prefix, in order, each checked against manifest.json.
 
     Raises:
-        DataError: there are none, or one is not a Parquet file.
+        DataError: there are none; one is not the file that the manifest names, or lacks a column
+            of the schema, or holds another type.
     """
+    manifest = read_manifest(folder, prefix.removesuffix("s"))
+    listed = manifest.get("shards")
+    try:
+        wanted = {str(shard["file"]): str(shard["sha256"]) for shard in listed or []}
+    except (TypeError, KeyError):
+        wanted = {}
     paths = sorted(folder.glob(f"{prefix}-*.parquet"))
-    if not paths:
-        raise DataError(f"no {prefix}-*.parquet", str(folder), "run the stage that writes it")
-    tables = []
+    if not wanted or set(wanted) != {path.name for path in paths}:
+        what = f"{len(paths)} files {prefix}-*.parquet, {len(wanted)} in the manifest"
+        raise DataError(what, str(folder), "run the stage that writes it again")
     for path in paths:
-        try:
-            tables.append(pq.read_table(path))
-        except (OSError, pa.ArrowInvalid) as error:
-            reason = str(error).splitlines()[0]
-            raise DataError(
-                f"unreadable Parquet: {reason}", str(path), "run the stage again"
-            ) from None
-    return pa.concat_tables(tables)
+        check_shard(path, wanted[path.name])
+    return pa.concat_tables([read_columns(path, schema) for path in paths])
+
+
+def check_shard(path: Path, sha256: str) -> None:
+    """Compare a shard with the hash that the manifest names.
+
+    Raises:
+        DataError: it is missing, unreadable or another file.
+    """
+    todo = "run the stage that wrote it again"
+    try:
+        found = file_sha256(path)
+    except OSError as error:
+        raise DataError(f"unreadable shard: {error.strerror}", str(path), todo) from None
+    if found != sha256:
+        what = f"the shard is damaged: its sha256 begins {found[:12]}, the manifest's {sha256[:12]}"
+        raise DataError(what, str(path), todo)
+
+
+def read_columns(path: Path, schema: pa.Schema) -> pa.Table:
+    """Read the columns of a schema from a Parquet file; other columns are left out.
+
+    Raises:
+        DataError: no Parquet, a column that is missing, or one of another type; the line names
+            file, column, what was found and what was wanted.
+    """
+    todo = "run the stage that wrote it again"
+    try:
+        found = pq.read_schema(path)
+        for field in schema:
+            if found.get_field_index(field.name) < 0:
+                raise DataError(f"no column {field.name}", str(path), todo)
+            kind = found.field(field.name).type
+            if kind != field.type and not pa.types.is_null(kind):
+                what = f"column {field.name} holds {kind}, wanted {field.type}"
+                raise DataError(what, str(path), todo)
+        return pq.read_table(path, columns=schema.names).cast(schema)
+    except (OSError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise DataError(f"unreadable Parquet: {reason}", str(path), todo) from None
 
 
 def write_json(path: Path, value: Any) -> None:

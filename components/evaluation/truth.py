@@ -19,19 +19,23 @@ def filter_truth(truth: Path, decisions: Path) -> dict[str, float] | None:
         `swapped` and `clean`, the samples of each kind; `swapped_rejected` and `clean_kept`, shares
         in [0, 1]. Clean: the caption is its own, and there is no dirt and no duplicate of another.
         None when there is no truth or none of its samples was filtered.
+
+    Raises:
+        DataError: one of the files is no Parquet or has other columns.
     """
-    import pyarrow.parquet as pq
+    import pyarrow as pa
+
+    from components.data.shards import read_columns
 
     if not truth.is_file():
         return None
-    kept = {
-        row["key"]: row["kept"]
-        for row in pq.read_table(decisions, columns=["key", "kept"]).to_pylist()
-    }
+    decided = read_columns(decisions, pa.schema([("key", pa.string()), ("kept", pa.bool_())]))
+    kept = {row["key"]: row["kept"] for row in decided.to_pylist()}
     columns = ["key", "split", "swapped", "dirt", "exact_duplicate_of", "near_duplicate_of"]
+    schema = pa.schema([(n, pa.bool_() if n == "swapped" else pa.string()) for n in columns])
     rows = [
         row
-        for row in pq.read_table(truth, columns=columns).to_pylist()
+        for row in read_columns(truth, schema).to_pylist()
         if row["split"] == "train" and row["key"] in kept
     ]
     if not rows:

@@ -7,12 +7,12 @@ torch, so a bad request is answered at once.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from components.errors import ConfigError
+from components.requests.card import read_card_file
 
 Kind = Literal["text", "label", "none"]
 NOTHING = "no prompt"
@@ -43,9 +43,9 @@ def subjects(folder: Path, prompts: Sequence[str], labels: Sequence[str]) -> tup
         ConfigError: the model is asked with something else, or does not know a label.
     """
     try:
-        card = json.loads((folder / "card.json").read_text())
+        card = read_card_file(folder)
         kind = kind_of(card)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError):
         return (*prompts, *labels)
     if kind == "text" and labels:
         raise ConfigError("the model takes prompts, not labels", "--label", "give a prompt")

@@ -7,6 +7,7 @@ JOB.json`.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ import sys
 from pathlib import Path
 
 from components.durable_files import publish_folder
-from components.errors import GanlineError
+from components.errors import say_error, stop_on_signal
 from components.training.job import TrainingJob
 from components.training.run import run_job
 
@@ -24,13 +25,20 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m components.training", description=__doc__)
     parser.add_argument("job", type=Path, help="JSON file of a TrainingJob")
     parser.add_argument("--device", default="", help="cpu, cuda or cuda:0; default: a GPU if any")
+    parser.add_argument(
+        "--no-fallback",
+        action="store_true",
+        help="refuse an older state than the newest",
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     arguments = parser.parse_args(argv)
     try:
-        job = TrainingJob.read(arguments.job)
-        result = _run(job, arguments.device)
-    except GanlineError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        with stop_on_signal():
+            job = TrainingJob.read(arguments.job)
+            job = dataclasses.replace(job, fallback=job.fallback and not arguments.no_fallback)
+            result = _run(job, arguments.device)
+    except (Exception, KeyboardInterrupt) as error:
+        return say_error(error, arguments.debug)
     if result:
         print(json.dumps(result))
     return 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
-from models.fields import Between
+from models.fields import AddedLater, Between
 
 # Fields that say how a run is measured; they change what it leaves only where the best weights are
 # kept.
@@ -77,7 +77,13 @@ class TrainConfig:
     keep_states: Annotated[int, Between(1, 100)] = 2
     """States kept on disk; the older ones are the fall-back when the newest is damaged."""
     max_nonfinite_skips: Annotated[int, Between(0, 1000)] = 3
-    """Steps in a row of one phase that NaN or infinity may cancel before the run stops."""
+    """Steps in a row of one phase that NaN or infinity may cancel before the run goes back to its
+    last state, or stops.
+    """
+    max_rollbacks: Annotated[int, Between(0, 100), AddedLater(2)] = 2
+    """Times that a run may go back to its last state and go on with the data in another order; then
+    it stops.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,14 +13,14 @@ import contextlib
 import datetime
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from components.errors import GanlineError
+from components.errors import known_error
 
 BUCKET_ELEMENTS = (
     16 * 1024 * 1024
@@ -30,11 +30,15 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class World:
-    """Rank and number of ranks; `device` is where collectives of numbers run (CUDA for nccl)."""
+    """Rank and number of ranks; `device` is where collectives of numbers run (CUDA for nccl).
+
+    `mark` is told what the rank does next, for whoever watches it (pulse.py).
+    """
 
     rank: int = 0
     size: int = 1
     device: torch.device | str = "cpu"
+    mark: Callable[[str], None] = field(default=lambda phase: None, compare=False, repr=False)
 
     def all_reduce_sum(self, tensor: Tensor) -> Tensor:
         """Return the sum of `tensor` over all ranks; the argument is left alone."""
@@ -63,17 +67,22 @@ class World:
         return box[0]
 
     def first(self, work: Callable[[], Result]) -> Result:
-        """Run `work` on rank 0 and return its (small) result on all; its user error is raised on
-        all alike.
+        """Run `work` on rank 0 and return its (small) result on all; its error is raised on all
+        alike, for a rank that waits for a failed one would wait long.
         """
         if self.size == 1:
             return work()
-        outcome: tuple[Any, GanlineError | None] = (None, None)
+        outcome: tuple[Any, Exception | None] = (None, None)
         if self.rank == 0:
             try:
                 outcome = (work(), None)
-            except GanlineError as error:
-                outcome = (None, error)
+            except Exception as error:
+                # What may not survive the way to the other ranks goes as its words.
+                known = known_error(error)
+                self.share(
+                    (None, known or RuntimeError(f"rank 0: {type(error).__name__}: {error}"))
+                )
+                raise
         result, raised = self.share(outcome)
         if raised is not None:
             raise raised

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from components.errors import ConfigError
+from components.training.config import TrainConfig
+from models.fields import Between
+from models.untrusted.json_file import read_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +43,64 @@ class TrainingJob:
     """Token of the driver; a lock with the same token is left by a dead worker of it: taken over.
     """
 
+    fallback: bool = True
+    """Whether an older state may stand in for a damaged one; else the run refuses to start."""
+
     @classmethod
     def read(cls, path: Path) -> TrainingJob:
         """Return the job of a JSON file; ConfigError when it is none."""
         try:
-            values = json.loads(path.read_text())
-            return cls(**values)
+            values = read_json(path)
+            if not isinstance(values, dict):
+                raise TypeError("no JSON object")
+            job = cls(**values)
+            for field in fields(cls):
+                wanted = _KINDS[str(field.type)]
+                if type(getattr(job, field.name)) is not wanted:
+                    found = type(getattr(job, field.name)).__name__
+                    raise TypeError(f"{field.name} is {found}, wanted {wanted.__name__}")
+            return job
         except (OSError, ValueError, TypeError) as error:
             known = ", ".join(f.name for f in fields(cls))
             raise ConfigError(str(error), str(path), f"write a JSON object of {known}") from error
+
+    def config(self) -> TrainConfig:
+        """Return sizes and switches; ConfigError where a field is unknown, mistyped or out of
+        range.
+        """
+        known = get_type_hints(TrainConfig, include_extras=True)
+        wrong = [f"{name} is no field" for name in self.train if name not in known]
+        wrong += [
+            f"{name} is {value!r:.40}, wanted {_words(known[name])}"
+            for name, value in self.train.items()
+            if name in known and not _allows(known[name], value)
+        ]
+        try:
+            config = TrainConfig(**self.train)
+        except TypeError as error:
+            wrong = wrong or [str(error).partition(" ")[2]]
+        if wrong:
+            raise ConfigError("; ".join(wrong[:10]), f"{self.stage}, train", "correct the job")
+        return config
+
+
+_KINDS = {"bool": bool, "str": str, "int": int, "dict[str, Any]": dict}
+
+
+def _allows(kind: Any, value: Any) -> bool:
+    """Return whether a field of this type takes a plain value; a whole number is a float, too."""
+    plain, *marks = get_args(kind) if get_origin(kind) is Annotated else (kind,)
+    if get_origin(plain) is Literal:
+        return value in get_args(plain)
+    if type(value) is not plain and (plain is not float or type(value) is not int):
+        return False
+    bounds = [mark for mark in marks if isinstance(mark, Between)]
+    return all(bound.allows(value) for bound in bounds)
+
+
+def _words(kind: Any) -> str:
+    plain, *marks = get_args(kind) if get_origin(kind) is Annotated else (kind,)
+    if get_origin(plain) is Literal:
+        return f"one of {', '.join(get_args(plain))}"
+    bounds = [f" in [{b.low}, {b.high}]" for b in marks if isinstance(b, Between)]
+    return str(plain.__name__) + "".join(bounds)

@@ -75,7 +75,7 @@ class RunLock:
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "token": self._token,
-            "process_start": _process_start(os.getpid()),
+            "process_start": process_start(os.getpid()),
             "started_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
         temporary = self._path.with_name("run.lock.tmp")
@@ -116,10 +116,10 @@ def _is_dead(owner: dict[str, Any], path: Path) -> bool:
     except PermissionError:
         return False
     # The pid lives; after a reboot or a long time it may be another process.
-    return owner.get("process_start", "") != _process_start(int(owner["pid"]))
+    return owner.get("process_start", "") != process_start(int(owner["pid"]))
 
 
-def _process_start(pid: int) -> str:
+def process_start(pid: int) -> str:
     """Return the process' start in clock ticks since boot (Linux), '' where that is unknown."""
     try:
         facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

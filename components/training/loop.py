@@ -78,7 +78,7 @@ def train(
         batches: the stream of samples; position nimg is where an iteration begins.
         state_store: where resumable states live, only rank 0's is used; None keeps none.
         report: called on ALL ranks with the same records, in the same order: {"kind": "tick" |
-            "saved", "nimg", ...}.
+            "saved" | "notice", "nimg", ...}.
         device: where this rank computes.
         stop: polled at every step edge; true on any rank ends the run as a signal does.
         sample: (averaged model, nimg) -> None, draws the fixed prompts; given on all ranks, called
@@ -120,6 +120,7 @@ def train(
         while state.nimg < goal_nimg:
             # --- Batch, and one optimizer step of every due phase.
             ticker.start()
+            world.mark(f"batch at nimg {state.nimg}")
             atoms = feed.take(state.nimg)
             results = iteration(
                 state,
@@ -147,7 +148,7 @@ def train(
             if done or measure_due or sample_due:  # the averaged model is looked at, or left
                 settle()
             if measure and measure_due:
-                distances = _measure(state, measure, world)
+                distances = _measure(state, measure, world, report)
             if done or distances or crossed(before, state.nimg, config.report_every_kimg):
                 report(ticker.tick(goal_nimg, distances))
             if sample and sample_due and world.rank == 0:
@@ -200,10 +201,26 @@ def _measure_due(before: int, now: int, done: bool, config: TrainConfig) -> bool
 
 
 def _measure(
-    state: TrainState, measure: Callable[[nn.Module], float], world: World
+    state: TrainState, measure: Callable[[nn.Module], float], world: World, report: Report
 ) -> dict[str, float]:
-    """Measure the averaged model on rank 0, take the result in on all; return the metrics."""
-    frechet = world.first(lambda: measure(state.ema))
+    """Measure the averaged model on rank 0, take the result in on all; return the metrics.
+
+    A measurement that fails or is not finite is told and left out; the training goes on.
+    """
+
+    def attempt() -> tuple[float, str]:
+        try:
+            frechet = measure(state.ema)
+        except Exception as error:
+            return math.nan, " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        return frechet, "" if math.isfinite(frechet) else f"the distance is {frechet}"
+
+    world.mark(f"measure at nimg {state.nimg}")
+    frechet, problem = world.first(attempt)
+    if problem:
+        text = f"warning: not measured at nimg {state.nimg} ({problem}); training goes on"
+        report({"kind": "notice", "nimg": state.nimg, "text": text})
+        return {}
     state.measured(frechet)
     return {
         "measure/frechet": frechet,
@@ -239,6 +256,7 @@ def _resume(state: TrainState, store: StateStore | None, world: World) -> int:
 
 def _save(state: TrainState, store: StateStore | None, world: World) -> bool:
     """Write the state on rank 0 after checking that all ranks hold the same one."""
+    world.mark(f"save at nimg {state.nimg}")
     tensors = state.tensors()
     world.assert_equal(tensors, "weights")
     return world.first(lambda: store is not None and store.save(tensors, state.facts()))

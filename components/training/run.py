@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.errors import ConfigError, StorageError
-from components.training.config import TrainConfig
+from components.errors import ConfigError, NonFiniteError, StorageError
+from components.training.detours import detours_of, seed_after, turn
 from components.training.job import TrainingJob
 from components.training.run_log import Record, RunLog
 
 if TYPE_CHECKING:
     import torch
 
+    from components.training.config import TrainConfig
     from components.training.distributed import World
     from components.training.loop import TrainResult
     from components.training.store import StateStore
@@ -53,7 +55,7 @@ def run_job(
     from components.training.loop import train
     from components.training.site import build_site, sampler, yardstick
 
-    config = TrainConfig(**job.train)
+    config = job.config()
     run_dir = Path(job.run_dir)
     log = RunLog(run_dir / "metrics.jsonl")
     if world.first(lambda: _is_finished(job)):
@@ -62,22 +64,29 @@ def run_job(
     with _locked(job, world):
         recipe, site, batches = build_site(job, config)
         measured = yardstick(job, config, device)
-        networks = build_networks(job, recipe, site)
         draw = sampler(job, config, site, batches, run_dir / "samples")
-        result = train(
-            recipe=recipe,
-            networks=networks,
-            config=config,
-            seed=job.seed,
-            batches=batches,
-            state_store=_store(job, config),
-            world=world,
-            report=_noted(log, world, report),
-            device=device,
-            stop=stop,
-            sample=draw,
-            measure=measured.distance if measured else None,
-        )
+        told, result = _noted(log, world, report), None
+        while result is None:
+            seed = seed_after(job.seed, len(world.first(lambda: detours_of(run_dir))))
+            if seed != job.seed:
+                _, _, batches = build_site(dataclasses.replace(job, seed=seed), config)
+            try:
+                result = train(
+                    recipe=recipe,
+                    networks=build_networks(job, recipe, site),
+                    config=config,
+                    seed=seed,
+                    batches=batches,
+                    state_store=_store(job, config),
+                    world=world,
+                    report=told,
+                    device=device,
+                    stop=stop,
+                    sample=draw,
+                    measure=measured.distance if measured else None,
+                )
+            except NonFiniteError as error:
+                _go_back(job, config, world, log, told, error)
         if world.rank == 0:
             best = {**result.best, **measured.card()} if measured and result.best else {}
             samples = draw(result.ema, result.nimg)
@@ -88,6 +97,27 @@ def run_job(
         **_summary(job, log, cached=False, resumed_from_nimg=result.resumed_from_nimg),
         "session": session,
     }
+
+
+def _go_back(
+    job: TrainingJob,
+    config: TrainConfig,
+    world: World,
+    log: RunLog,
+    report: Callable[[Record], None],
+    error: NonFiniteError,
+) -> None:
+    """Turn to another order of the data from the last state; raise the error if there is none, or
+    the run has turned too often.
+    """
+    state = world.first(_store(job, config).last_name)
+    run_dir, most = Path(job.run_dir), config.max_rollbacks
+    if not world.first(lambda: turn(run_dir, most, state, error)):
+        raise error
+    log.go_back()
+    text = f"warning: {error.what} ({error.where}): back to {state}, on with other data"
+    nimg = int(state.removeprefix("nimg-")) + 1  # the state's own lines stay
+    report({"kind": "notice", "nimg": nimg, "text": text})
 
 
 def _is_finished(job: TrainingJob) -> bool:
@@ -140,6 +170,7 @@ def _store(job: TrainingJob, config: TrainConfig) -> StateStore:
         fingerprint=job.fingerprint,
         code_version=job.code_version,
         say=say,
+        fallback=job.fallback,
     )
 
 

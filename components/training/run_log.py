@@ -29,6 +29,10 @@ class RunLog:
         with self.path.open("a") as stream:
             stream.write(json.dumps(record) + "\n")
 
+    def go_back(self) -> None:
+        """Let the next record drop all lines from its nimg on: the run starts there again."""
+        self._begun = False
+
     def records(self) -> list[Record]:
         """Return the records so far; a line cut by a kill is left out."""
         found = []

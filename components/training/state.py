@@ -8,6 +8,7 @@ cannot be forgotten.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -37,6 +38,8 @@ class TrainState:
         nonfinite_total: optimizer steps cancelled so far (fact).
         nonfinite_streak: phase name -> cancelled steps in a row (fact).
         best: nimg and frechet of the lowest distance measured, {} before the first (fact).
+        tick: sums, counts, seconds and images since the last tick: a run that goes on reports what
+            one without a break does (fact).
         best_weights: what the artifact is made of, as it was then; {} where the last weights are
             kept.
     """
@@ -52,9 +55,10 @@ class TrainState:
     nonfinite_total: int = 0
     nonfinite_streak: dict[str, int] = field(default_factory=dict)
     best: dict[str, float] = field(default_factory=dict)
+    tick: dict[str, Any] = field(default_factory=dict)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
 
-    FACTS = ("nimg", "seconds", "nonfinite_total", "nonfinite_streak", "best")
+    FACTS = ("nimg", "seconds", "nonfinite_total", "nonfinite_streak", "best", "tick")
 
     @classmethod
     def build(
@@ -113,8 +117,10 @@ class TrainState:
 
     @torch.no_grad()
     def measured(self, frechet: float) -> None:
-        """Take in the averaged model's distance as it is now; of equal ones the first counts."""
-        if self.best and frechet >= self.best["frechet"]:
+        """Take in the averaged model's distance as it is now; of equal ones the first counts, and
+        one that is not finite never does.
+        """
+        if not math.isfinite(frechet) or (self.best and frechet >= self.best["frechet"]):
             return
         self.best = {"nimg": self.nimg, "frechet": frechet}
         now = self.tensors()
@@ -181,7 +187,7 @@ class TrainState:
 
     def _take_facts(self, facts: Mapping[str, Any]) -> None:
         for name in self.FACTS:
-            if name in facts:  # states of before there was a `best` have none
+            if name in facts:  # states of before there was a `best` or a `tick` have none
                 setattr(self, name, facts[name])
 
 

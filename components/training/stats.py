@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,8 +17,10 @@ from components.training.step import StepResult
 
 
 class Ticker:
-    """Gathers step results between ticks. Times count iterations only: not samples, saves or
-    reports. `session` has those of this process: {"first_step": since the epoch, "learning": s}.
+    """Gathers step results between ticks, in the state, so that a break loses none.
+
+    Times count iterations only: not samples, saves or reports. `session` has those of this process:
+    {"first_step": since the epoch, "learning": s}.
     """
 
     def __init__(
@@ -29,7 +30,8 @@ class Ticker:
         self.session: dict[str, float] = {}
         self._config, self._state, self._device, self._world = config, state, device, world
         self._started = time.perf_counter()
-        self._clear()
+        if not state.tick:  # else what a state brings along from the run before a break
+            self._clear()
 
     def start(self) -> None:
         """Begin to time an iteration."""
@@ -40,10 +42,11 @@ class Ticker:
     def stop(self, results: Mapping[str, StepResult]) -> None:
         """End to time the iteration and take in what it gave."""
         seconds = time.perf_counter() - self._started
-        self._seconds += seconds
+        since = self._state.tick
+        since["seconds"] += seconds
         self._state.seconds += seconds
         self.session["learning"] += seconds
-        self._images += self._config.batch
+        since["images"] += self._config.batch
         for phase, result in results.items():
             if result.skipped:
                 continue
@@ -51,15 +54,16 @@ class Ticker:
             named |= {f"stat/{name}": value for name, value in result.stats.items()}
             named[f"gradient_norm/{phase}"] = result.gradient_norm
             for name, value in named.items():
-                self._sums[name] += value
-                self._counts[name] += 1
+                since["sums"][name] = since["sums"].get(name, 0.0) + value
+                since["counts"][name] = since["counts"].get(name, 0) + 1
 
     def tick(self, goal_nimg: int, distances: Mapping[str, float]) -> dict[str, Any]:
         """Return the record of the time since the last tick: {"kind": "tick", "nimg", ...}; equal
         keys on all ranks. `distances` were measured at this very nimg, if they were.
         """
         nimg = self._state.nimg
-        seconds_per_image = self._seconds / max(self._images, 1)
+        since = self._state.tick
+        seconds_per_image = since["seconds"] / max(since["images"], 1)
         self.last = {
             "kind": "tick",
             "nimg": nimg,
@@ -73,17 +77,14 @@ class Ticker:
             "gpu_memory_gib": round(_gpu_memory_gib(self._device), 3),
             "world_size": self._world.size,
             "nonfinite_total": self._state.nonfinite_total,
-            **{name: self._sums[name] / self._counts[name] for name in self._sums},
+            **{name: value / since["counts"][name] for name, value in since["sums"].items()},
             **distances,
         }
         self._clear()
         return self.last
 
     def _clear(self) -> None:
-        self._seconds = 0.0
-        self._images = 0
-        self._sums: dict[str, float] = defaultdict(float)
-        self._counts: dict[str, int] = defaultdict(int)
+        self._state.tick = {"seconds": 0.0, "images": 0, "sums": {}, "counts": {}}
 
 
 def _memory_gib() -> float:

@@ -62,6 +62,7 @@ def iteration(
     for phase in state.phases:
         if (state.nimg // config.batch) % phase.every:
             continue
+        world.mark(f"{phase.name} at nimg {state.nimg}")
         parameters = state.enable(phase)
         if not parameters:  # the phase begins later or has ended
             continue
@@ -128,6 +129,7 @@ def _apply(
             parameter.grad = torch.zeros_like(parameter)
     gradients = [p.grad for p in named.values() if p.grad is not None]
     values = torch.stack(list(sums.values()))
+    world.mark(f"{phase.name} at nimg {state.nimg}, sum over the ranks")
     world.sum_in_place([*gradients, values])
 
     # The one look: a single transfer of losses, stats and gradient norms, equal on all ranks.

@@ -51,6 +51,7 @@ class StateStore:
         fingerprint: hash of configuration and inputs; a state of another one is refused.
         code_version: kept in the state; a difference is told, not refused.
         say: receives one line when something is repaired or differs.
+        fallback: whether an older state may stand in for a damaged one.
     """
 
     folder: Path
@@ -58,6 +59,7 @@ class StateStore:
     fingerprint: str = ""
     code_version: str = "unknown"
     say: Callable[[str], None] = print
+    fallback: bool = True
     failed_saves: int = field(default=0, init=False)
 
     def save(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bool:
@@ -82,10 +84,20 @@ class StateStore:
         return True
 
     def newest(self) -> Saved | None:
-        """Return the newest state that is whole, or None; damaged ones are told and set aside."""
+        """Return the newest state that is whole, or None; damaged ones are told and set aside.
+
+        Raises:
+            StorageError: the newest is damaged and no other may stand in for it.
+        """
         self._clean()
         for folder in reversed(self._states()):
             problem = verify_manifest(folder, needed=(TENSORS, FACTS))
+            if problem and not self.fallback:
+                raise StorageError(
+                    f"state {folder.name} is damaged ({problem}), and --no-fallback was given",
+                    str(folder),
+                    "bring it back from a copy, or start without --no-fallback to lose what it has",
+                )
             if problem:
                 self.say(
                     f"state {folder.name} is damaged ({problem}): falling back to the one before"
@@ -98,6 +110,30 @@ class StateStore:
             self._compare(facts, folder)
             return Saved(load_file(folder / TENSORS), facts, folder.name)
         return None
+
+    def examine(self) -> list[dict[str, Any]]:
+        """Verify every state, those set aside too, and change nothing.
+
+        Returns:
+            Oldest first: name, nimg, bytes on disk, `problem` ("" = whole), `aside` (an earlier
+            start has passed it over).
+        """
+        found = []
+        for folder in sorted(p for p in self.folder.glob("nimg-*") if p.is_dir()):
+            if folder.suffix in (".tmp", ".old"):
+                continue
+            number = folder.stem.removeprefix("nimg-")
+            problem = verify_manifest(folder, needed=(TENSORS, FACTS))
+            found.append(
+                {
+                    "name": folder.name,
+                    "nimg": int(number) if number.isdigit() else 0,
+                    "bytes": sum(p.stat().st_size for p in folder.iterdir() if p.is_file()),
+                    "problem": problem,
+                    "aside": folder.suffix == ".damaged",
+                }
+            )
+        return found
 
     def preflight(self, tensors: Mapping[str, Tensor]) -> None:
         """Refuse to start where two more states of the size after the first step will not fit."""

@@ -11,8 +11,9 @@ from typing import Any
 from models.features.attributes import AttributeNet
 from models.features.clip import ClipNet, ClipText
 from models.features.cnn import CnnNet
-from models.features.folder import FeatureCard, read_card, read_weights, write_net
+from models.features.folder import FeatureCard, check_weights, read_card, read_weights, write_net
 from models.features.vit import VitNet
+from models.untrusted.bounded_build import BROKEN, file_shapes, outline
 
 KINDS: dict[str, Any] = {
     "clip": ClipNet,
@@ -43,7 +44,13 @@ def load_feature_net(folder: Path | str) -> Any:
     """
     folder = Path(folder)
     card = read_card(folder)
-    net = build_feature_net(card)
+    shapes = file_shapes(check_weights(folder, card))
+    try:
+        outline(lambda: build_feature_net(card), shapes)
+        net = build_feature_net(card)
+    except BROKEN as error:
+        text = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(f"{folder / 'card.json'} describes no network: {text}") from error
     read_weights(folder, net.network, card)
     return net.requires_grad_(False).eval()
 

@@ -13,11 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from models.untrusted.json_file import read_json
+
 WEIGHTS, CARD = "model.safetensors", "card.json"
 FULL, HALF = "float32", "float16"
+SIDE_LIMIT = 2**14
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +99,8 @@ def read_card(folder: Path) -> FeatureCard:
         ValueError: there is no card, or it is not one of ours.
     """
     try:
-        content = json.loads((folder / CARD).read_text())
-    except (OSError, json.JSONDecodeError) as error:
+        content = read_json(folder / CARD)
+    except (OSError, ValueError) as error:
         raise ValueError(f"no readable card of a feature net in {folder}: {error}") from error
     known = {f.name: f for f in fields(FeatureCard)}
     # Cards of earlier versions lack what came later, and that has a default.
@@ -105,7 +109,19 @@ def read_card(folder: Path) -> FeatureCard:
     }
     if not isinstance(content, dict) or not needed <= set(content) <= set(known):
         raise ValueError(f"{folder / CARD} is not the card of a feature net")
-    return FeatureCard(**content)
+    card = FeatureCard(**content)
+    texts = (card.role, card.kind, card.source, card.sha256, card.stored)
+    channels = (card.mean, card.std)
+    if (
+        not all(isinstance(text, str) for text in texts)
+        or not isinstance(card.architecture, dict)
+        or type(card.image_size_px) is not int
+        or not 0 <= card.image_size_px <= SIDE_LIMIT
+        or not all(isinstance(c, list) and len(c) == 3 for c in channels)
+        or not all(isinstance(x, int | float) for channel in channels for x in channel)
+    ):
+        raise ValueError(f"{folder / CARD} holds a field of another type than a feature net's")
+    return card
 
 
 def check_weights(folder: Path, card: FeatureCard) -> Path:
@@ -134,7 +150,10 @@ def read_weights(folder: Path, network: nn.Module, card: FeatureCard) -> None:
         ValueError: the file is missing, is not the card's, or does not fit the network.
     """
     path = check_weights(folder, card)
-    tensors = load_file(path)
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not readable as safetensors: {error}") from error
     own = network.state_dict()
     for name, tensor in tensors.items():
         allowed = {own[name].dtype if name in own else tensor.dtype}

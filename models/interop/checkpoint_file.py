@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import mmap
+import struct
 import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,6 +33,9 @@ ZIP_START = b"PK\x03\x04"
 TORCH_MAGIC, TORCH_VERSION = 0x1950A86A20F9469CFC6C, 1001
 DEPTH_LIMIT = 3  # torch files inside pickles; a network snapshot has one level
 STORAGES = "data"  # folder inside a zip of torch.save
+# What Python's zipfile raises: encrypted members, places before the file's start, unknown versions.
+_BAD_ZIP: tuple[type[Exception], ...] = (zipfile.BadZipFile, RuntimeError, EOFError, ValueError)
+_BAD_ZIP += (OSError, OverflowError, struct.error)
 
 
 def read_checkpoint(path: Path, inert: Sequence[str] = ()) -> Any:
@@ -110,7 +114,7 @@ class _Reader:
             storages: dict[str, Storage] = {}
             world = replace(self._world, persistent=partial(_stored, storages))
             value = read_pickle(io.BytesIO(archive.read(pickled)), world)
-        except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError) as error:  # or encrypted
+        except _BAD_ZIP as error:
             if isinstance(error, Refused):
                 raise
             raise Refused(f"a zip that torch.save did not write ({error})") from error
@@ -168,5 +172,5 @@ def _slice(data: memoryview, begin: int, end: int) -> memoryview:
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     try:
         return archive.read(info)
-    except (zipfile.BadZipFile, RuntimeError, EOFError) as error:
+    except _BAD_ZIP as error:
         raise Refused(f"a damaged member of the zip ({error})") from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,13 +17,11 @@ from torch import Tensor
 
 from models.interop.pickle_values import SIMPLE, Record, Refused
 from models.interop.stored_tensors import StoredTensor
+from models.interop.wrappers import Unwrapped, unwrap
 
 MODULES_LIMIT, DEPTH_LIMIT = 50_000, 40
 SHARING_LIMIT = 4  # times the stored bytes; networks share next to nothing
 INIT = "init"  # where a persistent class' constructor arguments stand among the facts
-# What people wrap state dicts in, and prefix names with.
-WRAPPERS = ("G_ema", "g_ema", "state_dict", "model_state_dict", "model")
-PREFIXES = ("module.", "G_ema.", "g_ema.", "generator.")
 
 
 @dataclass(frozen=True)
@@ -34,10 +32,13 @@ class ForeignNetwork:
         tensors: by their names in the authors' state dict.
         facts: numbers and words that its modules hold, by dotted name ("synthesis.w_dim"); a
             constructor's arguments stand under "init.". Empty for a plain state dict.
+        note: which of several networks it is, in words; '' where there was one.
+        note: which of several networks it is, in words.
     """
 
     tensors: Mapping[str, StoredTensor | Tensor]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a tensor; ValueError when it is missing."""
@@ -69,46 +70,26 @@ class ForeignNetwork:
         return sorted(self.tensors.items())
 
 
-def networks_in(value: Any) -> tuple[ForeignNetwork, ForeignNetwork | None]:
-    """Return the averaged generator of a checkpoint, and its discriminator if it is a snapshot.
+def networks_in(value: Any, chosen: str = "") -> tuple[ForeignNetwork, ForeignNetwork | None]:
+    """Return the averaged generator of a checkpoint, and its discriminator if it has one.
 
     Args:
         value: what `read_checkpoint` returned.
+        chosen: name of the network to take where there are several; '' = decide by the names.
 
     Raises:
+        Undecided: the names do not decide.
         ValueError: it holds no network.
     """
-    if type(value) is Record and not value.items:
-        return _of_record(value), None
-    content = value.items if type(value) is Record else value
-    if type(content) not in (dict, OrderedDict) or not content:
-        raise ValueError(f"the checkpoint is a {type(content).__name__}, no network")
-    discriminator = content.get("D")
-    found = None if discriminator is None else _network(discriminator)
-    for name in WRAPPERS:
-        inner = content.get(name)
-        if type(inner) in (Record, dict, OrderedDict):
-            return _network(inner), found
-    return _network(content), found
+    found = unwrap(value, chosen)
+    critic = None if found.critic is None else _network(unwrap(found.critic))
+    return _network(found), critic
 
 
-def _network(value: Any) -> ForeignNetwork:
-    return _of_record(value) if type(value) is Record else _of_state_dict(value)
-
-
-def _of_state_dict(content: Mapping[Any, Any]) -> ForeignNetwork:
-    tensors = {
-        name: x
-        for name, x in content.items()
-        if type(name) is str and isinstance(x, (StoredTensor, Tensor))
-    }
-    if not tensors:
-        shown = ", ".join(str(name)[:40] for name in list(content)[:8])
-        raise ValueError(f"the checkpoint holds no network: found {shown}")
-    for prefix in PREFIXES:
-        below = {n.removeprefix(prefix): x for n, x in tensors.items() if n.startswith(prefix)}
-        tensors = below or tensors
-    return ForeignNetwork(tensors)
+def _network(found: Unwrapped) -> ForeignNetwork:
+    if isinstance(found.network, Record):
+        return replace(_of_record(found.network), note=found.note)
+    return ForeignNetwork(found.network, note=found.note)
 
 
 def _of_record(record: Record) -> ForeignNetwork:

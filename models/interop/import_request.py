@@ -14,10 +14,6 @@ from models.interop.foreign_network import ForeignNetwork
 FILTER_SHAPE = (4, 4)  # [1, 3, 3, 1] by itself
 
 
-class Undecided(ValueError):
-    """A size that the checkpoint does not tell, and the option that does."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """What the user says about a checkpoint: what it cannot say itself.
@@ -25,10 +21,12 @@ class Asked:
     Attributes:
         resolution: of the images, in pixels; 0 = see the checkpoint.
         num_labels: classes; 0 = see the checkpoint.
+        network: name of the generator in a file of several; '' = the averaged one.
     """
 
     resolution: int = 0
     num_labels: int = 0
+    network: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,13 +55,14 @@ def import_networks(
         Undecided: a size is neither in the file nor asked for.
         ValueError: no family of ours, tensors that do not fit, or NaN among them.
     """
-    network, critic = networks_in(checkpoint)
+    network, critic = networks_in(checkpoint, asked.network)
     importer = _importer(network)
     sizes = importer.sizes(network, asked)
     if asked.resolution not in (0, sizes.resolution):
         raise ValueError(f"its images have {sizes.resolution} px, not {asked.resolution}")
     generator = _filled(lambda: make_generator(sizes), importer.load, network, "the generator")
-    remarks = [f"assumed, the file does not tell: {words}" for words in sizes.assumed]
+    remarks = [network.note] if network.note else []
+    remarks += [f"assumed, the file does not tell: {words}" for words in sizes.assumed]
     discriminator, fields = None, {}
     if critic is not None:
         try:

@@ -12,20 +12,42 @@ from __future__ import annotations
 import pickletools
 import struct
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
 from models.interop.pickle_values import Buildable, Name, Record, Refused, as_key, kind_of
 
 OPERATIONS_LIMIT = 5_000_000  # a snapshot of the largest network has a tenth of it
+NAME_LIMIT = 512  # characters of a dotted name
+MEMO_LIMIT = 2**32  # numbers in the memo; larger ones could share one hash
+# What costs as much as one operation: members of a container, or bytes, that a call may copy.
+MEMBERS_EACH, BYTES_EACH = 4, 4_096
 
 
 @dataclass
 class Budget:
-    """Operations left to spend, over all pickles of a file."""
+    """Operations left to spend, over all pickles of a file.
+
+    A value can be handed to a call again and again for a few bytes each time, so a call costs by
+    the size of what it gets.
+    """
 
     operations: int = OPERATIONS_LIMIT
+
+    def spend(self, count: int = 1) -> None:
+        """Take from what is left; Refused when there is too little."""
+        self.operations -= count
+        if self.operations < 0:
+            raise Refused(f"more than {OPERATIONS_LIMIT:,} operations")
+
+    def spend_on(self, values: Iterable[Any]) -> None:
+        """Take what copying the values may cost."""
+        for value in values:
+            if type(value) in (str, bytes, bytearray):
+                self.spend(len(value) // BYTES_EACH)
+            elif type(value) in (list, tuple, dict, OrderedDict, set, frozenset):
+                self.spend(len(value) // MEMBERS_EACH)
 
 
 @dataclass(frozen=True)
@@ -124,9 +146,7 @@ class _Machine:
     def run(self, stream: IO[bytes]) -> Any:
         try:
             for opcode, argument, _ in pickletools.genops(stream):
-                self._world.budget.operations -= 1
-                if self._world.budget.operations < 0:
-                    raise Refused(f"more than {OPERATIONS_LIMIT:,} operations")
+                self._world.budget.spend()
                 if opcode.name == "STOP":
                     return self._pop()
                 self._step(opcode.name, argument)
@@ -145,7 +165,10 @@ class _Machine:
         elif name in _TUPLES:
             self._push(tuple(self._pop_many(_TUPLES[name])))
         elif name in _PUTS:
-            self._memo[len(self._memo) if argument is None else argument] = self._top()
+            place = len(self._memo) if argument is None else argument
+            if not 0 <= place < MEMO_LIMIT:
+                raise Refused("a huge number in the memo")
+            self._memo[place] = self._top()
         elif name in _GETS:
             self._push(self._memo[argument])
         elif name in _NEVER:
@@ -219,6 +242,8 @@ class _Machine:
         """Let a listed name pass as two words; nothing is looked up."""
         if type(module) is not str or type(name) is not str:
             raise Refused("a name that is not text")
+        if len(module) + len(name) > NAME_LIMIT:
+            raise Refused(f"a name of {len(module) + len(name):,} characters")
         text, world = f"{module}.{name}", self._world
         if text not in world.calls and text not in world.tokens and not world.is_record(text):
             raise Refused(" ".join(text.split())[:120])
@@ -236,6 +261,7 @@ class _Machine:
         if type(function) is not Name:
             raise Refused(f"a call of a {kind_of(function)}")
         if function.text in self._world.calls and not keywords:
+            self._world.budget.spend_on(args)
             return self._world.calls[function.text](*args)
         if function.text in self._world.calls or function.text in self._world.tokens:
             raise Refused(f"a call of {function.text}")
@@ -246,6 +272,8 @@ class _Machine:
         if type(target) is Record:
             target.state = state
         elif isinstance(target, Buildable):
+            if type(state) is tuple:
+                self._world.budget.spend_on(state)
             target.complete(state)
         elif type(target) is not OrderedDict:  # a state dict's `_metadata`: not needed
             raise Refused(f"attributes set on a {kind_of(target)}")

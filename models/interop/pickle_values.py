@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,15 +48,28 @@ class Buildable:
 
 
 def as_key(value: Any) -> Any:
-    """Return a dictionary's key; deep ones, whose hash would exhaust the stack, do not pass."""
+    """Return a dictionary's key.
+
+    Deep ones, whose hash would exhaust the stack, do not pass. Nor do whole numbers from Python's
+    hash modulus on: all multiples of it have one hash, and a table of them takes quadratic time.
+    Words are safe, for their hash has a secret; of floats no more than some forty share a hash.
+    """
     if type(value) not in (*SIMPLE, Name):
         raise Refused(f"a {kind_of(value)} as a key")
+    if type(value) is int and abs(value) >= sys.hash_info.modulus:
+        raise Refused("a huge number as a key")
     return value
 
 
 def shown(value: Any) -> str:
     """Return how a plain value starts; of others, whose text may fill memory, what they are."""
-    return str(value)[:24] if type(value) in SIMPLE else kind_of(value)
+    if type(value) is int and value.bit_length() > 64:
+        return "a huge number"
+    return (
+        str(value[:24] if type(value) in (str, bytes) else value)
+        if type(value) in SIMPLE
+        else kind_of(value)
+    )
 
 
 def kind_of(value: Any) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from models.interop.pickle_machine import World
-from models.interop.pickle_values import SIMPLE, Record, Refused
+from models.interop.pickle_values import SIMPLE, Record, Refused, as_key
 from models.interop.stored_tensors import (
     STORAGE_TYPES,
     TYPES,
@@ -102,7 +102,7 @@ def _ordered(*pairs: Any) -> OrderedDict[Any, Any]:
         return OrderedDict()
     if len(pairs) != 1 or type(pairs[0]) is not list:
         raise Refused("collections.OrderedDict of something that is no list of pairs")
-    return OrderedDict((_simple([key])[0], value) for key, value in pairs[0])
+    return OrderedDict((as_key(key), value) for key, value in pairs[0])
 
 
 def _tuple(values: Any = ()) -> tuple[Any, ...]:
@@ -114,7 +114,7 @@ def _tuple(values: Any = ()) -> tuple[Any, ...]:
 def _simple(members: Any) -> list[Any]:
     if type(members) not in (tuple, list) or any(type(x) not in SIMPLE for x in members):
         raise Refused("a set of something else than words and numbers")
-    return list(members)
+    return [as_key(member) for member in members]
 
 
 def _encode(text: Any, encoding: Any = "latin1", *_: Any) -> bytes:

@@ -18,12 +18,12 @@ from models.interop.import_request import (
     Importer,
     Part,
     Sizes,
-    Undecided,
     block_widths,
     check_published,
     first_number,
     mean_beta,
 )
+from models.interop.wrappers import Undecided
 from models.projected_gan.discriminator import ProjectedDiscriminator
 from models.projected_gan.fastgan import WIDTHS, FastGANGenerator
 from models.projected_gan.names import ALWAYS_BUILT, load_discriminator, load_synthesis

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from models.fields import Between
+from pipeline.cluster.temp_folder import NAME, ray_folder
 
 # What a cluster never needs a copy of: data and results travel by the shared folder.
 EXCLUDES = ["/data/", "/artifacts/", "/runs/", "/reports/", "/.venv/", "/.git/", "/.dvc/", "*.tar"]
@@ -37,6 +38,9 @@ class ClusterConfig:
     """Dead workers a run survives by starting again from its newest state; -1 = any number."""
     start_timeout_s: Annotated[int, Between(10, 86400)] = 1800
     """Wait this long for all workers to start: a cluster may have to rent its GPU nodes first."""
+    hang_timeout_s: Annotated[int, Between(30, 86400)] = 1800
+    """A training worker that stays in one phase for this long is ended and replaced, on a private
+    Ray; one that gives no sign of life at all, after 60 s."""
     scoring_workers: Annotated[int, Between(1, 1024)] = 1
     """Actors of a Ray Data job (stage score with the backend `ray`)."""
 
@@ -52,6 +56,7 @@ def ray_environment(address: str, config: ClusterConfig) -> dict[str, str]:
     """Return the variables that must be set before Ray is imported; the user's own values win.
 
     They keep Ray off the network and quiet, and make it look at its workers five times a second.
+    ConfigError when a private Ray has no folder for its sockets.
     """
     environment = {
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -71,6 +76,7 @@ def ray_environment(address: str, config: ClusterConfig) -> dict[str, str]:
         # No workers in reserve: ours have an environment of their own, so none would ever be used.
         environment |= {"RAY_enable_worker_prestart": "0", "RAY_prestart_worker_first_driver": "0"}
         environment["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"  # Nobody takes this machine away.
+        environment[NAME] = ray_folder()
     return environment
 
 

@@ -34,3 +34,12 @@ def unreachable(address: str, error: Exception) -> ResourceError:
     return ResourceError(
         what, f"RAY_ADDRESS={address}", "start it, or unset RAY_ADDRESS to run here"
     )
+
+
+def not_joined(address: str, error: Exception) -> ResourceError:
+    """Return what to tell the user when Ray does not answer, or does not start here ("local")."""
+    if address != "local":
+        return unreachable(address, error)
+    what = " ".join(str(error).split())[:160] or type(error).__name__
+    todo = "the machine may be busy or short of memory: run the same command again when it is not"
+    return ResourceError(f"Ray did not start: {what}", "a private Ray on this machine", todo)

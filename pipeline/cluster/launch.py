@@ -32,6 +32,7 @@ from pipeline.cluster import ray_door
 from pipeline.cluster.config import ClusterConfig
 from pipeline.cluster.failures import failure_from_dict, failure_to_dict
 from pipeline.cluster.soft_stop import stopping_softly
+from pipeline.cluster.watchdog import watched
 from pipeline.places import runs_folder
 
 TASK, OUTCOME = "task.json", "outcome.json"
@@ -93,6 +94,9 @@ def run_training(
     address, run_dir = ray_address(), Path(job.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     with stopping_softly(run_dir, say):
+        if not address:
+            with watched(run_dir, config.hang_timeout_s, say):
+                return train_here(job, config, address)
         if not address.startswith(("http://", "https://")):
             return train_here(job, config, address)
         task = {"job": dataclasses.asdict(job), "cluster": dataclasses.asdict(config)}

@@ -62,12 +62,15 @@ def run_rank(
 
     from components.training.distributed import World
     from components.training.job import TrainingJob
+    from components.training.pulse import FOLDER, Pulse
     from components.training.run import run_job
 
     if settings["stage"]:
         end_with(Guardian.parse(settings["stage"]))
     torch.set_num_threads(settings["threads"])
-    world, job = World(rank, size, device), TrainingJob(**settings["job"])
+    job = TrainingJob(**settings["job"])
+    pulse = Pulse(Path(job.run_dir) / FOLDER, rank, size)
+    world = World(rank, size, device, pulse.at)
 
     def tell(line: dict[str, Any]) -> None:
         # A meeting of all ranks at Ray's controller: not for each tick.
@@ -78,6 +81,7 @@ def run_rank(
         return world.rank == 0 and stop_requested(Path(job.run_dir))
 
     try:
-        return {"result": run_job(job, world, tell, device, stop)}
+        with pulse.beating():
+            return {"result": run_job(job, world, tell, device, stop)}
     except GanlineError as error:
         return {"failure": failure_to_dict(error)}

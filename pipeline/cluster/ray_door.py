@@ -22,7 +22,7 @@ from components.errors import ResourceError
 from components.tuning import Search
 from pipeline.cluster import row_batches
 from pipeline.cluster.config import EXCLUDES, ClusterConfig, own_options
-from pipeline.cluster.failures import failure_from_dict, unreachable
+from pipeline.cluster.failures import failure_from_dict, not_joined, unreachable
 from pipeline.cluster.guardian import Guardian, end_with
 from pipeline.cluster.rank import meet, run_rank
 from pipeline.cluster.shared_ray import place
@@ -58,8 +58,8 @@ def _joined(options: dict[str, Any]) -> Iterator[None]:
     try:
         with keeping_handlers():
             ray.init(log_to_driver=False, logging_level="ERROR", **options)
-    except (ConnectionError, RuntimeError) as error:
-        raise unreachable(options["address"], error) from error
+    except Exception as error:  # Ray raises bare ones, as for a node that is late.
+        raise not_joined(options["address"], error) from error
     try:
         yield
     finally:

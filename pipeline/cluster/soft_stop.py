@@ -42,9 +42,18 @@ def stop_requested(run_dir: Path) -> bool:
 
 @contextmanager
 def keeping_handlers() -> Iterator[None]:
-    """Undo what the code in the with block does to the handlers of SIGTERM and SIGINT."""
+    """Undo what the code in the with block does to the handlers of SIGTERM and SIGINT.
+
+    Ray's own, in place while it starts, ends the process without a word (exit code 15): this makes
+    of it what a signal is to every command.
+    """
     with _handlers({}):
-        yield
+        try:
+            yield
+        except SystemExit as error:
+            if error.code == signal.SIGTERM:
+                raise KeyboardInterrupt("SIGTERM") from error
+            raise
 
 
 @contextmanager

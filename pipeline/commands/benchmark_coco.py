@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from components.errors import ConfigError
+from components.errors import ConfigError, printable
 from pipeline.exit_codes import guarded
 from pipeline.places import runs_folder, set_quiet_environment
 
@@ -76,7 +76,8 @@ def benchmark(options: argparse.Namespace) -> None:
     for name, value in report.items():
         if not isinstance(value, dict):
             why = report["not_measured"].get(name, "")
-            print(f"{name:<26} {f'not measured: {why}' if value is None else f'{value:.4f}'}")
+            shown = f"not measured: {why}" if value is None else f"{value:.4f}"
+            print(printable(f"{name:<26} {shown}"))
 
 
 def read_config(path: Path, overrides: list[str]) -> Any:
@@ -130,7 +131,7 @@ def measure(config: Any, release: Path | None, encoders: Path | None) -> dict[st
     pictures = open_coco(
         Path(config.annotations), Path(config.images), seed=config.seed, cache=cache
     )
-    say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
+    say = lambda text: print(printable(text), file=sys.stderr, flush=True)  # noqa: E731
     say(f"benchmark_coco: {pictures.num_rows:,} of {pictures.listed:,} pictures")
     for reason, count in pictures.left_out.items():
         say(f"benchmark_coco: left out {count:,}: {reason}")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
-from components.errors import ConfigError
+from components.errors import ConfigError, printable
+from components.requests.card import read_card_file
 from pipeline.places import bundled_folder, repository
 
 
@@ -19,7 +19,7 @@ def published() -> Path:
     bundled = bundled_folder() / "release"
     if folder.exists() or not bundled.is_dir():
         return folder
-    print(_whose(bundled), file=sys.stderr, flush=True)
+    print(printable(_whose(bundled)), file=sys.stderr, flush=True)
     return bundled
 
 
@@ -46,7 +46,7 @@ def folder_of(stage: str, option: str) -> Path:
 def _whose(release: Path) -> str:
     """Say in a line whose model draws; opening it will say what is wrong with a broken one."""
     try:
-        card = json.loads((release / "card.json").read_text())
+        card = read_card_file(release)
         facts = [card["release"]["model_name"], f"{card['resolution_px']} px"]
         facts.append(f"by {card['bundled']['preset']}")
     except (OSError, ValueError, KeyError, TypeError):

@@ -16,8 +16,9 @@ from pathlib import Path
 import psutil
 
 from components.code_version import git_commit
-from components.errors import GanlineError
+from components.errors import GanlineError, printable
 from models.families import families, installed
+from pipeline.cluster.temp_folder import ray_folder
 from pipeline.commands.ui import port_is_free
 from pipeline.graph import read_graph
 from pipeline.places import runs_folder
@@ -111,6 +112,10 @@ def _machine(params: Path) -> Iterable[Finding]:
     yield Finding("note" if todo else "ok", "disk", f"{free:.1f} GiB free at {place}{todo}")
     if not os.access(place, os.W_OK):
         yield Finding("fail", "disk", f"{place} is not writable: set GANLINE_RUNS_DIR")
+    try:
+        yield Finding("ok", "Ray's folder", ray_folder())
+    except GanlineError as error:
+        yield Finding("fail", "Ray's folder", str(error))
 
 
 def _params(params: Path) -> Iterable[Finding]:
@@ -177,7 +182,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
     findings = examine(parser.parse_args(argv).params)
     for finding in findings:
-        print(f"{finding.state:<5} {finding.subject:<16} {finding.text}")
+        print(printable(f"{finding.state:<5} {finding.subject:<16} {finding.text}"))
     return 1 if any(finding.state == "fail" for finding in findings) else 0
 
 

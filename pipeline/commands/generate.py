@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.errors import ConfigError
+from components.errors import ConfigError, printable
 from components.pictures.picture_files import check_target, save_folder, save_picture
 from components.requests.images import ImageRequest
 from components.requests.number_lists import parse_seeds
@@ -95,7 +95,7 @@ def generate(options: argparse.Namespace) -> None:
         check_sheet(len(seeds))
     model, card = open_model(options)
     for remark in listed.remarks() if listed else ():
-        print(remark, file=sys.stderr)
+        print(printable(remark), file=sys.stderr)
 
     from components.sampling import generate_batches
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.errors import ConfigError, StorageError
+from components.errors import ConfigError, StorageError, printable
 from pipeline.exit_codes import guarded
 from pipeline.places import set_quiet_environment
 
@@ -54,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     told.add_argument("--resolution", type=int, default=0, metavar="PX", help="of the images")
     told.add_argument("--classes", type=int, default=0, metavar="N", help="how many there are")
     told.add_argument(
+        "--network", default="", metavar="NAME", help="which one, where it holds several"
+    )
+    told.add_argument(
         "--labels", type=Path, metavar="FILE", help="names of the classes, UTF-8, one per line"
     )
     told.add_argument(
@@ -93,7 +96,7 @@ def import_model(options: argparse.Namespace) -> None:
         label_names=_label_names(options.labels, imported.sizes.shape.num_labels),
     )
     for line in _told(options, imported, card):
-        print(line)
+        print(printable(line))
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -111,12 +114,15 @@ def _check(options: argparse.Namespace) -> None:
 def _read(options: argparse.Namespace, overrides: Mapping[str, Any]) -> Imported:
     """Return the file's networks as ours."""
     from models.interop.checkpoint_file import read_checkpoint
-    from models.interop.import_request import Asked, Undecided
+    from models.interop.import_request import Asked
     from models.interop.importing import import_networks
     from models.interop.pickle_values import Refused
+    from models.interop.wrappers import Undecided
 
     where = str(options.file)
-    asked = Asked(resolution=options.resolution, num_labels=options.classes)
+    asked = Asked(
+        resolution=options.resolution, num_labels=options.classes, network=options.network
+    )
     try:
         return import_networks(
             read_checkpoint(options.file, options.inert),
@@ -152,14 +158,14 @@ def _recipe(sizes: Sizes, overrides: Mapping[str, Any]) -> Recipe:
 
 def _overrides(settings: list[str]) -> dict[str, Any]:
     """Return the fields given by --set, their values read as YAML."""
-    import yaml
+    from pipeline.params.yaml_text import BadYaml, read_yaml
 
     fields = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
         try:
-            fields[name] = yaml.safe_load(text)
-        except yaml.YAMLError:
+            fields[name] = read_yaml(text)
+        except BadYaml:
             equals = ""
         if not equals or not name.isidentifier():
             raise ConfigError(f"got {setting[:60]!r}", "--set", "write --set FIELD=VALUE")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from components.errors import ConfigError
+from components.requests.card import read_card_file
 from components.requests.images import check_truncation
 from components.requests.subjects import NOTHING, kind_of, label_names, subjects
 from pipeline.commands.default_folders import published
@@ -217,8 +217,8 @@ def one_by_one(batches: Iterator[Any]) -> Iterator[Any]:
 def _label_name(folder: Path, label: str) -> str:
     """Return the name of a class given by name or index; what is neither stays as it is."""
     try:
-        names = label_names(json.loads((folder / "card.json").read_text()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        names = label_names(read_card_file(folder))
+    except (OSError, ValueError):
         return label
     known = label in names or not label.isdecimal() or int(label) >= len(names)
     return label if known else names[int(label)]

@@ -1,20 +1,11 @@
-"""Read params.yaml into plain values, and remember the line of every key.
+"""Read params.yaml into plain values, and remember the line of every key."""
 
-PyYAML's own loader keeps the last of two equal keys in silence and forgets where each one stood.
-Here the composed nodes are walked instead, so that a duplicate key is a problem with a line number
-and every later message can point at the file.
-"""
-
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from components.errors import ConfigError
-
-KeyPath = tuple[str, ...]
+from pipeline.params.yaml_text import BYTES_LIMIT, DEPTH_LIMIT, BadYaml, KeyPath, read_yaml
 
 
 @dataclass(frozen=True)
@@ -78,15 +69,14 @@ class ParamsFile:
             ConfigError: when the text has no `=`, no key, or a value that is not YAML.
         """
         dotted, equals, text = setting.partition("=")
-        if not equals or not all(dotted.split(".")):
-            raise ConfigError(f"got {setting!r}", "--set", "write --set section.key=value")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ConfigError(
-                f"{text!r} is not YAML", f"--set {dotted}", "quote the value"
-            ) from None
         path = tuple(dotted.split("."))
+        if not equals or not all(path) or len(path) > DEPTH_LIMIT:
+            raise ConfigError(f"got {setting[:60]!r}", "--set", "write --set section.key=value")
+        try:
+            value = read_yaml(text)
+        except BadYaml as error:
+            what = f"{text[:60]!r} is not YAML: {error.what}"
+            raise ConfigError(what, f"--set {dotted[:60]}", "quote the value") from None
         target = self.values
         for part in path[:-1]:
             inner = target.get(part)
@@ -105,76 +95,29 @@ def read_params_file(path: Path) -> ParamsFile:
     """
     name = str(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        if path.exists() and not path.is_file():
+            raise ConfigError("no regular file", name, "give a UTF-8 YAML file")
+        with path.open("rb") as stream:  # one byte more than is read: a longer file is refused
+            text = stream.read(BYTES_LIMIT + 1).decode("utf-8")
     except FileNotFoundError:
         raise ConfigError("no such file", name, "give it with --params FILE") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"cannot be read: {error}", name, "give a UTF-8 YAML file") from None
     file = ParamsFile(name=name)
-    loader = yaml.SafeLoader(text)
+
+    def note(path: KeyPath, line: int, what: str) -> None:
+        if what:
+            file.problems.append(Problem(".".join(path), what, line))
+        else:
+            file.lines[path] = line
+
     try:
-        node = loader.get_single_node()
-        values = _Reader(loader, file).read(node, ()) if node is not None else {}
-    except yaml.MarkedYAMLError as error:
-        raise ConfigError(*_syntax_error(error, name)) from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"not YAML: {error}".splitlines()[0], name, "save it as UTF-8") from None
-    finally:
-        loader.dispose()
+        values = read_yaml(text, note)
+    except BadYaml as error:
+        where = f"{name}:{error.line}" if error.line else name
+        raise ConfigError(error.what, where, error.todo) from None
+    values = {} if values is None else values
     if not isinstance(values, dict):
         raise ConfigError("holds no sections", name, "write `section:` with indented keys below")
     file.values = values
     return file
-
-
-def _syntax_error(error: yaml.MarkedYAMLError, name: str) -> tuple[str, str, str]:
-    mark = error.problem_mark or error.context_mark
-    what = re.sub(r"\s+", " ", str(error.problem or error.context or "not YAML"))
-    todo = "correct the YAML there"
-    if "\\t" in what:
-        todo = "indent with spaces, YAML takes no tabs"
-    return what, f"{name}:{mark.line + 1}" if mark else name, todo
-
-
-class _Reader:
-    """Turn composed YAML nodes into values and note lines and duplicates on the way."""
-
-    def __init__(self, loader: yaml.SafeLoader, file: ParamsFile) -> None:
-        self.loader, self.file = loader, file
-        self.open_nodes: set[int] = set()
-
-    def read(self, node: yaml.Node, path: KeyPath) -> Any:
-        if isinstance(node, yaml.ScalarNode):
-            return self.loader.construct_object(node, deep=True)
-        if id(node) in self.open_nodes:
-            raise yaml.MarkedYAMLError(
-                problem="an alias that contains itself", problem_mark=node.start_mark
-            )
-        self.open_nodes.add(id(node))
-        try:
-            if isinstance(node, yaml.SequenceNode):
-                return [self.read(item, (*path, str(i))) for i, item in enumerate(node.value)]
-            assert isinstance(node, yaml.MappingNode)
-            return self._read_mapping(node, path)
-        finally:
-            self.open_nodes.discard(id(node))
-
-    def _read_mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
-        first_line: dict[str, int] = {}
-        for key, _ in node.value:
-            line = key.start_mark.line + 1
-            if not isinstance(key, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(
-                    problem="a key must be text", problem_mark=key.start_mark
-                )
-            if key.value in first_line and key.value != "<<":
-                what = f"given twice, first in line {first_line[key.value]}"
-                self.file.problems.append(Problem(".".join((*path, key.value)), what, line))
-            first_line.setdefault(key.value, line)
-        self.loader.flatten_mapping(node)  # `<<: *anchor`; the mapping's own keys come last and win
-        values: dict[str, Any] = {}
-        for key, value in node.value:
-            here = (*path, key.value)
-            self.file.lines[here] = first_line.get(key.value, key.start_mark.line + 1)
-            values[key.value] = self.read(value, here)
-        return values

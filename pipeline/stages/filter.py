@@ -40,12 +40,13 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def _plan(context: StageContext) -> dict[str, Any]:
     """Say what the thresholds would keep; needs the scores."""
     from components.data.filtering import decide, in_stored_order, make_report
+    from components.data.scoring import SCORE_SCHEMA
     from components.data.shards import read_shards
 
     folder = context.arguments.scores
     if not folder.is_dir():
         return {"scores": f"{folder} is not there yet"}
-    scores = in_stored_order(read_shards(folder, "scores"))
+    scores = in_stored_order(read_shards(folder, "scores", SCORE_SCHEMA))
     text = context.params.source.condition == "text"
     reasons = decide(scores, context.params.filter, text=text)
     return make_report(reasons, _heldout(context, scores))
@@ -54,10 +55,11 @@ def _plan(context: StageContext) -> dict[str, Any]:
 def _work(context: StageContext) -> None:
     from components.data.filter_charts import write_charts
     from components.data.filtering import check_enough, decide, in_stored_order, make_report
+    from components.data.scoring import SCORE_SCHEMA
     from components.data.shards import read_shards, write_json
 
     arguments, config = context.arguments, context.params.filter
-    scores = in_stored_order(read_shards(arguments.scores, "scores"))
+    scores = in_stored_order(read_shards(arguments.scores, "scores", SCORE_SCHEMA))
     reasons = decide(scores, config, text=context.params.source.condition == "text")
     kept, heldout = reasons == "", _heldout(context, scores)
     report = make_report(reasons, heldout)

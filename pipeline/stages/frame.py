@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.code_version import git_commit
-from components.errors import ConfigError
+from components.errors import ConfigError, printable
 from pipeline.exit_codes import guarded
 from pipeline.places import runs_folder, set_quiet_environment
 from pipeline.stages.phases import phases
@@ -218,8 +218,8 @@ def _tags(name: str, argv: list[str], config: dict[str, Any]) -> dict[str, str]:
 
 def _speaker() -> Callable[[str], None]:
     if not sys.stderr.isatty():
-        return lambda text: print(text, file=sys.stderr, flush=True)
+        return lambda text: print(printable(text), file=sys.stderr, flush=True)
     from rich.console import Console
 
     console = Console(stderr=True, highlight=True, soft_wrap=True)
-    return lambda text: console.print(text, markup=False)
+    return lambda text: console.print(printable(text), markup=False)

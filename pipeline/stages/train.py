@@ -71,6 +71,11 @@ def _arguments(parser: argparse.ArgumentParser, stage: str) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="ARTIFACT")
     parser.add_argument("--report", type=Path, default=None, metavar="JSON")
     parser.add_argument("--curve", type=Path, default=None, metavar="CSV")
+    parser.add_argument(
+        "--no-fallback",
+        action="store_true",
+        help="refuse an older state than the newest",
+    )
 
 
 def stage_config(context: StageContext) -> StageConfig:
@@ -215,7 +220,8 @@ def _work(context: StageContext) -> None:
 
         run_dir = Path(job.run_dir)
         run_dir.mkdir(parents=True, exist_ok=True)
-        shared = _shared(job)
+        fallback = not context.arguments.no_fallback
+        shared = dataclasses.replace(_shared(job), fallback=fallback)
         replace_file(run_dir / JOB, json.dumps(dataclasses.asdict(shared), indent=1))
         with progress.following():
             result = run_training(shared, context.params.cluster, context.say)

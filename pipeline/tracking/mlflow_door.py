@@ -11,12 +11,15 @@ import fcntl
 import functools
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from components.errors import printable
 from pipeline.tracking.config import TrackingConfig
+from pipeline.tracking.moved import FOLDER, mend
 from pipeline.tracking.spool import Event
 
 METRICS_PER_CALL = 900  # MLflow takes at most 1000 in one batch
@@ -63,6 +66,10 @@ class MlflowDoor:
         self.uri = tracking_uri(config, runs)
         self._runs = runs
         with self._initialisation():
+            if self.uri == f"sqlite:///{runs}/mlflow.db":
+                for old in mend(runs / "mlflow.db", runs):
+                    line = f"tracking: the runs folder was moved from {old}: MLflow's paths follow"
+                    print(printable(line), file=sys.stderr, flush=True)
             self.client = mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
             self.experiments = {
                 name: self._experiment(name)
@@ -124,7 +131,7 @@ class MlflowDoor:
                 self.client.restore_experiment(found.experiment_id)
             return found.experiment_id
         # Without a location MLflow writes to ./mlruns of whatever folder the process stands in.
-        place = None if self.is_remote else (self._runs / "mlflow" / name).as_uri()
+        place = None if self.is_remote else (self._runs / FOLDER / name).as_uri()
         return self.client.create_experiment(name, artifact_location=place)
 
     def _open_run(self, event: Event, in_doubt: bool) -> str:

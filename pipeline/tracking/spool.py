@@ -79,10 +79,18 @@ class Spool:
         events = []
         for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                events.append(json.loads(line))
+                events.append(self._at_hand(json.loads(line)))
             except json.JSONDecodeError:
                 continue
         return events
+
+    def _at_hand(self, event: Event) -> Event:
+        """Return the event; a copy beside the spool is found again after both were moved."""
+        path = Path(str(event.get("file", "")))
+        copy = self.files / path.parent.name / path.name
+        if "file" in event and not path.exists() and copy.exists():
+            return {**event, "file": str(copy)}
+        return event
 
     def sent(self) -> tuple[int, str | None]:
         """Return the number of the last confirmed event (-1 for none) and the MLflow run id."""

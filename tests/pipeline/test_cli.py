@@ -14,7 +14,17 @@ from pipeline.graph import stage_titles
 
 ROOT = Path(__file__).parents[2]
 SAMPLING = ["generate", "interpolate", "invert", "mix", "sweep"]
-TOOLS = [*SAMPLING, "import", "benchmark_coco", "report", "summary", "doctor", "ui", "sync"]
+TOOLS = [
+    *SAMPLING,
+    "import",
+    "benchmark_coco",
+    "report",
+    "summary",
+    "doctor",
+    "ui",
+    "states",
+    "sync",
+]
 STAGES = [
     "synthesize",
     "encoders",
@@ -43,11 +53,13 @@ def run(*arguments, cwd=ROOT, code=None):
     )
 
 
+@pytest.mark.row("C8")
 def test_the_names_of_the_commands_are_a_promise():
     assert list(cli._tools()) == TOOLS
     assert list(stage_titles(ROOT / "dvc.yaml")) == STAGES
 
 
+@pytest.mark.row("C8")
 @pytest.mark.parametrize("command", ["", *TOOLS, *STAGES])
 def test_help_takes_less_than_a_second_and_no_torch(command):
     code = (

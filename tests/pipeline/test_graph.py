@@ -46,6 +46,7 @@ def test_a_broken_or_missing_graph_is_one_error(project, text, message):
         read_graph(Path("params.yaml"))
 
 
+@pytest.mark.row("C2")
 def test_an_unknown_entry_or_template_is_named(project):
     nodes = read_graph(Path("params.yaml"))
     with pytest.raises(ConfigError, match="these entries: 64"):

@@ -115,8 +115,8 @@ def _edit(**changes):
     [
         (lambda f: shutil.rmtree(f), "there is no card.json"),
         (lambda f: (f / "card.json").write_text('{"format'), "card.json is not readable"),
-        (lambda f: (f / "card.json").write_text("[1]"), "card.json lacks"),
-        (lambda f: (f / "card.json").write_text('{"format": 1}'), "card.json lacks recipe, res"),
+        (lambda f: (f / "card.json").write_text("[1]"), "it is a list, wanted"),
+        (lambda f: (f / "card.json").write_text('{"format": 1}'), "it lacks recipe, res"),
         (_edit(format=9), "format 9, wanted 1"),
         (_edit(files={}), "does not list generator.safetensors"),
         (_edit(files={"generator.safetensors": "x"}), "other sha256"),

@@ -41,12 +41,17 @@ FAULTS: dict[str, tuple[Callable[[Card, Tensors], object], str]] = {
     ),
     "another resolution": (lambda card, _: card.update(resolution_px=2 * SIDE), ""),
     "impossible resolution": (lambda card, _: card.update(resolution_px=24), "describes no net"),
-    "other classes": (lambda card, _: card["shape"].update(num_labels=5), "do not fit the network"),
+    "other classes": (
+        lambda card, _: [card["shape"].update(num_labels=5), card["label_names"].extend("xyz")],
+        "do not fit the network",
+    ),
+    "other names": (lambda card, _: card["shape"].update(num_labels=5), "2 names for 5 classes"),
     "missing tensor": (lambda _, tensors: tensors.pop(sorted(tensors)[0]), "missing: "),
     "NaN": (lambda _, tensors: _spoil(tensors), "NaN or infinity in "),
 }
 
 
+@pytest.mark.row("D5")
 @pytest.mark.parametrize("fault", FAULTS)
 def test_sampling_refuses_it(release: Path, tmp_path: Path, capsys, fault: str) -> None:
     change, says = FAULTS[fault]

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from components.data.batches import BatchSource, as_images
+from components.data.shards import file_sha256, write_manifest
 from components.errors import DataError
 from tests.components.data.makers import HashedText, write_numbered_set
 
@@ -62,6 +63,7 @@ def test_every_sample_carries_its_own_image_caption_embedding_and_label(small_wi
     assert batch.image_NCHW.dtype == torch.float32 and batch.image_NCHW.is_contiguous()
 
 
+@pytest.mark.row("B23")
 def test_each_epoch_holds_every_row_exactly_once(small_windows):
     source = small_windows()
     for epoch in range(3):
@@ -87,6 +89,7 @@ def test_one_atom_equals_its_two_halves(small_windows):
         assert torch.equal(one.image_NCHW, torch.cat([a.image_NCHW, b.image_NCHW]))
 
 
+@pytest.mark.row("B23")
 def test_seeking_gives_what_streaming_gives(small_windows):
     stream = small_windows()
     places = [(at, 64) for at in range(0, 3 * ROWS, 64)]
@@ -149,6 +152,29 @@ def test_token_ids_come_with_the_rows_and_are_asked_for(folder, tmp_path):
         for shard in manifest["splits"][name]["shards"]:
             table = pq.read_table(folder / shard["file"]).drop_columns("token_ids")
             pq.write_table(table, tmp_path / shard["file"])
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+            shard["sha256"] = file_sha256(tmp_path / shard["file"])
+    write_manifest(tmp_path, {n: value for n, value in manifest.items() if n != "content_hash"})
     with pytest.raises(DataError, match=r"without token_ids.*filter again"):
         BatchSource(tmp_path, "heldout", 16, 0).first(3)
+
+
+@pytest.mark.row("G11")
+def test_a_flipped_bit_in_a_shard_stops_the_reading_at_its_first_rows(tmp_path):
+    """Parquet has no checks of its own here: without ours the weights would just be others."""
+    write_numbered_set(tmp_path, 900)
+    source = BatchSource(tmp_path, "train", 16, 0)
+    path = tmp_path / "train-00001.parquet"
+    content = bytearray(path.read_bytes())
+    content[content.index(b"IEND") + 4] ^= 1  # a checksum that no reader of pictures minds
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"damaged.*train-00001.parquet.*run the stage"):
+        for at in range(0, 900, 100):
+            source.atom(at, 100)
+    assert len(BatchSource(tmp_path, "heldout", 16, 0).first(3).keys) == 3
+
+
+def test_a_manifest_of_another_kind_is_one_line(tmp_path):
+    for facts in ({}, {"splits": {}}):
+        write_manifest(tmp_path, facts)
+        with pytest.raises(DataError, match="the manifest lacks"):
+            BatchSource(tmp_path, "train", 16, 0)

@@ -34,6 +34,7 @@ def test_hand_made_rgb_is_read_exactly():
     assert (found.format, found.mode, found.width, found.height) == ("PNG", "RGB", 3, 2)
 
 
+@pytest.mark.row("B4")
 def test_sixteen_bit_grey_is_scaled_not_clipped():
     values = np.array([[0, 256, 32768, 65535]], dtype=np.uint16)
     found = pixels_of(png_bytes(4, 1, 16, 0, values.astype(">u2").tobytes()))
@@ -54,6 +55,7 @@ def test_palette_with_transparency_and_grey_with_alpha():
     assert found.tolist() == [[[100] * 3, [255] * 3]]
 
 
+@pytest.mark.row("B4")
 def test_alpha_is_blended_onto_the_colour():
     found = pixels_of(png_bytes(1, 1, 8, 6, bytes([200, 0, 0, 128])), background=(0, 0, 100))
     share = 128 / 255
@@ -67,6 +69,7 @@ def test_one_bit_and_grey():
     assert pixels_of(encoded(picture()[..., 0])).shape == (40, 40, 3)
 
 
+@pytest.mark.row("B4")
 def test_cmyk_jpeg_equals_its_formula():
     flat = np.zeros((16, 16, 4), np.uint8)
     flat[:] = (30, 90, 200, 40)
@@ -78,6 +81,7 @@ def test_cmyk_jpeg_equals_its_formula():
     assert np.abs(found.pixels_HWC - np.array(want)).max() <= 2
 
 
+@pytest.mark.row("B5")
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_undone(orientation):
     upright = picture(12)[:8]
@@ -98,6 +102,7 @@ def test_exif_orientation_is_undone(orientation):
     assert (pixels_of(data) == upright).all()
 
 
+@pytest.mark.row("B2")
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99, 0.999])
 def test_a_cut_file_is_never_filled_up(kind, share):
@@ -117,6 +122,7 @@ def test_a_jpeg_with_a_thumbnail_is_cut_too():
     assert decode(whole[:-40]) == Reason.IMAGE_TRUNCATED
 
 
+@pytest.mark.row("B3")
 def test_bombs_are_refused_from_the_header():
     rows = zlib.compress(bytes(1000))
     header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
@@ -131,11 +137,13 @@ def test_bombs_are_refused_from_the_header():
     assert isinstance(decode(large, max_pixels=8100), Decoded)
 
 
+@pytest.mark.row("B7", "B9")
 @pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "PPM", "TGA"])
 def test_only_three_formats_are_open(kind):
     assert decode(encoded(picture(), kind)) == Reason.IMAGE_FORMAT
 
 
+@pytest.mark.row("B9")
 def test_bytes_decide_not_names():
     assert sniff(encoded(picture())) == "PNG"
     assert decode(b"<html>not found</html>") == Reason.IMAGE_FORMAT
@@ -145,6 +153,7 @@ def test_bytes_decide_not_names():
     assert decode(bytes(broken)) == Reason.IMAGE_BROKEN
 
 
+@pytest.mark.row("B24")
 def test_mutated_files_never_raise():
     rng = np.random.default_rng(0)
     good = [encoded(picture(24, seed=i), kind) for i, kind in enumerate(["PNG", "JPEG", "WEBP"])]

@@ -18,6 +18,7 @@ def reasons_of(rows, **fields):
     return decide(score_table(rows), FilterConfig(**fields)).tolist()
 
 
+@pytest.mark.row("B8")
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
@@ -43,6 +44,7 @@ def test_each_rule_at_its_threshold(row, reason):
     assert reasons_of([row, {}], **config) == [reason, ""]
 
 
+@pytest.mark.row("B20")
 def test_nan_is_not_kept_even_when_all_scores_are_welcome():
     assert reasons_of([{"clip_similarity": float("nan")}]) == ["filter.score_nan"]
 
@@ -56,6 +58,7 @@ def test_kept_fraction_keeps_the_most_similar():
     assert similarity_threshold(np.array([0.1, 0.5]), FilterConfig(clip_keep_fraction=0.0)) > 1
 
 
+@pytest.mark.row("B13")
 def test_exact_copies_keep_the_first_good_one():
     rows = [
         {"sha256": "a", "clip_similarity": 0.0},

@@ -14,6 +14,7 @@ def bits_apart(a, b):
     )
 
 
+@pytest.mark.row("B13")
 @pytest.mark.parametrize("max_bits", [0, 3, 8])
 def test_near_pairs_equal_all_pairs(max_bits):
     rng = np.random.default_rng(max_bits)

@@ -8,6 +8,7 @@ import pytest
 
 from components.data.shards import (
     ShardWriter,
+    read_columns,
     read_manifest,
     read_shards,
     write_manifest,
@@ -21,6 +22,14 @@ SCHEMA = pa.schema([("key", pa.string()), ("image", pa.binary())])
 
 def rows(count):
     return [{"key": f"k{i}", "image": bytes([i % 256]) * 50} for i in range(count)]
+
+
+def written(folder):
+    """Write five rows in three shards; return what the writer says about them."""
+    writer = ShardWriter(folder, "train", SCHEMA, shard_rows=2)
+    for row in rows(5):
+        writer.write(row)
+    return writer.close()
 
 
 def test_tars_have_no_owner_and_no_time(tmp_path):
@@ -52,12 +61,14 @@ def test_shards_are_cut_counted_and_hashed(tmp_path):
         assert hashlib.sha256(data).hexdigest() == shard["sha256"]
     found = pq.ParquetFile(tmp_path / "train-00000.parquet").metadata
     assert [found.row_group(i).num_rows for i in range(found.num_row_groups)] == [16, 16, 8]
-    assert read_shards(tmp_path, "train").to_pylist() == rows(100)
+    write_manifest(tmp_path, facts)
+    assert read_shards(tmp_path, "train", SCHEMA).to_pylist() == rows(100)
 
 
 def test_no_rows_make_one_empty_shard(tmp_path):
     facts = ShardWriter(tmp_path, "train", SCHEMA, 40).close()
-    assert facts["rows"] == 0 and read_shards(tmp_path, "train").schema == SCHEMA
+    write_manifest(tmp_path, facts)
+    assert facts["rows"] == 0 and read_shards(tmp_path, "train", SCHEMA).schema == SCHEMA
 
 
 def test_row_groups_are_limited(tmp_path):
@@ -76,8 +87,62 @@ def test_manifest_hash_follows_its_content(tmp_path):
 def test_errors_name_the_file(tmp_path):
     with pytest.raises(DataError, match=r"manifest.*filter stage"):
         read_manifest(tmp_path)
-    with pytest.raises(DataError, match=r"no scores-\*"):
-        read_shards(tmp_path, "scores")
-    (tmp_path / "scores-00000.parquet").write_bytes(b"PAR1junkPAR1")
-    with pytest.raises(DataError, match=r"unreadable Parquet.*scores-00000"):
-        read_shards(tmp_path, "scores")
+    with pytest.raises(DataError, match=r"manifest.*score stage"):
+        read_shards(tmp_path, "scores", SCHEMA)
+    (tmp_path / "manifest.json").write_text('{"shards": 3}')
+    with pytest.raises(DataError, match=r"0 files scores-\*.parquet, 0 in the manifest"):
+        read_shards(tmp_path, "scores", SCHEMA)
+
+
+@pytest.mark.row("G11")
+def test_a_flipped_bit_is_found_and_the_shard_is_named(tmp_path):
+    write_manifest(tmp_path, written(tmp_path))
+    assert read_shards(tmp_path, "train", SCHEMA).num_rows == 5
+    path = tmp_path / "train-00001.parquet"
+    content = bytearray(path.read_bytes())
+    content[content.index(bytes([3]) * 50) + 7] ^= 4
+    path.write_bytes(content)
+    pq.read_table(path)  # Parquet itself does not mind
+    with pytest.raises(DataError, match=r"damaged.*train-00001.parquet"):
+        read_shards(tmp_path, "train", SCHEMA)
+    path.unlink()
+    with pytest.raises(DataError, match=r"2 files train-\*.parquet, 3 in the manifest"):
+        read_shards(tmp_path, "train", SCHEMA)
+
+
+@pytest.mark.row("G11")
+def test_a_changed_manifest_is_refused(tmp_path):
+    write_manifest(tmp_path, written(tmp_path))
+    path = tmp_path / "manifest.json"
+    path.write_text(path.read_text().replace('"rows": 5', '"rows": 4'))
+    with pytest.raises(DataError, match="changed since"):
+        read_manifest(tmp_path)
+    for text in ("[]", "[" * 100_000, "{"):
+        path.write_text(text)
+        with pytest.raises(DataError, match="manifest"):
+            read_manifest(tmp_path)
+
+
+@pytest.mark.row("G12", "B19")
+@pytest.mark.parametrize(
+    ("column", "says"),
+    [
+        (None, "no column image"),
+        (pa.array([1] * 5), "column image holds int64, wanted binary"),
+        (pa.array([[b"x"]] * 5), "column image holds list<"),
+    ],
+)
+def test_another_column_is_one_line(tmp_path, column, says):
+    table = pa.table({"key": ["k"] * 5} | ({} if column is None else {"image": column}))
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=says) as caught:
+        read_columns(tmp_path / "a.parquet", SCHEMA)
+    assert "a.parquet" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.row("G12", "B19")
+def test_no_parquet_is_one_line(tmp_path):
+    for content in (b"PAR1junkPAR1", b"", b"x" * 99):
+        (tmp_path / "a.parquet").write_bytes(content)
+        with pytest.raises(DataError, match=r"unreadable Parquet.*a.parquet"):
+            read_columns(tmp_path / "a.parquet", SCHEMA)

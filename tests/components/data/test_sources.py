@@ -34,6 +34,7 @@ def test_good_samples_and_random_access(tmp_path):
             assert reader.read(r.shard, r.offset, len(r.image)) == want
 
 
+@pytest.mark.row("B11")
 def test_keys_end_at_the_first_dot_and_keep_their_folder(tmp_path):
     members = [("in/er.side.PNG", b"i"), ("in/er.txt", b"x"), ("./b.jpg", b"i"), ("b.txt", b"y")]
     write_plain_tar(tmp_path / "a.tar", members)
@@ -52,6 +53,7 @@ def test_json_gives_caption_group_and_label(tmp_path):
     assert (found.caption, found.group, found.label, found.reason) == ("two words", "7", "cat", "")
 
 
+@pytest.mark.row("B10", "B11")
 @pytest.mark.parametrize(
     ("members", "reasons"),
     [
@@ -72,6 +74,7 @@ def test_every_fault_has_its_reason(tmp_path, members, reasons):
     assert reasons_of(tmp_path) == reasons
 
 
+@pytest.mark.row("B12")
 def test_no_half_sample_is_emitted_when_members_are_apart(tmp_path):
     a, b = sample_members("a", 1), sample_members("b", 2)
     write_plain_tar(tmp_path / "a.tar", [a[0], *b, a[1], *sample_members("b", 3)])
@@ -84,6 +87,7 @@ def test_no_half_sample_is_emitted_when_members_are_apart(tmp_path):
     ]
 
 
+@pytest.mark.row("B15")
 def test_links_are_refused_and_nothing_is_written(tmp_path):
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         for name, kind in (("a.png", tarfile.SYMTYPE), ("b.png", tarfile.LNKTYPE)):
@@ -109,6 +113,7 @@ def whole_tar(count):
     return buffer.getvalue(), places
 
 
+@pytest.mark.row("B14")
 @pytest.mark.parametrize("where", ["header", "data", "caption", "boundary", "checksum"])
 def test_a_cut_tar_keeps_what_stands_before_the_cut(tmp_path, where):
     data, places = whole_tar(6)
@@ -125,6 +130,7 @@ def test_a_cut_tar_keeps_what_stands_before_the_cut(tmp_path, where):
     assert found[3][1] == "shard.truncated" and found[4:] == [("z", "")]
 
 
+@pytest.mark.row("B14")
 @pytest.mark.parametrize("content", [b"", b"not a tar" * 100, b"\x1f\x8b" + bytes(600)])
 def test_what_is_no_tar_is_one_row(tmp_path, content):
     (tmp_path / "a.tar").write_bytes(content)

@@ -26,6 +26,7 @@ def _normal(count: int, width: int, seed: int, scale: float = 1.0, shift: float 
     return (torch.randn(count, width, generator=rng) @ mixing) * scale + shift
 
 
+@pytest.mark.row("E1")
 def test_frechet_is_the_closed_form_of_two_gaussians_with_common_axes() -> None:
     axes, _ = torch.linalg.qr(
         torch.randn(6, 6, generator=torch.Generator().manual_seed(0)).double()
@@ -41,6 +42,7 @@ def test_frechet_is_the_closed_form_of_two_gaussians_with_common_axes() -> None:
     assert frechet_distance(*moments) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.row("E1")
 @pytest.mark.parametrize("count", [500, 40])  # 40 images of 64 dimensions: low rank
 def test_frechet_agrees_with_scipy(count: int) -> None:
     real, fake = _normal(count, 64, 1), _normal(count, 64, 5, scale=1.5, shift=0.3)
@@ -99,6 +101,7 @@ def test_frechet_and_kernel_agree_with_torchmetrics() -> None:
     assert ours == pytest.approx(float(kid.compute()[0]), rel=1e-3)
 
 
+@pytest.mark.row("E1", "E2")
 def test_all_shared_measures_agree_with_torch_fidelity() -> None:
     """On fixed random features: its own functions, given ours in float64."""
     from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric

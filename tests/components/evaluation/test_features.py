@@ -53,6 +53,7 @@ def test_only_vectors_are_kept(rows) -> None:
     assert set(features_of(_random_convolution(), images)) == {"pooled"}
 
 
+@pytest.mark.row("E4")
 def test_the_cache_is_keyed_by_content(rows, make_rows, judge, cache: Path) -> None:
     net = judge.network
     first = real_features(rows, judge, batch=16, cache=cache, **COUNT)

@@ -97,6 +97,7 @@ def test_the_same_again_whatever_was_there_before(painter):
     assert not torch.equal(first["running_mean"], painter.norm.running_mean)
 
 
+@pytest.mark.row("A20")
 def test_ranks_share_the_images_and_agree(painter):
     alone, sent = copy.deepcopy(painter), {}
     settle(alone)

@@ -138,6 +138,49 @@ def test_distances_that_do_not_fall_change_nothing():
     assert_same(weights(watched), weights(plain))
 
 
+@pytest.mark.row("E7")
+def test_a_distance_that_is_not_finite_is_never_the_best():
+    """After one NaN every comparison is false: without a look the next one would be taken."""
+    distances = iter([float("nan"), 5.0, float("nan"), 3.0, float("inf")])
+    kept, records = run(config=fake_config(**BEST), measure=lambda model: next(distances))
+    assert kept.best == {"nimg": 64, "frechet": 3.0} and kept.nimg == 64
+    told = [r for r in records if r["kind"] == "notice"]
+    assert [r["nimg"] for r in told] == [16, 48, 80]
+    assert all("not measured" in r["text"] for r in told)
+    measured = [r["nimg"] for r in records if "measure/frechet" in r]
+    assert measured == [32, 64]
+
+
+@pytest.mark.row("E7")
+def test_an_error_while_measuring_is_told_and_ends_nothing():
+    counts = []
+
+    def measure(model):
+        counts.append(1)
+        if len(counts) != 2:
+            raise RuntimeError("out of memory\nwhile measuring")
+        return 2.0
+
+    kept, records = run(config=fake_config(**BEST), measure=measure)
+    assert len(counts) == 5 and kept.best == {"nimg": 32, "frechet": 2.0}
+    texts = [r["text"] for r in records if r["kind"] == "notice"]
+    assert len(texts) == 4 and "RuntimeError: out of memory while measuring" in texts[0]
+    plain, _ = run()
+    model = kept.networks.trained["generator"].state_dict()
+    assert_same(model, plain.networks.trained["generator"].state_dict())
+
+
+def test_a_run_that_was_never_measured_leaves_its_last_weights():
+    def measure(model):
+        raise ValueError("no net")
+
+    kept, _ = run(config=fake_config(**BEST), measure=measure)
+    plain, _ = run()
+    assert kept.best == {} and kept.nimg == 80
+    assert_same(kept.ema.state_dict(), plain.ema.state_dict())
+
+
+@pytest.mark.row("E5")
 def test_measuring_a_real_family_by_a_real_net_leaves_its_training_alone(tmp_path):
     world = write_world(tmp_path)
     sizes = TRAIN | {"total_kimg": 0.064, "sample_every_kimg": 0.0}
@@ -165,7 +208,7 @@ def test_measuring_a_real_family_by_a_real_net_leaves_its_training_alone(tmp_pat
 def test_a_state_of_before_there_was_a_best_goes_on():
     networks = FakeGAN().build(site_module.Site(resolution=8, shape=FakeSource.shape, encoder=None))
     state = TrainState.build(networks, FakeGAN().phases(networks))
-    facts = {name: value for name, value in state.facts().items() if name != "best"}
+    facts = {name: value for name, value in state.facts().items() if name not in ("best", "tick")}
     state.load(state.tensors(), facts | {"nimg": 24})
     assert state.nimg == 24 and state.best == {}
 

@@ -3,6 +3,7 @@ next stage.
 """
 
 import dataclasses
+import errno
 import json
 
 import pytest
@@ -145,6 +146,35 @@ def test_a_family_without_data_starts_from_an_artifact_alone(tmp_path):
     assert card["shape"]["num_labels"] == 3 and "discriminator.safetensors" not in card["files"]
 
 
+@pytest.mark.row("G17")
+@pytest.mark.parametrize("polls", [1, 2, 4, 7])
+def test_a_break_between_two_ticks_leaves_the_same_log(tmp_path, polls):
+    """The means of a tick are over all steps since the last one, those before a break too."""
+    train = dataclasses.asdict(fake_config(report_every_kimg=0.024))
+    asked = []
+
+    def stop():
+        asked.append(1)
+        return len(asked) == polls
+
+    _, whole = start(job(tmp_path, train=train))
+    cut = job(tmp_path, train=train, run_dir=str(tmp_path / "runs" / "cut"))
+    with pytest.raises(Interrupted):
+        start(cut, stop=stop)
+    start(cut)
+
+    def ticks(records):
+        times = ("seconds", "eta_s", "images_per_s", "memory")
+        return [
+            {name: x for name, x in r.items() if not name.startswith(times)}
+            for r in records
+            if r["kind"] == "tick"
+        ]
+
+    found = ticks(RunLog(tmp_path / "runs" / "cut" / "metrics.jsonl").records())
+    assert found == ticks(whole) and any(name.startswith("loss/") for name in found[0])
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -161,6 +191,7 @@ def test_a_job_that_cannot_be_is_one_line_and_frees_the_folder(tmp_path, changes
     start(job(tmp_path))
 
 
+@pytest.mark.row("A17")
 def test_two_jobs_do_not_share_a_folder(tmp_path):
     lock = RunLock(tmp_path / "runs" / "base-1")
     lock.acquire()
@@ -186,3 +217,53 @@ def test_the_command_ends_with_the_errors_code_and_one_line(tmp_path, capsys):
     assert command.main([str(path)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and "sed" in error
+
+
+@pytest.mark.row("G14")
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ([1], "no JSON object"),
+        ({"seed": "1"}, "seed is str, wanted int"),
+        ({"recipe": "gan"}, "recipe is str, wanted dict"),
+        ({"train": {"batch": "8"}}, "batch is '8', wanted int"),
+        ({"train": {"batch": True}}, "batch is True, wanted int"),
+        ({"train": {"batch": 0}}, "batch is 0, wanted int in [1, None]"),
+        ({"train": {"total_kimg": float("nan")}}, "total_kimg is nan, wanted float"),
+        ({"train": {"precision": "fp8"}}, "precision is 'fp8', wanted one of fp32, bf16"),
+        ({"train": {"bach": 8}}, "bach is no field"),
+        ({"train": None}, "train is NoneType, wanted dict"),
+    ],
+)
+def test_a_wrong_job_is_one_line_before_anything_is_written(tmp_path, capsys, values, says):
+    path, good = tmp_path / "job.json", dataclasses.asdict(job(tmp_path))
+    if isinstance(values, dict) and isinstance(values.get("train"), dict):
+        values = {"train": good["train"] | values["train"]}
+    path.write_text(json.dumps(good | values if isinstance(values, dict) else values))
+    assert command.main([str(path), "--device", "cpu"]) == 2
+    error = capsys.readouterr().err
+    assert says in error and error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.row("G14")
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "metrics.jsonl"), 6),
+        (OSError(errno.EROFS, "Read-only file system", "metrics.jsonl"), 5),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), 6),
+        (KeyboardInterrupt("SIGTERM"), 7),
+        (ZeroDivisionError("a bug"), 1),
+    ],
+)
+def test_the_command_ends_as_a_stage_does(tmp_path, capsys, monkeypatch, error, code):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(RunLog, "add", fail)
+    path = tmp_path / "job.json"
+    path.write_text(json.dumps(dataclasses.asdict(job(tmp_path))))
+    assert command.main([str(path), "--device", "cpu"]) == code
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith("error: ") and not any("Traceback" in line for line in lines)

@@ -68,6 +68,7 @@ def undisturbed(tmp_path_factory):
     return final(folder)
 
 
+@pytest.mark.row("A1", "A2")
 def test_killed_in_every_part_of_a_save_and_at_random_steps(undisturbed, tmp_path):
     """Every kill in its own folder, and then all of them one after another in a single one."""
     dice = random.Random(11)
@@ -83,6 +84,7 @@ def test_killed_in_every_part_of_a_save_and_at_random_steps(undisturbed, tmp_pat
         assert_same(undisturbed, final(folder))
 
 
+@pytest.mark.row("A13")
 def test_sigterm_saves_ends_with_7_and_the_same_command_goes_on(undisturbed, tmp_path):
     code, _, err = finish(start(tmp_path, term_at=5))
     assert code == TERMED
@@ -93,6 +95,7 @@ def test_sigterm_saves_ends_with_7_and_the_same_command_goes_on(undisturbed, tmp
     assert_same(undisturbed, final(tmp_path))
 
 
+@pytest.mark.row("A13")
 def test_a_second_interrupt_ends_at_once(tmp_path):
     process = start(tmp_path, sleep_s=5.0)
     time.sleep(0.1)
@@ -114,6 +117,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
+@pytest.mark.row("A8")
 def test_two_ranks_do_what_one_does(tmp_path):
     """50 steps: the same samples, z and noise in all; losses within 1e-5; rank 0's weights count;
     equal on both.
@@ -147,6 +151,7 @@ def test_two_ranks_do_what_one_does(tmp_path):
             assert second[name] == pytest.approx(first[name], rel=1e-5)
 
 
+@pytest.mark.row("A1")
 def test_two_ranks_killed_resume_bit_equal_and_one_rank_takes_over(tmp_path):
     def both(folder, **options):
         port = free_port()

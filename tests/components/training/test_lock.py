@@ -25,6 +25,7 @@ def owner(path, **changes):
     path.write_text(json.dumps(values | changes))
 
 
+@pytest.mark.row("A17")
 def test_the_second_run_is_refused_at_once_and_told_who_owns_it(tmp_path):
     first = RunLock(tmp_path)
     first.acquire()
@@ -41,6 +42,7 @@ def test_the_second_run_is_refused_at_once_and_told_who_owns_it(tmp_path):
     assert not (tmp_path / "run.lock").exists()
 
 
+@pytest.mark.row("A17")
 def test_the_lock_of_a_dead_process_is_taken_over(tmp_path):
     child = subprocess.Popen([sys.executable, "-c", "pass"])
     child.wait()

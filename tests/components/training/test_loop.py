@@ -22,6 +22,7 @@ from tests.components.training.fake_recipes import (
 )
 
 
+@pytest.mark.row("A22")
 def test_same_seed_gives_the_same_weights_and_another_seed_others():
     first, _ = run()
     again, _ = run()
@@ -32,6 +33,7 @@ def test_same_seed_gives_the_same_weights_and_another_seed_others():
     )
 
 
+@pytest.mark.row("A5")
 @pytest.mark.parametrize("cut_kimg", [0.008, 0.024, 0.04])
 def test_train_all_equals_train_part_and_resume(tmp_path, cut_kimg):
     whole, whole_records = run()
@@ -43,6 +45,7 @@ def test_train_all_equals_train_part_and_resume(tmp_path, cut_kimg):
     assert ticks(whole_records, "loss")[-1] == ticks(records, "loss")[-1]
 
 
+@pytest.mark.row("A5")
 def test_the_whole_saved_state_of_a_resumed_run_equals_that_of_a_straight_one(tmp_path):
     run(folder=tmp_path / "straight")
     run(config=fake_config(total_kimg=0.04), folder=tmp_path / "cut")
@@ -55,6 +58,7 @@ def test_the_whole_saved_state_of_a_resumed_run_equals_that_of_a_straight_one(tm
     assert any(name.startswith("optimizers/smooth/") for name in straight.tensors)
 
 
+@pytest.mark.row("A5")
 def test_every_mutable_field_of_the_state_is_saved_or_built_anew():
     # Saved by name in TrainState.tensors, or lists of parts of these.
     built = {"networks", "phases", "optimizers", "ema", "parameters", "statistics", "best_weights"}
@@ -62,6 +66,7 @@ def test_every_mutable_field_of_the_state_is_saved_or_built_anew():
     assert names == built | set(TrainState.FACTS)
 
 
+@pytest.mark.row("A6")
 def test_phases_run_when_due_on_the_samples_of_their_place_with_fresh_noise():
     recipe = FakeGAN()
     run(recipe, fake_config(total_kimg=0.032))
@@ -87,6 +92,7 @@ def test_only_the_parameters_of_a_phase_move():
     assert not torch.equal(before["conv.weight"], after["conv.weight"])
 
 
+@pytest.mark.row("A8")
 def test_loss_does_not_depend_on_how_the_batch_is_cut():
     class Steady(FakeGAN):
         """Draws nothing, so that only the reduction could differ."""
@@ -108,6 +114,7 @@ def test_loss_does_not_depend_on_how_the_batch_is_cut():
         torch.testing.assert_close(tensor, weights(parts)[name], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.row("A20")
 def test_ema_equals_the_closed_form_recursion():
     config = fake_config()
     history = []
@@ -174,6 +181,7 @@ def test_stop_saves_and_the_same_call_goes_on(tmp_path):
     assert_same(weights(whole), weights(resumed))
 
 
+@pytest.mark.row("A8")
 @pytest.mark.parametrize(
     ("changes", "size", "message"),
     [

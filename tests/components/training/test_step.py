@@ -37,6 +37,7 @@ def tensors(state, prefix="networks/"):
     return {n: t.clone() for n, t in state.tensors().items() if n.startswith(prefix)}
 
 
+@pytest.mark.row("A11")
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
 def test_a_poisoned_phase_is_cancelled_and_the_others_go_on(value):
     poison = lambda phase, nimg: value if phase == "make" and nimg == 8 else 1.0  # noqa: E731
@@ -82,6 +83,7 @@ def test_a_poisoned_running_mean_is_not_kept():
     assert not state.networks.trained["generator"].mean.gathered.any()
 
 
+@pytest.mark.row("A11")
 def test_a_gradient_that_is_not_finite_is_found_though_the_loss_is():
     class Steep(FakeGAN):
         def phases(self, networks):
@@ -101,6 +103,7 @@ def test_a_gradient_that_is_not_finite_is_found_though_the_loss_is():
     assert all(torch.equal(before[n], t) for n, t in tensors(state).items())
 
 
+@pytest.mark.row("A11")
 def test_too_many_cancelled_steps_end_the_run_and_name_all():
     state = begin(FakeGAN(poison=lambda phase, nimg: NAN if phase == "make" else 1.0))
     config = fake_config(max_nonfinite_skips=2)

@@ -7,6 +7,7 @@ from tests.components.training.fake_loop import run, ticks, weights
 from tests.components.training.fake_recipes import fake_config
 
 
+@pytest.mark.row("A23")
 def test_compiled_networks_keep_their_names_and_results(monkeypatch):
     modes, real = set(), torch.compile
 
@@ -42,6 +43,7 @@ def test_a_gpu_resumes_and_stays_near_the_cpu(tmp_path):
     assert records[-2]["gpu_memory_gib"] > 0
 
 
+@pytest.mark.row("A23")
 def test_bf16_runs_near_fp32_and_keeps_fp32_weights():
     full, full_records = run()
     half, half_records = run(config=fake_config(precision="bf16"))

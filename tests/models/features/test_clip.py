@@ -80,6 +80,7 @@ def test_vocabulary_keeps_the_most_frequent_words():
     assert forwards == backwards == ["a"]
 
 
+@pytest.mark.row("B10")
 @pytest.mark.parametrize("kind", ["words", "open_clip"])
 def test_no_text_makes_a_tokenizer_fail(kind):
     settings = {"kind": kind, "words": ["red"], "context_length": 24}

@@ -3,13 +3,15 @@
 import io
 import pickle
 import struct
+import sys
+import time
 from collections import OrderedDict
 
 import numpy as np
 import pytest
 import torch
 
-from models.interop.checkpoint_file import read_checkpoint
+from models.interop.checkpoint_file import TORCH_MAGIC, read_checkpoint
 from models.interop.foreign_network import ForeignNetwork, networks_in
 from models.interop.import_request import first_number
 from models.interop.pickle_machine import Budget, World, read_pickle
@@ -238,3 +240,59 @@ def test_modules_without_an_end(tmp_path):
     state["_modules"]["again"] = record
     with pytest.raises(Refused, match="without an end"):
         networks_in(record)
+
+
+P = sys.hash_info.modulus  # all its multiples have the hash 0
+
+
+def whole(number):
+    data = number.to_bytes(number.bit_length() // 8 + 1, "little")
+    return b"\x8a" + bytes([len(data)]) + data
+
+
+COSTLY = {
+    "keys of one hash": b"}(" + b"".join(whole(P * n) + b"N" for n in range(1, 60_000)) + b"u.",
+    "members of one hash": b"\x8f(" + b"".join(whole(P * n) for n in range(1, 60_000)) + b"\x90.",
+    "a frozen set": b"(" + b"".join(whole(P * n) for n in range(1, 60_000)) + b"\x91.",
+    "a set by name": b"cbuiltins\nset\n](" + whole(P) + whole(2 * P) + b"e\x85R.",
+    "an ordered one": b"ccollections\nOrderedDict\n]]" + whole(P) + b"aNaa\x85R.",
+    "places in the memo": b"N" + b"".join(b"p%d\n" % (P * n) for n in range(1, 60_000)) + b".",
+    "one list, copied on and on": b"]("
+    + b"N" * 200_000
+    + b"e\x94ctorch\nSize\n\x94"
+    + b"h\x01h\x00\x85R0" * 50_000
+    + b".",
+    "one text, encoded on and on": b"X"
+    + struct.pack("<I", 2**20)
+    + b"x" * 2**20
+    + b"\x94c_codecs\nencode\n\x94"
+    + b"h\x01h\x00\x85R0" * 50_000
+    + b".",
+    "one long name, looked up on and on": b"X"
+    + struct.pack("<I", 2**20)
+    + b"x" * 2**20
+    + b"\x94"
+    + b"h\x00h\x00\x930" * 50_000
+    + b".",
+    "a huge version": b"\x8a\x0a"
+    + TORCH_MAGIC.to_bytes(10, "little")
+    + b"."
+    + whole(10**300)
+    + b"."
+    + b"}.",
+}
+
+
+@pytest.mark.row("G16")
+@pytest.mark.parametrize("name", COSTLY)
+def test_no_byte_costs_more_than_a_little(name, tmp_path):
+    started = time.process_time()
+    with pytest.raises(Refused) as caught:
+        read(b"\x80\x04" + COSTLY[name], tmp_path)
+    assert time.process_time() - started < 2
+    assert len(str(caught.value)) < 200
+
+
+def test_keys_of_usual_size_pass(tmp_path):
+    value = {n * 2**33: n for n in range(200)} | {-1: 0, -2: 0, 0.5: 2, None: 3}
+    assert read(pickle.dumps(value), tmp_path) == value

@@ -148,6 +148,7 @@ def tensors(world: Path):
     return load_file(world / "artifacts/base/generator.safetensors")
 
 
+@pytest.mark.row("A15")
 def test_training_across_two_nodes_as_driver_and_as_job(cluster, tmp_path):
     import torch
 

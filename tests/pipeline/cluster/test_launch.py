@@ -227,6 +227,7 @@ INPUTS = {
 }
 
 
+@pytest.mark.row("A10")
 @pytest.mark.parametrize(
     "change",
     [

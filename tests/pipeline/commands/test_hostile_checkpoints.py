@@ -19,6 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from pipeline.commands.import_model import main
 from tests.pipeline.commands.hostile_files import (
@@ -133,6 +135,7 @@ KINDS: dict[str, tuple[Callable[[Path], bytes], str, bool]] = {
 }
 
 
+@pytest.mark.row("D3")
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_refused_by_name_and_nothing_runs(kind: str, tmp_path: Path, capsys) -> None:
     make, named, works = KINDS[kind]
@@ -152,6 +155,7 @@ def test_it_is_refused_by_name_and_nothing_runs(kind: str, tmp_path: Path, capsy
     assert set(tmp_path.iterdir()) == before, "nothing was created"
 
 
+@pytest.mark.row("D3")
 def test_the_same_in_a_process_of_its_own(tmp_path: Path) -> None:
     marker, file = tmp_path / "marker", tmp_path / "evil.pkl"
     file.write_bytes(dumped({"G_ema": Call(os.system, f"touch {marker}")}))
@@ -173,3 +177,21 @@ def test_a_name_that_the_user_lets_through_is_still_not_run(tmp_path: Path, caps
     assert main(words) == 5
     assert "Generator without tensors" in capsys.readouterr().err
     assert not marker.exists()
+
+
+ESCAPES = "\x1b[2J\x1b]0;pwned\x07"
+
+
+@pytest.mark.row("G18")
+@pytest.mark.parametrize("name", ["evil.pkl", "evil.safetensors"])
+def test_what_a_terminal_would_obey_is_shown_escaped(tmp_path: Path, capsys, name: str) -> None:
+    """A name in a pickle, or of a tensor, that clears the screen and sets the window's title."""
+    file = tmp_path / name
+    if file.suffix == ".pkl":
+        file.write_bytes(b"\x80\x02c" + ESCAPES.encode() + b"os\nsystem\n.")
+    else:
+        save_file({f"{ESCAPES}evil\nline": torch.ones(2)}, file)
+    assert main([str(file), "--out", str(tmp_path / "out")]) == 5
+    said = capsys.readouterr()
+    (line,) = said.err.splitlines()
+    assert said.out == "" and line.isprintable() and "\\x1b[2J" in line

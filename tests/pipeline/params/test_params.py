@@ -39,6 +39,7 @@ def test_a_complete_file_is_accepted(tmp_path):
     assert problems(tmp_path, valid()) == {}
 
 
+@pytest.mark.row("C1")
 @pytest.mark.parametrize(
     ("path", "kind"), schema(), ids=lambda x: ".".join(x) if isinstance(x, tuple) else ""
 )
@@ -62,6 +63,7 @@ def test_missing_keys_without_a_default_are_named(tmp_path):
     assert found["train_base.batch"].endswith("missing; allowed: a whole number, at least 1")
 
 
+@pytest.mark.row("C1")
 def test_all_problems_come_at_once_with_their_lines(tmp_path):
     text = yaml.safe_dump(valid(), sort_keys=False).splitlines()
     base = text.index("train_base:")
@@ -201,6 +203,7 @@ def test_what_cannot_be_measured_is_refused_at_once(tmp_path, stage):
     assert "got 2.0; allowed: 0, for source holds no images out" in str(found)
 
 
+@pytest.mark.row("C3")
 def test_a_setting_of_the_command_line_wins_and_is_checked(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(valid()))
@@ -214,6 +217,7 @@ def test_a_setting_of_the_command_line_wins_and_is_checked(tmp_path):
         load_params(path, ["tune.trials"])
 
 
+@pytest.mark.row("C1")
 def test_the_error_leaves_no_trace_and_loads_no_torch(tmp_path):
     values = valid()
     values["score"] = {**values["score"], "batch": 0, "bach": 3}

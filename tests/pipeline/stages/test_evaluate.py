@@ -106,6 +106,7 @@ def test_the_sheet_of_nearest_images_shows_samples_above_training_images(
     assert told["memorised"] is None and "not at hand" in told["not_measured"]["memorised"]
 
 
+@pytest.mark.row("E6")
 def test_the_same_artifact_scores_the_same_twice(world: Path, monkeypatch) -> None:
     monkeypatch.setenv("GANLINE_RUNS_DIR", str(world / "other_runs"))  # no cache from before
     first = json.loads((world / "reports/evaluation.json").read_text())
@@ -116,6 +117,7 @@ def test_the_same_artifact_scores_the_same_twice(world: Path, monkeypatch) -> No
     assert first == second
 
 
+@pytest.mark.row("E3")
 def test_another_batch_scores_the_same(world: Path, monkeypatch) -> None:
     monkeypatch.setenv("GANLINE_RUNS_DIR", str(world / "third_runs"))
     first = flat_numbers(json.loads((world / "reports/evaluation.json").read_text()))

@@ -99,6 +99,7 @@ def filtered(scored):
     return scored
 
 
+@pytest.mark.row("B1")
 def test_every_kind_of_dirt_is_rejected_for_its_own_reason(filtered):
     decisions = {r["key"]: r for r in pq.read_table(filtered / "decisions.parquet").to_pylist()}
     want = {
@@ -120,6 +121,7 @@ def test_every_kind_of_dirt_is_rejected_for_its_own_reason(filtered):
     assert found["near_duplicate"]["filter.near_duplicate"] >= 13  # of 15
 
 
+@pytest.mark.row("B1")
 def test_the_counts_add_up_everywhere(filtered):
     report = json.loads((filtered / "filter.json").read_text())
     decisions = pq.read_table(filtered / "decisions.parquet").to_pylist()
@@ -152,6 +154,7 @@ def test_charts_show_every_sample(filtered):
         assert Image.open(filtered / "plots" / name).size[0] == 700
 
 
+@pytest.mark.row("B18")
 def test_running_again_gives_the_same_bytes(filtered):
     def content():
         places = ["scores", "train", "plots", "filter.json", "decisions.parquet"]
@@ -174,6 +177,7 @@ def test_heldout_source_and_labels(scored):
     assert manifest["num_labels"] == 0  # the training rows have none
 
 
+@pytest.mark.row("B21")
 def test_nothing_left_ends_with_the_reasons(scored, capsys):
     write_params(scored, filter={"clip_similarity_min": 1.0, "min_side_px": 2000})
     assert run_filter(scored) == 3
@@ -182,6 +186,7 @@ def test_nothing_left_ends_with_the_reasons(scored, capsys):
     assert json.loads((scored / "filter.json").read_text())["kept"] == 0
 
 
+@pytest.mark.row("B21")
 def test_too_much_rejected_ends_with_the_reasons(scored, capsys):
     write_params(scored, filter={"max_reject_fraction": 0.2})
     assert run_filter(scored) == 3

@@ -69,6 +69,7 @@ def test_every_error_is_one_line_and_one_exit_code(error, code, words, capsys):
     assert lines[0].startswith(words)
 
 
+@pytest.mark.row("A19")
 def test_torch_out_of_memory_is_known_by_name(capsys):
     class OutOfMemoryError(RuntimeError):
         pass
@@ -129,6 +130,7 @@ def test_a_failed_stage_leaves_no_record_and_says_so_to_the_mirror(workspace, ca
     assert json.loads(spool.read_text().splitlines()[-1])["status"] == "FAILED"
 
 
+@pytest.mark.row("C4")
 def test_a_dry_run_prints_the_parameters_and_writes_nothing(workspace, capsys):
     before = sorted(workspace.rglob("*"))
     code = run_stage(
@@ -181,6 +183,7 @@ def test_runs_are_absolute_and_outlive_a_queued_experiment(tmp_path, monkeypatch
     assert places.runs_folder() == copy / "elsewhere"
 
 
+@pytest.mark.row("A13")
 def test_sigterm_from_outside_ends_a_stage_with_7(workspace):
     code = (
         "import sys, time; sys.path.insert(0, sys.argv[1])\n"

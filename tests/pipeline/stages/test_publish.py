@@ -90,6 +90,7 @@ def test_requirements_are_pinned() -> None:
     assert any(line.startswith("torch==") for line in requirements())
 
 
+@pytest.mark.row("D6")
 @pytest.mark.slow
 def test_the_registry_holds_each_content_once_and_only_good_ones_lead(world, tmp_path) -> None:
     from mlflow import MlflowClient

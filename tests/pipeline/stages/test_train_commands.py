@@ -36,6 +36,7 @@ def world(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.row("A1")
 def test_a_run_that_is_stopped_and_killed_ends_bit_equal_to_one_that_is_not(world, tmp_path):
     words = train_words("--report", "reports/base.json", "--curve", "reports/base.csv")
     runs = world / "runs"
@@ -95,6 +96,7 @@ def test_workers_that_do_not_divide_the_batch_are_refused_before_ray(world):
     assert code == 2 and "cluster.num_workers" in log
 
 
+@pytest.mark.row("C4")
 def test_dry_run_counts_networks_and_writes_nothing(world):
     tiny_world.write_params(world, train_base={"total_kimg": 7.0})
     before = {p: p.stat().st_mtime_ns for p in world.rglob("*") if "__pycache__" not in p.parts}

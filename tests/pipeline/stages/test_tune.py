@@ -46,6 +46,7 @@ def test_no_trials_writes_the_defaults_without_ray(world):
     assert guidance["fields"] == {} and trials == [] and front == []
 
 
+@pytest.mark.row("A16")
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_a_killed_search_goes_on_and_repeats_no_finished_trial(world):

@@ -62,6 +62,7 @@ def _pixels(encoded: str) -> np.ndarray:
         return np.asarray(image)
 
 
+@pytest.mark.row("F3")
 def test_it_draws_what_the_release_draws(world: Path, served) -> None:
     import pandas
 
@@ -81,6 +82,7 @@ HOSTILE = [
 ]  # fmt: skip
 
 
+@pytest.mark.row("F1")
 def test_a_thousand_random_requests_are_answered_or_refused_by_name(served) -> None:
     import pandas
     from mlflow.exceptions import MlflowException

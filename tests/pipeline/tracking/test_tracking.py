@@ -103,6 +103,7 @@ def broken_server(request):
     server.shutdown()
 
 
+@pytest.mark.row("D1")
 def test_a_broken_server_costs_training_nothing_and_loses_nothing(runs, broken_server, monkeypatch):
     import mlflow  # noqa: F401  the import takes seconds and would hide what is measured
 
@@ -183,6 +184,7 @@ def test_the_same_command_after_a_kill_continues_the_run(runs, database):
     assert len(the_runs(database)) == 2
 
 
+@pytest.mark.row("D1")
 @pytest.mark.slow
 def test_sync_sends_what_an_outage_held_back_exactly_once(runs, database):
     offline = TrackingConfig(enabled=False, system_every_s=0.0)
@@ -213,6 +215,7 @@ def test_sync_sends_what_an_outage_held_back_exactly_once(runs, database):
     assert sync(QUIET, runs, lambda text: None) == 0
 
 
+@pytest.mark.row("D1")
 def test_two_processes_never_write_one_spool(tmp_path):
     first = spool_for(tmp_path, "score", "ab")
     second = spool_for(tmp_path, "score", "ab")

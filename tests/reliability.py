@@ -1,0 +1,146 @@
+"""Faults and bad inputs, and the tests that show what happens: markers -> tests/RELIABILITY.md.
+
+    python -m tests.reliability > tests/RELIABILITY.md
+
+A test says which rows it holds: `@pytest.mark.row("A13")`. A row without a test is in `OPEN`, with
+the reason.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+
+from tests.house_source import python_files, tree_of
+
+ROWS = {
+    "A1": "a training process is killed at any moment: the same weights, bit for bit",
+    "A2": "killed at every named point of a save: an old or a new whole state, never a part",
+    "A3": "a state is damaged: it is noticed, told, and an older one stands in if it may",
+    "A4": "the disk is full, or too small from the start: exit 6, the last state stays",
+    "A5": "train all equals train a part and resume; every mutable field is saved or built anew",
+    "A6": "a resumed run draws the same samples, noise and augmentation",
+    "A8": "another number of ranks: the same atoms, or one clear line",
+    "A10": "a resume with a changed configuration is another run; a foreign state is refused",
+    "A11": "NaN or infinity: the step is cancelled, then back to the last state, then exit 4",
+    "A13": "SIGTERM, SIGINT: the state is saved, exit 7, the same command goes on",
+    "A14": "a rank that is stopped or hangs is named with its phase and replaced",
+    "A15": "two nodes, as driver and as job on the head",
+    "A16": "a search is killed: finished trials are not run again",
+    "A17": "two commands on one run folder: the second is refused at once",
+    "A18": "no permission, a path that cannot be used: one line, exit 5",
+    "A19": "out of memory: exit 6 and what to lower",
+    "A20": "the averaged model is that of the closed form, after a resume too",
+    "A21": "a start of another size, family or text encoder is refused before training",
+    "A22": "the same seed twice gives the same weights",
+    "A23": "bf16, compile and memory order change speed, not results",
+    "B1": "a corpus with every kind of dirt: each sample once, kept or with its reason",
+    "B2": "cut images are never filled up",
+    "B3": "decompression bombs are refused from the header",
+    "B4": "CMYK, 16 bit, palettes, alpha: converted as the formulas say",
+    "B5": "EXIF orientation is undone",
+    "B7": "moving pictures: GIF is not opened",
+    "B8": "pictures too small, too long: rejected at their thresholds",
+    "B9": "the bytes decide what a file is, and only three formats are opened",
+    "B10": "captions of any kind: a reason, or a text that the tokenizer takes",
+    "B11": "keys end at the first dot; what is missing has its reason",
+    "B12": "members of one key that lie apart: no half sample",
+    "B13": "exact and near copies are found",
+    "B14": "broken shards: what lies before the break is kept, the rest has a reason",
+    "B15": "unsafe members of a tar write nothing",
+    "B18": "the same stage twice gives the same bytes",
+    "B19": "Parquet of another shape: one line that names file, column, found and wanted",
+    "B20": "a similarity that is NaN is never kept",
+    "B21": "nothing left, or too much rejected: exit 3 with the reasons",
+    "B23": "every sample of an epoch exactly once, after seeking too",
+    "B24": "mutated pictures never raise",
+    "C1": "params.yaml: every key wrong in every way is named, without torch, in two seconds",
+    "C2": "a template of dvc.yaml that names no parameter is refused first",
+    "C3": "a setting of the command line is checked like the file",
+    "C4": "--dry-run writes nothing",
+    "C5": "an interrupted stage of DVC is not done; a change runs only what it must",
+    "C6": "without git all goes on",
+    "C8": "the names of the commands are a promise; help is quick",
+    "D1": "MLflow is down, slow or locked: training loses nothing and waits for nothing",
+    "D3": "hostile checkpoints: refused by name, nothing runs",
+    "D4": "safetensors that are none, of NaN, or not the card's: refused",
+    "D5": "weights that do not fit are refused whole, with their names",
+    "D6": "the registry holds each content once, and only good ones lead",
+    "E1": "the Frechet distance is the closed form, and agrees with independent code",
+    "E2": "the distances agree with torch-fidelity",
+    "E3": "a measure does not depend on the batch",
+    "E4": "changed data under the same path is measured anew",
+    "E5": "measuring changes neither weights nor random numbers",
+    "E6": "the same artifact scores the same twice",
+    "E7": "a measurement that fails is missing, training goes on, NaN is never best",
+    "F1": "a thousand random requests are answered or refused by name",
+    "F3": "the same prompt and seed give the same image",
+    "G3": "a stop that a hanging rank would never obey ends the command",
+    "G5": "SIGTERM while Ray starts, a node that is late: exit 7, exit 6",
+    "G11": "one flipped bit in a training shard or in the scores: exit 3 names the shard",
+    "G12": "tables without a column or of other types: one line",
+    "G13": "cards of artifacts of wrong types, absurd sizes, or that are a pipe: exit 5 in 2 s",
+    "G14": "python -m components.training ends as a stage does",
+    "G15": "YAML that would take memory or minutes: exit 2 in 2 s",
+    "G16": "pickles whose keys collide, or that copy again and again: bounded work per byte",
+    "G17": "a break between two ticks leaves the same log",
+    "G18": "text of others never reaches the terminal as a command",
+    "G21": "the project's folder is moved: MLflow finds old artifacts and takes new ones",
+    "G22": "TMPDIR too long, missing, with a space: Ray starts, or exit 2",
+    "G23": "experiments of DVC in a copy find data that is tracked, or named by an absolute path",
+    "G24": "checkpoints in any wrapper: the averaged one is taken and named, a doubt asked",
+}
+
+OPEN = {
+    "A7": "the loader takes no number of workers: one thread fetches ahead",
+    "A9": "as A7",
+    "B6": "colour profiles: the reader of pictures has no policy with a measured difference yet",
+    "B16": "sources are folders; nothing is fetched over a network",
+    "B17": "filter is run anew after a kill; its files are written by rename",
+    "B22": "memory over ten times the data was not measured",
+    "C7": "other Pythons and a machine without a compiler are the business of CI",
+    "F5": "the served model takes no paths and no addresses",
+    "A12": "collapse is shown by the curves and measures, no detector stops a run",
+    "D2": "uploads are retried with the spool (D1); no test of an upload that fails alone",
+    "D7": "there is no export to ONNX yet",
+    "F2": "MLflow serves the model; 200 parallel requests were not measured",
+    "F4": "MLflow's server ends when its worker is killed",
+    "G4": "SIGTERM to a whole process group ends Ray before the state's end is told",
+    "G20": "as F4; JSON nested 100,000 deep is answered by MLflow with 500",
+}
+
+
+def tests_of_rows() -> dict[str, list[str]]:
+    """Return row -> the tests that are marked with it, as pytest names them."""
+    found: dict[str, list[str]] = {}
+    for file in python_files("tests"):
+        for node in tree_of(file).body:
+            marks = node.decorator_list if isinstance(node, ast.FunctionDef) else []
+            for mark in marks:
+                if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.row":
+                    for row in mark.args:
+                        found.setdefault(ast.literal_eval(row), []).append(f"{file}::{node.name}")
+    return found
+
+
+def page() -> str:
+    """Return tests/RELIABILITY.md."""
+    tests = tests_of_rows()
+    lines = [
+        "# Reliability",
+        "",
+        "Generated by `python -m tests.reliability`; a test compares this page with the markers.",
+        "",
+        "| row | what happens | tests |",
+        "|---|---|---|",
+    ]
+    for row, title in ROWS.items():
+        names = [f"`{name.removeprefix('tests/')}`" for name in sorted(tests.get(row, []))]
+        lines.append(f"| {row} | {title} | {'<br>'.join(names)} |")
+    lines += ["", "## Not held by a test", "", "| row | why |", "|---|---|"]
+    lines += [f"| {row} | {why} |" for row, why in OPEN.items()]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
