@@ -59,8 +59,13 @@ FAMILIES: dict[str, Family] = {
         importers=(
             "models.projected_gan.checkpoint:FASTGAN",
             "models.projected_gan.checkpoint:STYLEGAN2",
+            "models.stylegan2.rosinality:IMPORTER",
         ),
-        parity=("models.projected_gan.parity:CHECKS", "models.stylegan2.parity:CHECKS"),
+        parity=(
+            "models.projected_gan.parity:CHECKS",
+            "models.stylegan2.parity:CHECKS",
+            "models.stylegan2.rosinality_parity:CHECKS",
+        ),
         small="models.projected_gan.fields:SMALL",
     ),
     "stylegan_xl": Family(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,12 +18,15 @@ from torch import Tensor
 from models.interop.pickle_values import SIMPLE, Record, Refused
 from models.interop.stored_tensors import StoredTensor
 
+TENSORS = (StoredTensor, Tensor)
 MODULES_LIMIT, DEPTH_LIMIT = 50_000, 40
 SHARING_LIMIT = 4  # times the stored bytes; networks share next to nothing
 INIT = "init"  # where a persistent class' constructor arguments stand among the facts
 # What people wrap state dicts in, and prefix names with.
 WRAPPERS = ("G_ema", "g_ema", "state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "G_ema.", "g_ema.", "generator.")
+# Tensors of a network that some files keep beside its state dict: the mean of w.
+BESIDE = ("latent_avg",)
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,9 @@ def networks_in(value: Any) -> tuple[ForeignNetwork, ForeignNetwork | None]:
     for name in WRAPPERS:
         inner = content.get(name)
         if type(inner) in (Record, dict, OrderedDict):
-            return _network(inner), found
+            network = _network(inner)
+            more = {n: content[n] for n in BESIDE if isinstance(content.get(n), TENSORS)}
+            return replace(network, tensors={**network.tensors, **more}), found
     return _network(content), found
 
 
@@ -98,9 +103,7 @@ def _network(value: Any) -> ForeignNetwork:
 
 def _of_state_dict(content: Mapping[Any, Any]) -> ForeignNetwork:
     tensors = {
-        name: x
-        for name, x in content.items()
-        if type(name) is str and isinstance(x, (StoredTensor, Tensor))
+        name: x for name, x in content.items() if type(name) is str and isinstance(x, TENSORS)
     }
     if not tensors:
         shown = ", ".join(str(name)[:40] for name in list(content)[:8])
