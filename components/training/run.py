@@ -63,7 +63,8 @@ def run_job(
         recipe, site, batches = build_site(job, config)
         measured = yardstick(job, config, device)
         networks = build_networks(job, recipe, site)
-        draw = sampler(job, config, site, batches, run_dir / "samples")
+        beside = networks.frozen.get("original")
+        draw = sampler(job, config, site, batches, run_dir / "samples", beside)
         result = train(
             recipe=recipe,
             networks=networks,
@@ -79,7 +80,8 @@ def run_job(
             measure=measured.distance if measured else None,
         )
         if world.rank == 0:
-            best = {**result.best, **measured.card()} if measured and result.best else {}
+            card = measured.card() if measured else {}
+            best = {**result.best, **card} if result.best else {}
             samples = draw(result.ema, result.nimg)
             _write(job, config, recipe, site, batches, result, log, best, samples)
         world.barrier()
