@@ -37,6 +37,8 @@ class Family:
         importers: of published checkpoints (`models.interop.import_request.Importer`); the first
             one that knows a checkpoint takes it.
         parity: of dicts, name of a parity fixture -> `models.interop.parity_file.ParityCheck`.
+        mappers: of what reads published latent mappers: a checkpoint's content -> mapper and text,
+            None when it holds none; "" = there are none.
         small: of a dict of the recipe's fields, sizes at which a test trains in seconds; "" = the
             recipe's defaults are small.
     """
@@ -44,6 +46,7 @@ class Family:
     recipe: str
     importers: tuple[str, ...] = ()
     parity: tuple[str, ...] = ()
+    mappers: str = ""
     small: str = ""
 
 
@@ -59,8 +62,13 @@ FAMILIES: dict[str, Family] = {
         importers=(
             "models.projected_gan.checkpoint:FASTGAN",
             "models.projected_gan.checkpoint:STYLEGAN2",
+            "models.stylegan2.rosinality:IMPORTER",
         ),
-        parity=("models.projected_gan.parity:CHECKS", "models.stylegan2.parity:CHECKS"),
+        parity=(
+            "models.projected_gan.parity:CHECKS",
+            "models.stylegan2.parity:CHECKS",
+            "models.stylegan2.rosinality_parity:CHECKS",
+        ),
         small="models.projected_gan.fields:SMALL",
     ),
     "stylegan_xl": Family(
@@ -71,6 +79,15 @@ FAMILIES: dict[str, Family] = {
         ),
         parity=("models.stylegan_xl.parity:CHECKS",),
         small="models.stylegan_xl.fields:SMALL",
+    ),
+    "stylegan_nada": Family(
+        recipe="models.stylegan_nada.recipe:StyleGANNADA",
+        parity=(
+            "models.stylegan_nada.parity:CHECKS",
+            "models.stylegan_nada.editing_parity:CHECKS",
+        ),
+        mappers="models.stylegan_nada.mapper_names:mapper_in",
+        small="models.stylegan_nada.fields:SMALL",
     ),
 }
 
@@ -104,6 +121,21 @@ def importers() -> Iterator[tuple[str, Any]]:
             with blamed(name, f"importer {path}"):
                 importer = part(path)
             yield name, importer
+
+
+def mapper_in(content: Any) -> Any:
+    """Return mapper and text of a checkpoint that holds a latent mapper; None when it does not.
+
+    Raises:
+        ValueError: it holds one that does not fit.
+    """
+    for name, family in families().items():
+        if family.mappers:
+            with blamed(name, "its mappers"):
+                found = part(family.mappers)(content)
+            if found is not None:
+                return found
+    return None
 
 
 def parity_checks() -> dict[str, Any]:

@@ -129,17 +129,33 @@ class Phase:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Watching:
+    """What is watched while a model trains, and when to stop.
+
+    every_kimg: how often. measure: averaged model -> numbers by name, all reported. stop_below:
+    name -> the run ends when the number is lower, and leaves the weights of the last time that
+    none was; 0 = never.
+    """
+
+    every_kimg: float
+    measure: Callable[[nn.Module], dict[str, float]]
+    stop_below: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Networks:
     """Everything a recipe built.
 
     trained: name -> module that is saved, broadcast and resumed. The one named `model`
     ("generator") is averaged (EMA) and becomes the artifact. frozen: name -> module that is only
-    moved to the device. A network named "discriminator" in either is kept in the artifact.
+    moved to the device. A network named "discriminator" in either is kept in the artifact, and a
+    frozen one named "original" is drawn beside the model. watching: None = nothing is watched.
     """
 
     trained: dict[str, nn.Module]
     frozen: dict[str, nn.Module] = field(default_factory=dict)
     model: str = "generator"
+    watching: Watching | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,12 +201,18 @@ def no_classes(role: str) -> ClassTable | None:
     return None
 
 
+def no_pictures(folder: str) -> list[Tensor]:
+    """Stand where no pictures can be read."""
+    raise ValueError(f"pictures of {folder!r} are wanted, but nothing reads pictures here")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Site:
     """Where a recipe builds: what the data and the stage decide, not the recipe's fields.
 
     encoder: role ("clip", "dino", "classifier", ...) -> frozen feature net, loaded once per call
-    site. classes: role -> what that net knows of the data's classes, None if nothing.
+    site. classes: role -> what that net knows of the data's classes, None if nothing. pictures: a
+    folder that a field names -> its pictures, each [1, 3, H, W] in [-1, 1].
     """
 
     resolution: int
@@ -198,6 +220,7 @@ class Site:
     encoder: Callable[[str], nn.Module]
     start: Start | None = None
     classes: Callable[[str], ClassTable | None] = no_classes
+    pictures: Callable[[str], list[Tensor]] = no_pictures
 
 
 class Recipe(Protocol):
@@ -205,7 +228,9 @@ class Recipe(Protocol):
 
     Class constants: `name`; `tunable`, field -> (low, high) with the most useful first;
     `needs_data`. Only some have `norm_batch`, a constant or a field: samples that share batch-norm
-    statistics at most.
+    statistics at most; `adapts`: it changes a model of another family, whose name and fields go
+    into its field `parent`; `picture_folders`, the folders that it will ask `Site.pictures` for;
+    `stream(site)`: conditions for a recipe that needs no data, where there is none.
     """
 
     name: ClassVar[str]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from components.errors import ConfigError
 from pipeline.exit_codes import guarded
-from pipeline.graph import find_node, read_graph, stage_titles
+from pipeline.graph import find_node, keyed_stages, read_graph, stage_titles
 
 Main = Callable[[list[str] | None], int]
 
@@ -142,6 +142,21 @@ def _tools() -> dict[str, tuple[str, Callable[[], Main]]]:
 
 
 def _sampling_tools() -> dict[str, tuple[str, Callable[[], Main]]]:
+    def attributes() -> Main:
+        from pipeline.commands.attributes import main
+
+        return main
+
+    def blend() -> Main:
+        from pipeline.commands.blend import main
+
+        return main
+
+    def edit() -> Main:
+        from pipeline.commands.edit import main
+
+        return main
+
     def generate() -> Main:
         from pipeline.commands.generate import main
 
@@ -168,6 +183,9 @@ def _sampling_tools() -> dict[str, tuple[str, Callable[[], Main]]]:
         return main
 
     return {
+        "attributes": ("say which style channels move with a text", attributes),
+        "blend": ("interpolate the weights of two models of one parent", blend),
+        "edit": ("change an image by words", edit),
         "generate": ("draw what a prompt says with the published model", generate),
         "interpolate": ("animate a walk between prompts or seeds", interpolate),
         "invert": ("find the code of an image, and tune the model around it", invert),
@@ -198,8 +216,8 @@ def _parser(
 def _stage_parser(stage: str) -> argparse.ArgumentParser:
     title = _without_templates(stage_titles()[stage])
     parser = argparse.ArgumentParser(prog=f"ganline {stage}", description=title)
-    if stage == "superres":
-        parser.add_argument("key", metavar="PX", help="entry of the section, as 64")
+    if stage in keyed_stages():
+        parser.add_argument("key", metavar="KEY", help="entry of the section, as 64")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override one parameter"
@@ -220,7 +238,7 @@ def _stage_parser(stage: str) -> argparse.ArgumentParser:
 
 
 def _without_templates(text: str) -> str:
-    return text.replace("${key}", "<px>")
+    return text.replace("${key}", "<key>")
 
 
 if __name__ == "__main__":

@@ -72,6 +72,12 @@ def stage_titles(graph: Path | None = None) -> dict[str, str]:
     return {name: entry.get("do", entry).get("desc", "") for name, entry in stages.items()}
 
 
+def keyed_stages(graph: Path | None = None) -> set[str]:
+    """Return the stages that have an entry for each key of their section."""
+    graph = graph or Path(GRAPH)
+    return {name for name, entry in _stages(graph).items() if "foreach" in entry}
+
+
 def find_node(nodes: list[Node], stage: str, key: str) -> Node:
     """Return the stage that a command line names.
 

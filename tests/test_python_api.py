@@ -13,12 +13,13 @@ PAGE = Path(__file__).parent.parent / "docs/python_api.md"
 
 def test_the_page_runs_from_top_to_bottom(capsys):
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     names: dict[str, Any] = {}
     for block in blocks[:-1]:
         exec(block, names)  # the page itself
     assert names["image"].shape == (8, 3, 16, 16)
     assert names["found"].distance < 0.5 * names["found"].mean_distance
+    assert names["row"].shape == (3, 16, 16, 3) and (names["row"][0] != names["row"][2]).any()
     assert all(term.shape == (8,) for term in names["losses"].terms.values())
     gradients = [p.grad for p in names["generator"].parameters() if p.grad is not None]
     assert any(bool(g.abs().sum() > 0) for g in gradients)

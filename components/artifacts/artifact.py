@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.artifacts.family import recipe_fields
 from components.artifacts.rebuild import broken, check_outline, fresh_generator, load_strictly
+from components.artifacts.saved_states import save_states, save_text_encoder
 from components.code_version import git_commit
 from components.durable_files import file_hash, publish_folder, sync
 from components.requests.card import CARD, read_card_file
@@ -78,7 +79,9 @@ def write_artifact(
     temporary = folder.with_name(f"{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    _write_weights(temporary, generator_state, discriminator_state, text_encoder)
+    save_states(temporary, {GENERATOR: generator_state, DISCRIMINATOR: discriminator_state})
+    if text_encoder is not None:
+        save_text_encoder(temporary / TEXT_ENCODER, text_encoder)
     if samples is not None:
         samples.save(temporary / SAMPLES)
     (temporary / METRICS).write_text(json.dumps(dict(metrics or {}), indent=1))
@@ -109,24 +112,6 @@ def write_artifact(
         sync(path)
     publish_folder(temporary, folder)
     return card
-
-
-def _write_weights(
-    folder: Path,
-    generator_state: Mapping[str, Tensor],
-    discriminator_state: Mapping[str, Tensor] | None,
-    text_encoder: nn.Module | None,
-) -> None:
-    from safetensors.torch import save_file
-
-    for name, state in {GENERATOR: generator_state, DISCRIMINATOR: discriminator_state}.items():
-        if state is not None:
-            save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, folder / name)
-    if text_encoder is not None:
-        from models.features import save_feature_net
-
-        source = "trained by ganline"
-        save_feature_net(folder / TEXT_ENCODER, text_encoder, role=TEXT_ENCODER, source=source)
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -218,8 +203,19 @@ def load_start(folder: Path, *, family: str = "") -> Start:
         card=card,
         generator=weights,
         discriminator=kept(DISCRIMINATOR),
-        text_encoder=kept(TEXT_WEIGHTS),
+        text_encoder=kept(TEXT_WEIGHTS) or _released_text(folder, card),
     )
+
+
+def _released_text(folder: Path, card: Mapping[str, Any]) -> dict[str, Tensor] | None:
+    """Return the text encoder that a release carries; None for all that is no release of text."""
+    wanted = card.get("release", {}).get("text_encoder_sha256", "")
+    if not wanted:
+        return None
+    path = folder / TEXT_WEIGHTS
+    if not path.is_file() or file_hash(path) != wanted:
+        raise broken(path, "the release's text encoder is missing, or not the one its card names")
+    return read_weights(path)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

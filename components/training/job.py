@@ -35,6 +35,8 @@ class TrainingJob:
     artifact_dir: str = ""
     """Where `python -m components.training` copies the finished artifact; run_job itself does not.
     """
+    pictures_dir: str = ""
+    """Where a recipe's folders of pictures lie; '' = the working folder."""
     fingerprint: str = ""
     """Hash of configuration and inputs; a state of another one is refused."""
     code_version: str = "unknown"

@@ -25,7 +25,7 @@ from components.training.stats import Ticker
 from components.training.step import StepResult, iteration
 from components.training.store import StateStore
 from components.training.switches import compile_networks, lay_out
-from models.interfaces import Networks, Recipe
+from models.interfaces import Networks, Recipe, Watching
 from models.losses.schedules import ema_beta
 
 __all__ = ["StepResult", "TrainResult", "iteration", "train"]
@@ -97,7 +97,9 @@ def train(
     goal_nimg = math.ceil(config.total_kimg * 1000)
     indices = atoms_of_rank(config, world)
     lay_out(networks, config, device)
-    keeps_best = config.keep_weights == "best"
+    watching = networks.watching
+    stops = watching is not None and any(watching.stop_below.values())
+    keeps_best = config.keep_weights == "best" or stops
     state = TrainState.build(networks, recipe.phases(networks), keeps_best=keeps_best)
 
     # --- Load the newest state on rank 0; broadcast; check.
@@ -117,7 +119,7 @@ def train(
     )
 
     with Signals(stop) as signals, Feed(batches, indices, config, device) as feed:
-        while state.nimg < goal_nimg:
+        while state.nimg < goal_nimg and not state.stopped:
             # --- Batch, and one optimizer step of every due phase.
             ticker.start()
             world.mark(f"batch at nimg {state.nimg}")
@@ -143,12 +145,18 @@ def train(
 
             # --- Measure, report, sample.
             distances = {}
-            measure_due = measure and _measure_due(before, state.nimg, done, config)
+            measure_due = measure and _due(config.measure_every_kimg, before, state.nimg, done)
+            watch_due = watching and _due(watching.every_kimg, before, state.nimg, done)
             sample_due = sample and _sample_due(before, state.nimg, done, config)
-            if done or measure_due or sample_due:  # the averaged model is looked at, or left
+            if (
+                done or measure_due or watch_due or sample_due
+            ):  # the averaged model is looked at, or left
                 settle()
             if measure and measure_due:
                 distances = _measure(state, measure, world, report)
+            if watching and watch_due:
+                distances |= _watch(state, watching, world)
+                done = done or state.stopped
             if done or distances or crossed(before, state.nimg, config.report_every_kimg):
                 report(ticker.tick(goal_nimg, distances))
             if sample and sample_due and world.rank == 0:
@@ -195,9 +203,15 @@ def _sample_due(before: int, now: int, done: bool, config: TrainConfig) -> bool:
     return done or before == 0 or crossed(before, now, config.sample_every_kimg)
 
 
-def _measure_due(before: int, now: int, done: bool, config: TrainConfig) -> bool:
-    every = config.measure_every_kimg
-    return every > 0 and (done or crossed(before, now, every))
+def _due(every_kimg: float, before: int, now: int, done: bool) -> bool:
+    return every_kimg > 0 and (done or crossed(before, now, every_kimg))
+
+
+def _watch(state: TrainState, watching: Watching, world: World) -> dict[str, float]:
+    """Watch the averaged model on rank 0, keep its weights while all is well."""
+    found = world.first(lambda: watching.measure(state.ema))
+    state.watched(found, watching.stop_below)
+    return {f"watch/{name}": value for name, value in found.items()}
 
 
 def _measure(

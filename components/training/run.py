@@ -64,16 +64,18 @@ def run_job(
     with _locked(job, world):
         recipe, site, batches = build_site(job, config)
         measured = yardstick(job, config, device)
-        draw = sampler(job, config, site, batches, run_dir / "samples")
         told, result = _noted(log, world, report), None
         while result is None:
             seed = seed_after(job.seed, len(world.first(lambda: detours_of(run_dir))))
             if seed != job.seed:
                 _, _, batches = build_site(dataclasses.replace(job, seed=seed), config)
+            networks = build_networks(job, recipe, site)
+            beside = networks.frozen.get("original")
+            draw = sampler(job, config, site, batches, run_dir / "samples", beside)
             try:
                 result = train(
                     recipe=recipe,
-                    networks=build_networks(job, recipe, site),
+                    networks=networks,
                     config=config,
                     seed=seed,
                     batches=batches,
@@ -88,7 +90,8 @@ def run_job(
             except NonFiniteError as error:
                 _go_back(job, config, world, log, told, error)
         if world.rank == 0:
-            best = {**result.best, **measured.card()} if measured and result.best else {}
+            card = measured.card() if measured else {}
+            best = {**result.best, **card} if result.best else {}
             samples = draw(result.ema, result.nimg)
             _write(job, config, recipe, site, batches, result, log, best, samples)
         world.barrier()

@@ -8,15 +8,17 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+import numpy as np
+from torch import Tensor, nn
 
 from components.artifacts.artifact import load_start
 from components.artifacts.family import recipe_from
 from components.artifacts.frozen_nets import CARD
+from components.data.pictures import picture_files, read_picture
 from components.errors import ConfigError, StorageError
 from components.pictures.sheets import image_grid
 from components.pretraining.class_features import class_dim, read_classes
-from components.sampling import generate_from
+from components.sampling import from_uint8, generate_from
 from components.training.config import TrainConfig
 from components.training.job import TrainingJob
 from components.training.seeds import derived_seed
@@ -29,10 +31,13 @@ NUM_SAMPLES, COLUMNS = 16, 4
 
 
 class NoData:
-    """The stream of a recipe that needs no images: sizes only, or the conditions of a data set."""
+    """The stream of a recipe that needs no images: sizes only, or the conditions of a data set, or
+    of the recipe itself.
+    """
 
     def __init__(self, conditions: Any = None) -> None:
         self._conditions = conditions
+        self.label_names = getattr(conditions, "label_names", ())
 
     def atom(self, position: int, size: int) -> Batch:
         """Return a batch without images."""
@@ -67,16 +72,27 @@ def build_site(job: TrainingJob, config: TrainConfig) -> tuple[Recipe, Site, Any
         encoder=_encoders(job),
         start=start,
         classes=_classes(job, source),
+        pictures=_pictures(job),
     )
-    return recipe, site, source if recipe.needs_data else NoData(source)
+    if recipe.needs_data:
+        return recipe, site, source
+    if source is None and start is not None and hasattr(recipe, "stream"):
+        source = recipe.stream(site)
+    return recipe, site, NoData(source)
 
 
 def sampler(
-    job: TrainingJob, config: TrainConfig, site: Site, batches: Any, folder: Path
+    job: TrainingJob,
+    config: TrainConfig,
+    site: Site,
+    batches: Any,
+    folder: Path,
+    beside: nn.Module | None = None,
 ) -> Callable[[nn.Module, int], Any]:
     """Return a function that draws the fixed prompts with fixed seeds to folder/<nimg>.png.
 
-    The prompts are the first captions of the held-out split; seeds derive from the run's seed.
+    The prompts are the first captions of the held-out split; seeds derive from the run's seed. A
+    network `beside` is drawn too, each of its images to the left of the model's of the same code.
     """
     heldout = _open(job, config, "heldout")
     if heldout is None:
@@ -86,8 +102,12 @@ def sampler(
     seeds = [derived_seed(job.seed, "sample", micro_batch=i) for i in range(shown.size)]
 
     def draw(model: nn.Module, nimg: int) -> Any:
-        images = generate_from(model, shown.condition, seeds)
-        grid = image_grid(images, COLUMNS, captions=shown.captions or None)
+        images, captions = generate_from(model, shown.condition, seeds), shown.captions
+        if beside is not None:
+            before = generate_from(beside, shown.condition, seeds)
+            images = np.stack([before, images], axis=1).reshape(-1, *images.shape[1:])
+            captions = tuple(text for text in captions for _ in range(2))
+        grid = image_grid(images, COLUMNS, captions=captions or None)
         folder.mkdir(parents=True, exist_ok=True)
         grid.save(folder / f"{nimg:09d}.png")
         return grid
@@ -149,6 +169,16 @@ def _classes(job: TrainingJob, source: Any) -> Callable[[str], ClassTable | None
         return read_classes(Path(job.encoders_dir) / role, names)
 
     return classes
+
+
+def _pictures(job: TrainingJob) -> Callable[[str], list[Tensor]]:
+    """Return name of a folder -> its pictures, each [1, 3, H, W] in [-1, 1], by file name."""
+
+    def pictures(name: str) -> list[Tensor]:
+        folder = Path(job.pictures_dir or ".") / name
+        return [from_uint8(read_picture(path)[None]) for path in picture_files(folder)]
+
+    return pictures
 
 
 def _encoders(job: TrainingJob) -> Callable[[str], nn.Module]:

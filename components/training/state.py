@@ -37,7 +37,8 @@ class TrainState:
         seconds: time spent in iterations, resumes included (fact).
         nonfinite_total: optimizer steps cancelled so far (fact).
         nonfinite_streak: phase name -> cancelled steps in a row (fact).
-        best: nimg and frechet of the lowest distance measured, {} before the first (fact).
+        best: nimg and frechet of the lowest distance measured, or nimg and numbers of the last time
+            that all watched was well, {} before the first (fact).
         tick: sums, counts, seconds and images since the last tick: a run that goes on reports what
             one without a break does (fact).
         best_weights: what the artifact is made of, as it was then; {} where the last weights are
@@ -122,7 +123,27 @@ class TrainState:
         """
         if not math.isfinite(frechet) or (self.best and frechet >= self.best["frechet"]):
             return
-        self.best = {"nimg": self.nimg, "frechet": frechet}
+        self._keep({"frechet": frechet})
+
+    @torch.no_grad()
+    def watched(self, numbers: Mapping[str, float], stop_below: Mapping[str, float]) -> None:
+        """Take in what was watched; where the run may stop for it, keep the weights while no number
+        is below its bound, and end the run when one is.
+        """
+        if not any(stop_below.values()):
+            return
+        if all(numbers[name] >= bound for name, bound in stop_below.items()):
+            self._keep(numbers)
+        else:
+            self.best = {"nimg": 0, **self.best, "stopped_at_nimg": self.nimg}
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a number that is watched has ended the run."""
+        return "stopped_at_nimg" in self.best
+
+    def _keep(self, numbers: Mapping[str, float]) -> None:
+        self.best = {"nimg": self.nimg, **numbers}
         now = self.tensors()
         for name, kept in self.best_weights.items():
             kept.copy_(now[name])

@@ -31,7 +31,8 @@ PERSISTENT_CLASS = "torch_utils.persistence._reconstruct_persistent_obj"
 # Classes whose objects are kept as records: of torch, and of the code that a network was built by.
 # A class is one capitalised word, so that no function and no attribute of a class gets through.
 _RECORDS = re.compile(
-    r"""dnnlib(\.util)?\.EasyDict
+    r"""argparse\.Namespace
+    | dnnlib(\.util)?\.EasyDict
     | torch\.nn\.modules\.\w+\.[A-Z]\w*
     | torch\.nn\.utils\.spectral_norm\.SpectralNorm\w*
     | torchvision\.transforms\.\w+\.[A-Z]\w*

@@ -27,10 +27,11 @@ AVERAGED: tuple[str, ...] = (
     "ema_generator",
 )
 AVERAGED += ("ema", "ema_model", "model_ema", "params_ema", "ema_state_dict", "state_dict_ema")
-AVERAGED += ("ema_generator", "shadow_params")
+AVERAGED += ("shadow_params",)
 RAW = ("G", "g", "netG", "gen", "generator", "online_model")
 CRITICS = ("D", "netD", "discriminator")
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "params")
+BESIDE = ("latent_avg",)  # a network's tensors that some files keep beside it: the mean of w
 COMPILED = "_orig_mod"  # torch.compile puts it anywhere in a name
 # Counters that averaging and training keep beside the tensors.
 COUNTERS = {"n_averaged", "num_updates", "initted", "step", "steps", "decay", "epoch", "iteration"}
@@ -69,6 +70,7 @@ def unwrap(value: Any, chosen: str = "") -> Unwrapped:
     """
     critic: Any = None
     notes: list[str] = []
+    beside: dict[str, StoredTensor | Tensor] = {}
     for _ in range(LAYERS_LIMIT):
         if type(value) is Record and not value.items:
             return Unwrapped(value, critic, "; ".join(notes))
@@ -88,7 +90,8 @@ def unwrap(value: Any, chosen: str = "") -> Unwrapped:
                 todo = "; --network NAME takes what stands under a name"
                 raise ValueError(f"the checkpoint holds no network: found {shown}{todo}")
             whole = {_without_compiled(n): x for n, x in tensors.items() if n not in COUNTERS}
-            return Unwrapped(whole or tensors, critic, "; ".join(notes))
+            return Unwrapped({**(whole or tensors), **beside}, critic, "; ".join(notes))
+        beside |= {n: x for n, x in tensors.items() if n in BESIDE and inside}
         notes += [note] if note else []
         value, chosen = groups[name], "" if name == chosen else chosen
     raise ValueError("the checkpoint holds wrappers within wrappers without an end")

@@ -6,6 +6,7 @@ Legend: N samples, C channels (= frequencies), H W pixels, D width of w.
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,7 @@ class FourierInput(nn.Module):
         identity).
     """
 
+    style_kind: ClassVar[str] = "input"
     frequencies: Tensor
     phases: Tensor
     transform: Tensor
@@ -47,6 +49,11 @@ class FourierInput(nn.Module):
         self.register_buffer("transform", torch.eye(3))
         self.weight = nn.Parameter(torch.randn(channels, channels))
         self.affine = EqualizedLinear(w_dim, 4, weight_init=0.0, bias_init=[1.0, 0.0, 0.0, 0.0])
+
+    @property
+    def style(self) -> nn.Module:
+        """What makes rotation and shift of w, four numbers (style_space.py)."""
+        return self.affine
 
     def forward(self, w_ND: Tensor) -> Tensor:
         """Map w [N, D] to features [N, C, H, W], float32, channels last in memory."""

@@ -8,6 +8,7 @@ Legend: N samples, C channels, H W pixels, D width of w, I inputs, O outputs.
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,7 @@ class ModulatedLayer(nn.Module):
         clamp: bound of the activations before `gain`; None = none.
     """
 
+    style_kind: ClassVar[str] = "conv"  # it takes part in S-space (style_space.py)
     noise_const: Tensor
     energy_OI: Tensor | None
     short_16IO: Tensor | None
@@ -128,6 +130,8 @@ class ToRGB(nn.Module):
         weight_init: standard deviation of the weights.
         image_channels: of the image.
     """
+
+    style_kind: ClassVar[str] = "rgb"
 
     def __init__(
         self,

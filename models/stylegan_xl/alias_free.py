@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,7 @@ class AliasFreeLayer(nn.Module):
         clamp: bound of the activations; None = none.
     """
 
+    style_kind: ClassVar[str] = "conv"
     magnitude: Tensor
 
     def __init__(
@@ -101,6 +102,7 @@ class AliasFreeLayer(nn.Module):
 class AliasFreeToRGB(nn.Module):
     """Modulated 1x1 convolution to an image, without demodulation; cuts what margin there is."""
 
+    style_kind: ClassVar[str] = "rgb"
     magnitude: Tensor
 
     def __init__(self, w_dim: int, plan: LayerPlan, *, clamp: float | None = 256.0) -> None:

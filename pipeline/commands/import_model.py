@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.errors import ConfigError, StorageError, printable
+from pipeline.commands.import_edits import MATRIX, import_directions, import_mapper
 from pipeline.exit_codes import guarded
 from pipeline.places import set_quiet_environment
 
@@ -50,6 +51,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--encoders", type=Path, metavar="DIR", help="has the CLIP of a model that takes text"
     )
+    parser.add_argument(
+        "--statistics", type=Path, metavar="FILE", help="of a direction matrix: S_mean_std"
+    )
+    parser.add_argument(
+        "--model", type=Path, metavar="DIR", help="of a direction matrix: its model"
+    )
     told = parser.add_argument_group("what a state dict does not tell")
     told.add_argument("--resolution", type=int, default=0, metavar="PX", help="of the images")
     told.add_argument("--classes", type=int, default=0, metavar="N", help="how many there are")
@@ -83,8 +90,16 @@ def import_model(options: argparse.Namespace) -> None:
     from components.artifacts.imported_artifact import check_text_encoder, write_imported
 
     _check(options)
+    if options.file.suffix == MATRIX:
+        import_directions(options)
+        return
     overrides = _overrides(options.set)
-    imported = _read(options, overrides)
+    content = _content(options)
+    if import_mapper(content, options):
+        return
+    if options.out.is_file():
+        raise ConfigError(f"{options.out} is a file", "--out", "name a folder")
+    imported = _read(content, options, overrides)
     recipe = _recipe(imported.sizes, overrides)
     clip_sha256 = check_text_encoder(imported, options.encoders)
     card = write_imported(
@@ -104,16 +119,29 @@ def _check(options: argparse.Namespace) -> None:
         raise StorageError("there is no such file", str(options.file), "name a checkpoint")
     if options.out.exists() and not options.force:
         raise ConfigError(f"{options.out} exists", "--out", "name another folder, or add --force")
-    if options.out.exists() and not options.out.is_dir():
-        raise ConfigError(f"{options.out} is a file", "--out", "name a folder")
     for name, value in (("--resolution", options.resolution), ("--classes", options.classes)):
         if value < 0:
             raise ConfigError(f"got {value}", name, "give a number from 1")
 
 
-def _read(options: argparse.Namespace, overrides: Mapping[str, Any]) -> Imported:
-    """Return the file's networks as ours."""
+def _content(options: argparse.Namespace) -> Any:
+    """Return what the file holds."""
     from models.interop.checkpoint_file import read_checkpoint
+    from models.interop.pickle_values import Refused
+
+    try:
+        return read_checkpoint(options.file, options.inert)
+    except Refused as error:
+        raise _refused(options, error) from error
+
+
+def _refused(options: argparse.Namespace, error: Exception) -> StorageError:
+    todo = "nothing of it was run; --inert NAME keeps a class of that name as an inert record"
+    return StorageError(f"refused {error}", str(options.file), todo)
+
+
+def _read(content: Any, options: argparse.Namespace, overrides: Mapping[str, Any]) -> Imported:
+    """Return the file's networks as ours."""
     from models.interop.import_request import Asked
     from models.interop.importing import import_networks
     from models.interop.pickle_values import Refused
@@ -125,13 +153,12 @@ def _read(options: argparse.Namespace, overrides: Mapping[str, Any]) -> Imported
     )
     try:
         return import_networks(
-            read_checkpoint(options.file, options.inert),
+            content,
             asked,
             lambda sizes: _recipe(sizes, overrides).generator(sizes.resolution, sizes.shape),
         )
     except Refused as error:
-        todo = "nothing of it was run; --inert NAME keeps a class of that name as an inert record"
-        raise StorageError(f"refused {error}", where, todo) from error
+        raise _refused(options, error) from error
     except Undecided as error:
         what, _, todo = str(error).rpartition(": ")
         raise ConfigError(what, where, todo) from error

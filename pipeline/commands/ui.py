@@ -106,7 +106,7 @@ def _newest(door: object, config: TrackingConfig) -> dict[str, list[str]]:
     """Return the newest runs to compare: the training stages, and the trials of a search."""
     client, experiments = door.client, door.experiments  # type: ignore[attr-defined]
     stages = client.search_runs([experiments[config.experiment]], max_results=50)
-    names = ("train_base", "superres", "text_encoder")
+    names = ("train_base", "superres", "text_encoder", "adapt")
     training = [r for r in stages if any(name in r.info.run_name for name in names)]
     search = client.search_runs([experiments[config.search_experiment]], max_results=50)
     trials = [run for run in search if "mlflow.parentRunId" in run.data.tags]

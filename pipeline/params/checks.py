@@ -28,6 +28,7 @@ def cross_check(built: dict[str, Any]) -> list[Finding]:
     stages = {"train_base": built.get("train_base")}
     stages |= {f"superres.{key}": stage for key, stage in (built.get("superres") or {}).items()}
     stages["text_encoder"] = built.get("text_encoder")
+    stages |= {f"adapt.{key}": stage for key, stage in (built.get("adapt") or {}).items()}
     for name, stage in stages.items():
         if dataclasses.is_dataclass(stage):
             group = _norm_batch(stages["train_base"], stage)
@@ -48,7 +49,8 @@ def _norm_batch(base: Any, stage: Any) -> int:
     """Return how many samples at most share batch-norm statistics; 0 = the family has none."""
     from models.families import recipes
 
-    fields = {**(base.recipe if base is not None else {}), **stage.recipe}
+    own = "name" in stage.recipe  # a whole recipe, which takes nothing from the base
+    fields = {**(base.recipe if base is not None and not own else {}), **stage.recipe}
     family = recipes().get(str(fields.get("name")))
     size = fields.get("norm_batch", getattr(family, "norm_batch", 0))
     return size if isinstance(size, int) else 0
@@ -220,9 +222,11 @@ def _check_model(built: dict[str, Any]) -> list[Finding]:
     sizes = [stage.resolution_px for key, stage in built["superres"].items() if f"px{key}" in after]
     last = f"px{max(sizes)}" if sizes else ALIGNED
     model = built["evaluate"].model  # type: ignore[attr-defined]
-    if model == last:
+    adapted = [f"adapted/{key}" for key in built.get("adapt") or {}]
+    if model in (last, *adapted):
         return []
-    return [(("evaluate", "model"), f"got {given(model)}; allowed: {last}, the end of the chain")]
+    allowed = ", ".join([f"{last}, the end of the chain", *adapted])
+    return [(("evaluate", "model"), f"got {given(model)}; allowed: {allowed}")]
 
 
 def _check_inception(evaluate: Any) -> list[Finding]:

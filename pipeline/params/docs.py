@@ -36,7 +36,7 @@ def markdown() -> str:
     """Return the page."""
     parts = [HEAD, "## seed\n", f"Everything random follows from it: {describe(SEED)}.\n"]
     for name, config in SECTIONS.items():
-        title = "`superres.<px>`" if name == "superres" else name
+        title = {"superres": "`superres.<px>`", "adapt": "`adapt.<name>`"}.get(name, name)
         parts.append(f"## {title}\n")
         if name == "superres":
             parts.append("One entry per resolution; the same keys as `train_base`. Its `recipe`")
@@ -50,14 +50,20 @@ def markdown() -> str:
             )
             parts.append("or where the model takes no text, the stage passes the artifact on.\n")
             continue
+        if name == "adapt":
+            parts.append("One entry per model; the same keys as `train_base`, with a `start`. Its")
+            parts.append("`recipe` is whole, of a family that adapts others.\n")
+            continue
         parts += _section(config, "")
         if name == "publish":
             parts += _metrics()
     parts.append("## coco\n\nThe only section of `presets/benchmarks/coco_zero_shot.yaml`.\n")
     parts += _section(CocoConfig, "")
     for name, family in FAMILIES.items():  # ours alone: the page is about ganline
-        parts.append(f"## train_base.recipe with `name: {name}`\n")
-        parts += _section(part(family.recipe), "")
+        recipe = part(family.recipe)
+        place = "`adapt.<name>.recipe`" if getattr(recipe, "adapts", False) else "train_base.recipe"
+        parts.append(f"## {place} with `name: {name}`\n")
+        parts += _section(recipe, "")
     return "\n".join(parts).rstrip() + "\n"
 
 

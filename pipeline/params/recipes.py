@@ -35,6 +35,30 @@ def recipe_findings(values: dict[str, Any]) -> list[Finding]:
             findings += [
                 ((*place, "recipe", *path), what) for path, what in _check_growth(overrides, family)
             ]
+    return findings + adapt_findings(values.get("adapt"))
+
+
+def adapt_findings(entries: Any) -> list[Finding]:
+    """Check the recipe of every entry of `adapt`: a whole one, of a family that adapts another."""
+    from models.families import recipes
+
+    findings: list[Finding] = []
+    known = {name: cls for name, cls in recipes().items() if getattr(cls, "adapts", False)}
+    for key, stage in entries.items() if isinstance(entries, dict) else ():
+        recipe, here = _recipe_at(stage) or {}, ("adapt", key, "recipe")
+        family = known.get(str(recipe.get("name")))
+        if family is None:
+            got = f"got {recipe['name']!r}" if "name" in recipe else "missing"
+            what = f"{got}; allowed: one of {', '.join(sorted(known))}"
+            findings.append(((*here, "name"), what))
+            continue
+        built, wrong = check(family, _fields(recipe))
+        findings += [((*here, *path), what) for path, what in wrong]
+        if built is not None:
+            findings += [((*here, field), what) for field, what in built.misfits("none").items()]
+        if isinstance(stage, dict) and not stage.get("start"):
+            what = "missing; allowed: the artifact to adapt, as px64, release or imported"
+            findings.append((("adapt", key, "start"), what))
     return findings
 
 
@@ -56,6 +80,9 @@ def _check_base(recipe: dict[str, Any]) -> tuple[list[Finding], type[Recipe] | N
     if name not in known:
         what = unknown_key(str(name), known).replace("unknown key", f"unknown recipe {name!r}")
         return [(("name",), why_unknown(str(name)) or what)], None
+    if getattr(known[name], "adapts", False):
+        what = f"got {name!r}, which changes a finished model; allowed: a family that trains one"
+        return [(("name",), what)], None
     return check(known[name], _fields(recipe))[1], known[name]
 
 

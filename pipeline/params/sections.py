@@ -34,10 +34,18 @@ SECTIONS: dict[str, Any] = {
     "train_base": StageConfig,
     "superres": StageConfig,  # one per entry
     "text_encoder": StageConfig,
+    "adapt": StageConfig,  # one per entry
     "evaluate": EvaluateConfig,
     "publish": PublishConfig,
     "cluster": ClusterConfig,
     "tracking": TrackingConfig,
+}
+
+
+# Sections that hold an entry for each key, and what one looks like.
+ENTRIES = {
+    "superres": "one entry per resolution, as `64: {start: base, recipe: ..., total_kimg: ...}`",
+    "adapt": "one entry per model, as `sketch: {start: px64, recipe: {name: ...}, ...}`",
 }
 
 
@@ -55,6 +63,7 @@ class Params:
     train_base: StageConfig
     superres: dict[str, StageConfig]
     text_encoder: StageConfig
+    adapt: dict[str, StageConfig]
     evaluate: EvaluateConfig
     publish: PublishConfig
     cluster: ClusterConfig
@@ -105,7 +114,7 @@ def _build(name: str, raw: Any) -> tuple[Any, list[Finding]]:
     if name == "seed":
         return _build_seed(raw)
     config = SECTIONS[name]
-    if name != "superres":
+    if name not in ENTRIES:
         return check(config, raw)
     if not isinstance(raw, dict):
         return None, [((), f"got {given(raw)}; allowed: {_allowed(name)} ({{}} for none)")]
@@ -125,6 +134,6 @@ def _build_seed(raw: Any) -> tuple[int | None, list[Finding]]:
 def _allowed(name: str) -> str:
     if name == "seed":
         return describe(SEED)
-    if name == "superres":
-        return "one entry per resolution, as `64: {start: base, recipe: ..., train: ...}`"
+    if name in ENTRIES:
+        return ENTRIES[name]
     return describe(SECTIONS[name])

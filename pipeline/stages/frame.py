@@ -99,20 +99,19 @@ def _parse(
     return parser.parse_args(argv)
 
 
-def superres_entry(params: Params, px: str) -> StageConfig:
-    """Return one entry of section `superres`; ConfigError when there is none of that name."""
-    if px not in params.superres:
-        entries = ", ".join(params.superres) or "none"
-        raise ConfigError(f"got {px!r}", "superres <px>", f"params.yaml has: {entries}")
-    return params.superres[px]
+def keyed_entry(params: Params, section: str, key: str) -> StageConfig:
+    """Return one entry of a section of entries; ConfigError when there is none of that name."""
+    entries: dict[str, StageConfig] = getattr(params, section)
+    if key not in entries:
+        known = ", ".join(entries) or "none"
+        raise ConfigError(f"got {key!r}", f"{section} <key>", f"params.yaml has: {known}")
+    return entries[key]
 
 
 def resolved(params: Params, name: str) -> dict[str, Any]:
     """Return the parameters of one stage as plain values: the seed and its section."""
-    section, _, key = (
-        re.sub(r"[@ ]", "_", name).partition("_") if "superres" in name else (name, "", "")
-    )
-    value = superres_entry(params, key) if key else getattr(params, section, None)
+    section, _, key = re.sub(r" ", "@", name).partition("@")
+    value = keyed_entry(params, section, key) if key else getattr(params, section, None)
     values: dict[str, Any] = {"seed": params.seed}
     if section == "score" or section == "filter":
         values["source"] = _plain(params.source)

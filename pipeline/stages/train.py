@@ -1,4 +1,4 @@
-"""The training job that the stages train_base, superres and text_encoder share.
+"""The training job that the stages train_base, superres, text_encoder and adapt share.
 
 They differ in where they start.
 
@@ -21,6 +21,7 @@ from components.artifacts.artifact import read_card, weights_hash
 from components.artifacts.family import recipe_fields, recipe_from
 from components.artifacts.frozen_nets import encoder_hashes
 from components.code_version import git_commit
+from components.data.pictures import pictures_hash
 from components.durable_files import publish_folder, replace_file
 from components.errors import ConfigError, DataError, StorageError
 from components.training.job import TrainingJob
@@ -29,19 +30,20 @@ from pipeline.fingerprint import data_content_hash, digest, training_fingerprint
 from pipeline.places import runs_folder
 from pipeline.progress import METRICS, Progress, metrics_of, read_ticks
 from pipeline.stages.estimates import JOB, estimate
-from pipeline.stages.frame import StageContext, run_stage, superres_entry
+from pipeline.stages.frame import StageContext, keyed_entry, run_stage
 
 if TYPE_CHECKING:
     from components.training.config import StageConfig
 
 CURVE = ("kimg", "series", "value")  # columns of the curve
+KEYED = ("superres", "adapt")  # stages with an entry for each key
 
 
 def run_training_stage(stage: str, argv: list[str] | None = None) -> int:
-    """Run one of the three stages and return its exit code.
+    """Run one of the four stages and return its exit code.
 
     Args:
-        stage: train_base, superres or text_encoder.
+        stage: train_base, superres, text_encoder or adapt.
         argv: the command line without the program; default sys.argv.
     """
     argv = sys.argv[1:] if argv is None else argv
@@ -56,15 +58,17 @@ def run_training_stage(stage: str, argv: list[str] | None = None) -> int:
 
 def stage_name(stage: str, argv: list[str]) -> str:
     """Return the stage as dvc.yaml names it: train_base, or superres@64."""
-    has_key = stage == "superres" and argv and not argv[0].startswith("-")
+    has_key = stage in KEYED and argv and not argv[0].startswith("-")
     return f"{stage}@{argv[0]}" if has_key else stage
 
 
 def _arguments(parser: argparse.ArgumentParser, stage: str) -> None:
     parser.set_defaults(stage=stage)
-    if stage == "superres":
-        parser.add_argument("px", help="key of the stage's entry in params, as 64")
-    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
+    if stage in KEYED:
+        parser.add_argument("key", help="key of the stage's entry in params, as 64")
+    parser.set_defaults(data=None)
+    if stage != "adapt":
+        parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--encoders", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--start", type=Path, default=None, metavar="ARTIFACT")
     parser.add_argument("--guidance", type=Path, default=None, metavar="FILE")
@@ -81,10 +85,10 @@ def _arguments(parser: argparse.ArgumentParser, stage: str) -> None:
 def stage_config(context: StageContext) -> StageConfig:
     """Return the section of params that the command names; ConfigError when there is none."""
     options = context.arguments
-    if options.stage != "superres":
+    if options.stage not in KEYED:
         section: StageConfig = getattr(context.params, options.stage)
         return section
-    return superres_entry(context.params, options.px)
+    return keyed_entry(context.params, options.stage, options.key)
 
 
 def resolve_recipe(
@@ -100,6 +104,9 @@ def resolve_recipe(
     values = dict(config.recipe)
     if start is not None and "name" not in values:
         values = {"name": start["recipe"]["name"], **start["recipe"]["fields"], **values}
+    elif start is not None and getattr(recipe_from(values), "adapts", False):
+        fields = start["recipe"]["fields"]  # of a model that was adapted itself: of its parent
+        values["parent"] = fields.get("parent") or {"name": start["recipe"]["name"], **fields}
     if guidance is not None:
         try:
             values |= json.loads(guidance.read_text()).get("fields", {})
@@ -116,16 +123,20 @@ def make_job(context: StageContext) -> TrainingJob:
     family = recipe_from(recipe)
     decides = {config.measure_role} if config.keep_weights == "best" else set()
     hashes = encoder_hashes(options.encoders, {*family.encoder_roles, *decides})
-    has_data = family.needs_data or (options.data / "manifest.json").is_file()
+    has_data = options.data is not None and (
+        family.needs_data or (options.data / "manifest.json").is_file()
+    )
+    pictures = [pictures_hash(Path(x)) for x in getattr(family, "picture_folders", ())]
+    data_hash = data_content_hash(options.data) if has_data else ""
     fingerprint = training_fingerprint(
         seed=context.params.seed,
         stage=without_later(type(config), dataclasses.asdict(config)),
         recipe=without_later(type(family), recipe),
-        data_hash=data_content_hash(options.data) if has_data else "",
+        data_hash=digest([data_hash, *pictures]) if pictures else data_hash,
         encoder_hashes=hashes,
         start_hash=weights_hash(start) if start else "",
     )
-    stage = f"superres_{options.px}" if options.stage == "superres" else options.stage
+    stage = f"{options.stage}_{options.key}" if options.stage in KEYED else options.stage
     return TrainingJob(
         stage=stage,
         seed=context.params.seed,
@@ -136,6 +147,7 @@ def make_job(context: StageContext) -> TrainingJob:
         encoders_dir=str(options.encoders.absolute()),
         start_dir=str(options.start.absolute()) if options.start else "",
         artifact_dir=str(options.out.absolute()),
+        pictures_dir=str(Path.cwd()) if pictures else "",
         fingerprint=fingerprint,
         code_version=git_commit() or "unknown",
     )

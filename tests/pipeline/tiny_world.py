@@ -173,7 +173,7 @@ def write_params(folder: Path, **sections: dict[str, Any]) -> Path:
 
     values = valid()
     values["train_base"] = {**TRAIN, "recipe": dict(RECIPE), "start": "", "revision": 1}
-    values["superres"] = {}
+    values["superres"], values["adapt"] = {}, {}
     values["text_encoder"] = {**TRAIN, "recipe": {}, "start": "base", "total_kimg": 0.0}
     values["filter"]["resolution_px"] = SIDE
     values["cluster"] |= {"num_workers": 1, "cpus_per_worker": 1.0, "threads_per_worker": 1}

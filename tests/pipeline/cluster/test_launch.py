@@ -292,7 +292,7 @@ def test_an_unknown_resolution_is_a_config_error():
     from pipeline.stages.train import stage_config
 
     context = SimpleNamespace(
-        arguments=SimpleNamespace(stage="superres", px="96"),
+        arguments=SimpleNamespace(stage="superres", key="96"),
         params=SimpleNamespace(superres={"64": None}),
     )
     with pytest.raises(ConfigError, match="64"):

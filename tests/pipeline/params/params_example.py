@@ -10,6 +10,7 @@ from pipeline.params.schema import field_types
 from pipeline.params.sections import SECTIONS, validate
 
 RECIPE = "stylegan_t"
+ADAPTING = "stylegan_nada"
 
 
 def example(kind: Any) -> Any:
@@ -50,11 +51,24 @@ def complete(config: type) -> dict[str, Any]:
 OFF = {"stylegan_xl": {"guidance_weight": 0.0, "stem_px": 32}}
 
 
+# What an adapting family cannot do without.
+OFF[ADAPTING] = {"source": "a photo", "target": "a sketch"}
+
+
+def adapts(family: str) -> bool:
+    return getattr(recipes()[family], "adapts", False)
+
+
+def home_of(family: str) -> tuple[str, ...]:
+    """Return where a family's recipe stands in a params file."""
+    return ("adapt", "made", "recipe") if adapts(family) else ("train_base", "recipe")
+
+
 def valid_of(family: str) -> dict[str, Any]:
     """Return a complete valid params file of any family, one resolution of it."""
     values = valid()
     recipe = {"name": family, **complete(recipes()[family]), **OFF.get(family, {})}
-    values["train_base"]["recipe"] = plain(recipe)
+    put(values, home_of(family), plain(recipe))
     values["superres"] = {}
     values["text_encoder"] |= {
         "start": "base",
@@ -86,6 +100,8 @@ def valid() -> dict[str, Any]:
         "recipe": {"trains": "text_encoder", "text_clip_weight": 2},
         "resolution_px": 64,
     }
+    recipe = {"name": ADAPTING, **complete(recipes()[ADAPTING]), **OFF[ADAPTING]}
+    values["adapt"] = {"made": {**train, "start": "px64", "recipe": recipe, "resolution_px": 64}}
     values["filter"]["resolution_px"] = 64
     values["evaluate"]["model"] = "aligned"
     return plain(values)
@@ -113,7 +129,8 @@ def schema() -> list[tuple[tuple[str, ...], Any]]:
 
     found = []
     for name, config in SECTIONS.items():
-        found += list(walk(("superres", "64") if name == "superres" else (name,), config))
+        path = {"superres": ("superres", "64"), "adapt": ("adapt", "made")}.get(name, (name,))
+        found += list(walk(path, config))
     found += list(walk(("train_base", "recipe"), recipes()[RECIPE]))
     return found
 

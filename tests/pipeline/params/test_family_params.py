@@ -4,8 +4,10 @@ import pytest
 
 from models.families import recipes
 from tests.pipeline.params.params_example import (
+    adapts,
     check_mutations,
     fields_of_families,
+    home_of,
     valid_of,
     wrong_keys,
 )
@@ -20,11 +22,11 @@ def test_the_defaults_of_every_family_are_valid(family):
     ("family", "field", "kind"), fields_of_families(), ids=lambda x: x if isinstance(x, str) else ""
 )
 def test_every_field_wrong_in_every_way_is_named(family, field, kind):
-    check_mutations(lambda: valid_of(family), ("train_base", "recipe", field), kind)
+    check_mutations(lambda: valid_of(family), (*home_of(family), field), kind)
 
 
 @pytest.mark.parametrize("condition", ["text", "label", "none"])
-@pytest.mark.parametrize("family", recipes())
+@pytest.mark.parametrize("family", [name for name in recipes() if not adapts(name)])
 def test_every_family_answers_for_the_datas_condition(family, condition):
     """Whatever it names is one of its fields, and the file is refused by that key."""
     values = valid_of(family)
@@ -75,3 +77,23 @@ def test_a_stem_of_another_size_is_named():
     values = valid_of("stylegan_xl")
     values["train_base"]["recipe"]["stem_px"] = 64
     assert "allowed: 32" in wrong_keys(values)["train_base.recipe.stem_px"]
+
+
+def test_what_an_entry_of_adapt_needs_is_named():
+    values = valid_of("stylegan_nada")
+    entry = values["adapt"]["made"]
+    entry["start"], entry["recipe"]["target"], entry["batch"] = "", "", 3
+    found = wrong_keys(values)
+    assert set(found) == {
+        "adapt.made.start",
+        "adapt.made.recipe.target",
+        "adapt.made.batch",
+    }
+    values = valid_of("stylegan_nada")
+    values["adapt"]["made"]["recipe"] = {"name": "stylegan_t"}
+    assert wrong_keys(values) == {
+        "adapt.made.recipe.name": "got 'stylegan_t'; allowed: one of stylegan_nada"
+    }
+    values = valid_of("stylegan_nada")
+    values["train_base"]["recipe"] = values["adapt"]["made"]["recipe"]
+    assert "train_base.recipe.name" in wrong_keys(values)

@@ -1,0 +1,133 @@
+"""The three ways to edit: search for a code, map a code, move style channels.
+
+Patashnik et al. 2021, sections 4 to 6.
+
+Legend: L entries of ws, D width of w, C channels of a style.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from components.editing.channels import Channels
+from components.editing.clip_text import ClipText
+from components.editing.edits import CODES, Edit, draw_values, identity_term, styles_of
+from components.errors import ConfigError
+from components.requests.editing import OptimiseConfig
+from components.sampling import evaluation_mode
+from models.editing.directions import Selection, select_channels
+from models.editing.optimise import OptimiseStep, optimise
+from models.interfaces import Condition
+
+Report = Callable[[OptimiseStep], object]
+
+
+def quiet(step: OptimiseStep) -> None:
+    """Say nothing."""
+
+
+def edit_by_optimising(
+    generator: Any,
+    ws_1LD: Tensor,
+    condition: Condition,
+    clip: ClipText,
+    text: str,
+    config: OptimiseConfig,
+    *,
+    identity: Any | None = None,
+    report: Report = quiet,
+) -> Edit:
+    """Return the edit that brings an image to a text, near its code.
+
+    Args:
+        generator: implements `models.interfaces.Generator`; it stays as it is.
+        ws_1LD: the image's code.
+        condition: one row.
+        clip, text: what the image is to show.
+        config: how to search.
+        identity: a frozen net whose features are to stay; None: no such term.
+        report: is told of every step.
+
+    Raises:
+        ConfigError: space s of a family without styles.
+    """
+    ws_1LD, text_E = ws_1LD.detach(), clip.text(text)
+    with evaluation_mode(generator):
+        start, moves, parts = _space(generator, ws_1LD, config.space)
+
+        def image_of(values: dict[str, Tensor]) -> Tensor:
+            return draw_values(generator, parts(values), condition)
+
+        extra = None
+        if identity is not None and config.identity_weight:
+            extra = identity_term(identity, image_of(start), config.identity_weight)
+        found = optimise(
+            start,
+            moves=moves,
+            draw=image_of,
+            clip=lambda image: clip.distance(image, text_E),
+            extra=extra,
+            distance_weight=config.distance_weight,
+            steps=config.steps,
+            learning_rate=config.learning_rate,
+            report=report,
+        )
+    before, after = parts(start), parts(found)
+    return Edit(before, {name: after[name] - x for name, x in before.items()})
+
+
+def _space(
+    generator: Any, ws_1LD: Tensor, space: str
+) -> tuple[dict[str, Tensor], set[str], Callable[[dict[str, Tensor]], dict[str, Tensor]]]:
+    """Return where the search starts, what moves, and how that becomes codes or styles."""
+    if space == "s":
+        with torch.no_grad():
+            styles = styles_of(generator, ws_1LD)
+        return styles, {x.name for x in generator.style_layers() if x.kind == "conv"}, dict
+    if space == "w+":
+        return {CODES: ws_1LD}, {CODES}, dict
+    shift = torch.zeros_like(ws_1LD[:, :1])
+    return {"shift": shift}, {"shift"}, lambda values: {CODES: ws_1LD + values["shift"]}
+
+
+def edit_by_mapper(mapper: Any, ws_1LD: Tensor) -> Edit:
+    """Return the edit of a latent mapper (`models.editing.mapper.LatentMapper`)."""
+    with torch.no_grad():
+        return Edit({CODES: ws_1LD}, {CODES: mapper.edit(ws_1LD) - ws_1LD})
+
+
+def edit_by_channels(
+    generator: Any,
+    ws_1LD: Tensor,
+    channels: Channels,
+    direction_E: Tensor,
+    *,
+    beta: float = 0.0,
+    top: int = 0,
+) -> tuple[Edit, Selection]:
+    """Return the edit that moves the relevant channels, at strength 1, and which these are.
+
+    Args:
+        generator: whose styles move.
+        ws_1LD: the image's code.
+        channels: from a sweep of this generator by the CLIP of `direction_E`.
+        direction_E: from `ClipText.direction`.
+        beta, top: see `models.editing.directions.select_channels`.
+
+    Raises:
+        ConfigError: no channel is that relevant, or the family has no styles.
+    """
+    try:
+        selection = select_channels(channels.direction_CE, direction_E, beta=beta, top=top)
+    except ValueError as error:
+        what, _, todo = str(error).partition("; ")
+        raise ConfigError(what, "--beta", todo) from error
+    with torch.no_grad():
+        styles = styles_of(generator, ws_1LD)
+    parts = channels.split(selection.move_C * channels.deviation_C)
+    moved = {name: parts.get(name, torch.zeros_like(x[0]))[None] for name, x in styles.items()}
+    return Edit(styles, moved), selection

@@ -1,0 +1,82 @@
+"""Files of latent mappers: the weights, what they change, and the generator that they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from components.editing.tensor_file import read_tensors, write_tensors
+from components.errors import ConfigError, StorageError
+from models.editing.mapper import LatentMapper, Norm
+
+_RECORD = "ganline_mapper"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredMapper:
+    """A mapper and the model it belongs to.
+
+    Attributes:
+        mapper: from codes to changes of codes.
+        text: what it makes of an image.
+        generator_sha256: of the weights that it was trained for; "" where a file does not say.
+        facts: how it was trained; strings and numbers.
+    """
+
+    mapper: LatentMapper
+    text: str
+    generator_sha256: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_mapper(path: Path, stored: StoredMapper) -> None:
+    """Write a mapper's file; the same mapper gives the same bytes."""
+    mapper = stored.mapper
+    record = {
+        "width": mapper.width,
+        "groups": [[name, *cut] for name, cut in mapper.entries.items()],
+        "norm": mapper.norm,
+        "text": stored.text,
+        "generator_sha256": stored.generator_sha256,
+        "facts": dict(stored.facts),
+    }
+    write_tensors(path, mapper.state_dict(), _RECORD, record)
+
+
+def read_mapper(path: Path) -> StoredMapper:
+    """Return the mapper of a file; StorageError when it is none."""
+    tensors, record = read_tensors(path, _RECORD)
+    try:
+        groups = {str(name): (int(a), int(b)) for name, a, b in record["groups"]}
+        mapper = LatentMapper(int(record["width"]), groups, cast("Norm", record["norm"]))
+        mapper.load_state_dict(tensors)
+        return StoredMapper(
+            mapper=mapper.eval().requires_grad_(False),
+            text=str(record["text"]),
+            generator_sha256=str(record["generator_sha256"]),
+            facts=dict(record["facts"]),
+        )
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        what = f"a mapper's file that does not fit itself: {' '.join(str(error).split())[:160]}"
+        raise StorageError(what, str(path), "train or import it again") from error
+
+
+def check_mapper(stored: StoredMapper, generator: Any, hashes: Sequence[str]) -> None:
+    """Raise ConfigError unless a mapper is for these weights, and as wide as their codes."""
+    known = stored.generator_sha256
+    if known and known not in hashes:
+        raise ConfigError(
+            f"the mapper is for weights {known[:12]}, the model has {hashes[0][:12]}",
+            "--mapper",
+            "give the model that the mapper was trained for",
+        )
+    last = max(stop for _, stop in stored.mapper.entries.values())
+    if stored.mapper.width != generator.w_dim or last > generator.num_ws:
+        raise ConfigError(
+            f"the mapper changes {last} codes of width {stored.mapper.width}, the model has "
+            f"{generator.num_ws} of {generator.w_dim}",
+            "--mapper",
+            "give a mapper of this model",
+        )

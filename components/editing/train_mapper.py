@@ -1,0 +1,177 @@
+"""Train a latent mapper: a text, once; then any code is edited in one pass.
+
+Patashnik et al. 2021, section 5, with the norm loss of Gal et al. 2021. The same arguments give the
+same bytes on a CPU, stopped and continued or not.
+
+Legend: N codes, L entries of ws, D width of w, E width of an embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from components.editing.clip_text import ClipText
+from components.editing.edits import identity_term
+from components.editing.stored_mapper import StoredMapper
+from components.editing.tensor_file import read_tensors, write_tensors
+from components.errors import ConfigError, NonFiniteError
+from components.requests.editing import MapperConfig
+from components.sampling import device_of, evaluation_mode, seed_noise
+from models.editing.mapper import LatentMapper, level_groups
+from models.editing.ranger import Ranger
+from models.interfaces import Condition
+
+_STATE = "ganline_mapper_state"
+Report = Callable[[int, Mapping[str, float]], object]
+
+
+def train_mapper(
+    generator: Any,
+    condition: Condition,
+    clip: ClipText,
+    text: str,
+    config: MapperConfig,
+    *,
+    generator_sha256: str,
+    state: Path | None = None,
+    identity: Any | None = None,
+    report: Report = lambda step, terms: None,
+) -> StoredMapper:
+    """Return the trained mapper.
+
+    Args:
+        generator: implements `models.interfaces.Generator`; it stays as it is.
+        condition: one row, for all codes.
+        clip, text: what images are to show.
+        config: how to train.
+        generator_sha256: of the generator's weights.
+        state: file to go on from, written every `config.save_every` steps; None: not kept.
+        identity: a frozen net whose features are to stay; None: no such term.
+        report: is told of every step.
+
+    Raises:
+        ConfigError: the state is of another training.
+        NonFiniteError: a loss is NaN or infinite.
+        StorageError: the state is damaged.
+    """
+    device = device_of(generator)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        groups = level_groups(generator.num_ws, config.levels)
+        mapper = LatentMapper(generator.w_dim, groups).to(device)
+    optimizer = Ranger(mapper.parameters(), lr=config.learning_rate)
+    facts = {**asdict(config), "levels": list(config.levels), "text": text}
+    identifies = {**facts, "generator_sha256": generator_sha256}
+    done = _resume(state, mapper, optimizer, identifies)
+    text_E = clip.text(text)
+    with evaluation_mode(generator):
+        for step in range(done, config.steps):
+            ws_NLD, rows = _codes(generator, condition, config, step)
+            terms = _losses(generator, mapper, ws_NLD, rows, clip, text_E, config, identity)
+            loss = torch.stack(list(terms.values())).sum()
+            report(step, {name: float(x.detach()) for name, x in terms.items()})
+            if not bool(torch.isfinite(loss)):
+                where = f"step {step} of the mapper"
+                raise NonFiniteError("the loss is no number", where, "lower the learning rate")
+            parameters = list(mapper.parameters())
+            for parameter, grad in zip(
+                parameters, torch.autograd.grad(loss, parameters), strict=True
+            ):
+                parameter.grad = grad
+            optimizer.step()
+            now = step + 1
+            if state is not None and (now % config.save_every == 0 or now == config.steps):
+                _save(state, mapper, optimizer, now, identifies)
+    return StoredMapper(
+        mapper=mapper.eval().requires_grad_(False),
+        text=text,
+        generator_sha256=generator_sha256,
+        facts=facts,
+    )
+
+
+@torch.no_grad()
+def _codes(
+    generator: Any, condition: Condition, config: MapperConfig, step: int
+) -> tuple[Tensor, Condition]:
+    """Return the codes of a step: a function of the seed and the step."""
+    rng = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+    picked = torch.randint(config.codes, (config.batch,), generator=rng)
+    seeds = [config.seed + int(number) for number in picked]
+    device = device_of(generator)
+    rows = condition[[0] * config.batch].to(device)
+    z_NZ = seed_noise(seeds, generator.z_dim).to(device)
+    ws_NLD: Tensor = generator.map(z_NZ, rows, config.psi)
+    return ws_NLD.clone(), rows
+
+
+def _losses(
+    generator: Any,
+    mapper: LatentMapper,
+    ws_NLD: Tensor,
+    rows: Condition,
+    clip: ClipText,
+    text_E: Tensor,
+    config: MapperConfig,
+    identity: Any | None,
+) -> dict[str, Tensor]:
+    """Return name -> weighted mean over the codes."""
+    edited_NLD = mapper.edit(ws_NLD)
+    image = generator.synthesize(edited_NLD, rows, noise="const")
+    found = {
+        "clip": config.clip_weight * clip.distance(image, text_E).mean(),
+        "distance": config.distance_weight * (edited_NLD - ws_NLD).square().mean(),
+    }
+    if config.norm_weight or (identity is not None and config.identity_weight):
+        with torch.no_grad():
+            before = generator.synthesize(ws_NLD, rows, noise="const")
+        if config.norm_weight:
+            lengths = [_lengths(clip, x) for x in (before, image)]
+            gap = (lengths[0] - lengths[1]).square().mean()
+            found["norm"] = config.norm_weight * gap
+        if identity is not None and config.identity_weight:
+            term = identity_term(identity, before, config.identity_weight)
+            found["identity"] = term(image).mean()
+    return found
+
+
+def _lengths(clip: ClipText, image: Tensor) -> Tensor:
+    """Return the lengths of CLIP's embeddings before they are normalised, [N]."""
+    net = clip.net
+    lengths: Tensor = net.network.encode_image(net.preprocess(image)).float().norm(dim=1)
+    return lengths
+
+
+def _save(
+    path: Path, mapper: LatentMapper, optimizer: Ranger, step: int, identifies: Mapping[str, Any]
+) -> None:
+    tensors = {f"mapper/{name}": x for name, x in mapper.state_dict().items()}
+    for name, parameter in mapper.named_parameters():
+        slots = optimizer.state[parameter].items()
+        tensors |= {f"ranger/{name}/{slot}": x for slot, x in slots}
+    write_tensors(path, tensors, _STATE, {"step": step, "identifies": dict(identifies)})
+
+
+def _resume(
+    path: Path | None, mapper: LatentMapper, optimizer: Ranger, identifies: Mapping[str, Any]
+) -> int:
+    """Take over a saved state; return how many steps it has behind it."""
+    if path is None or not path.is_file():
+        return 0
+    tensors, record = read_tensors(path, _STATE)
+    if record["identifies"] != dict(identifies):
+        todo = "name another --out, or remove the state"
+        raise ConfigError("the state is of another mapper's training", str(path), todo)
+    own = {n.removeprefix("mapper/"): x for n, x in tensors.items() if n.startswith("mapper/")}
+    mapper.load_state_dict(own)
+    for name, parameter in mapper.named_parameters():
+        prefix = f"ranger/{name}/"
+        slots = {n.removeprefix(prefix): x for n, x in tensors.items() if n.startswith(prefix)}
+        optimizer.state[parameter] = slots
+    return int(record["step"])

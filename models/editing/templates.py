@@ -1,0 +1,23 @@
+"""Sentences that a text is put into before CLIP embeds it, so that no one wording decides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+PLAIN = ("{}",)
+
+
+def imagenet_templates() -> tuple[str, ...]:
+    """Return 79 sentences with {} for a text.
+
+    They are the 80 of CLIP's ImageNet evaluation without the last. The published list leaves one
+    out too; which one is not known here.
+    """
+    from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES
+
+    return tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES[:-1])
+
+
+def filled(templates: Sequence[str], text: str) -> list[str]:
+    """Return every sentence with the text in it."""
+    return [template.replace("{}", text) for template in templates]

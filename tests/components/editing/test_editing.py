@@ -1,0 +1,231 @@
+"""Edits of a small generator by a small CLIP: they go where they should, and nowhere else."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from components.editing import (
+    ChannelSweep,
+    ClipText,
+    MapperConfig,
+    OptimiseConfig,
+    StoredMapper,
+    SweepConfig,
+    channels_of,
+    draw,
+    edit_by_channels,
+    edit_by_mapper,
+    edit_by_optimising,
+    read_channels,
+    read_mapper,
+    train_mapper,
+    write_channels,
+    write_mapper,
+)
+from components.editing.channels import check_channels
+from components.editing.edits import draw_values
+from components.editing.stored_mapper import check_mapper
+from components.errors import ConfigError, StorageError
+from components.sampling import to_uint8
+from models.families import recipes, small_fields
+from models.interfaces import Condition, ConditionShape
+from tests.models.conftest import FakeClip
+
+SMALL = {"generator_network": "stylegan2", "w_dim": 8, "z_dim": 6, "num_mapping_layers": 2}
+SMALL |= {"channel_base": 64, "channel_max": 8}
+
+
+@pytest.fixture(scope="module")
+def generator():
+    torch.manual_seed(1)
+    recipe = recipes()["projected_gan"](**{**small_fields("projected_gan"), **SMALL})
+    return recipe.generator(16, ConditionShape()).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def clip():
+    torch.manual_seed(2)
+    return ClipText(FakeClip(), ["{}", "the {}"])
+
+
+@pytest.fixture
+def ws(generator):
+    z = torch.randn(1, generator.z_dim, generator=torch.Generator().manual_seed(3))
+    return generator.map(z, Condition()).clone()
+
+
+def to_text(generator, clip, edit, strength, text):
+    image = draw_values(generator, edit.at([strength]), Condition())
+    return float(clip.distance(image, clip.text(text))[0])
+
+
+@pytest.mark.parametrize("space", ["w", "w+", "s"])
+def test_optimising_comes_nearer_to_the_text(generator, clip, ws, space):
+    config = OptimiseConfig(space=space, steps=30, distance_weight=1e-4)
+    steps = []
+    edit = edit_by_optimising(
+        generator, ws, Condition(), clip, "a ring", config, report=steps.append
+    )
+    before, after = (to_text(generator, clip, edit, x, "a ring") for x in (0.0, 1.0))
+    assert after < before
+    assert len(steps) == 30 and steps[0].learning_rate == 0.0
+    if space == "s":
+        fixed = [x.name for x in generator.style_layers() if x.kind == "rgb"]
+        assert all(edit.change[name].abs().max() == 0 for name in fixed)
+    else:
+        rows = edit.change["ws"][0]
+        assert bool((rows == rows[:1]).all()) == (space == "w")
+
+
+def test_a_heavy_distance_keeps_the_code_and_identity_counts(generator, clip, ws):
+    free, held = (
+        edit_by_optimising(
+            generator, ws, Condition(), clip, "x", OptimiseConfig(steps=20, distance_weight=weight)
+        )
+        for weight in (0.0, 100.0)
+    )
+    assert held.change["ws"].norm() < 0.5 * free.change["ws"].norm()
+    config = OptimiseConfig(steps=20, distance_weight=0.0, identity_weight=100.0)
+    net = FakeClip()
+    kept = edit_by_optimising(generator, ws, Condition(), clip, "x", config, identity=net)
+
+    def gap(edit):
+        images = draw_values(generator, edit.at([0, 1]), Condition())
+        one, two = net(images)["pooled"]
+        return float(1 - F.cosine_similarity(one, two, dim=0))
+
+    assert gap(kept) < gap(free)
+
+
+def test_strength_zero_is_the_image_itself(generator, clip, ws):
+    edit = edit_by_optimising(generator, ws, Condition(), clip, "x", OptimiseConfig(steps=3))
+    images = draw(generator, edit, Condition(), [0.0, 1.0])
+    assert images.shape == (2, 16, 16, 3)
+    assert (images[:1] == to_uint8(generator.synthesize(ws, Condition()))).all()
+
+
+@pytest.fixture(scope="module")
+def swept(generator, clip, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep")
+    sweep = ChannelSweep(generator, Condition(), clip, SweepConfig(codes=50, images=3, batch=4))
+    return sweep, sweep.run(folder, chunk=16), folder
+
+
+def test_a_sweep_is_continued_and_is_the_same(swept, generator, clip, tmp_path):
+    sweep, rows, folder = swept
+    assert len(sweep) == sum(x.channels for x in generator.style_layers() if x.kind == "conv")
+    assert torch.allclose(rows.norm(dim=1), torch.ones(len(sweep)), atol=1e-5)
+    last = sorted(folder.iterdir())[-1]
+    told = []
+    last.unlink()
+    assert torch.equal(sweep.run(folder, chunk=16, report=lambda *x: told.append(x)), rows)
+    assert told[-1] == (len(sweep), len(sweep))
+    other = ChannelSweep(generator, Condition(), clip, SweepConfig(codes=50, images=3, batch=64))
+    assert torch.allclose(other.rows([3]), rows[3:4], atol=1e-5)
+
+
+def test_directions_move_the_chosen_channels_alone(swept, generator, clip, ws, tmp_path):
+    sweep, rows, _ = swept
+    channels = sweep.channels(rows, "g" * 64, "c" * 64)
+    write_channels(tmp_path / "c.safetensors", channels)
+    again = read_channels(tmp_path / "c.safetensors")
+    assert again.widths == channels.widths and torch.equal(again.direction_CE, rows)
+    check_channels(again, generator, ["g" * 64])
+    with pytest.raises(ConfigError, match="give the model that was swept"):
+        check_channels(again, generator, ["h" * 64])
+    direction = clip.direction("a cat", "a green dog")
+    edit, selection = edit_by_channels(generator, ws, again, direction, top=4)
+    moved = sum(int((x != 0).sum()) for x in edit.change.values())
+    assert moved == selection.count == 4
+    with pytest.raises(ConfigError, match="selects no channel") as error:
+        edit_by_channels(generator, ws, again, direction, beta=0.999)
+    assert "would select" in error.value.todo
+    found = channels_of(again, direction, 3)
+    sizes = [abs(x.relevance) for x in found]
+    assert sizes == sorted(sizes, reverse=True)
+    single = found[0].edit(generator, ws)
+    assert sum(int((x != 0).sum()) for x in single.change.values()) == 1
+
+
+# One code, so that the losses of two steps can be compared.
+MAPPER = MapperConfig(steps=12, batch=1, codes=1, learning_rate=0.02, save_every=4)
+
+
+def test_a_mapper_is_resumed_bit_for_bit_and_belongs_to_its_model(generator, clip, ws, tmp_path):
+    def trained(config, **options):
+        return train_mapper(
+            generator, Condition(), clip, "a ring", config, generator_sha256="a" * 64, **options
+        )
+
+    losses = []
+    whole = trained(MAPPER, report=lambda step, terms: losses.append(sum(terms.values())))
+    state = tmp_path / "m.state"
+
+    class Stopped(Exception):
+        pass
+
+    def stop(step, terms):
+        if step == 9:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        trained(MAPPER, state=state, report=stop)
+    steps = []
+    again = trained(MAPPER, state=state, report=lambda step, terms: steps.append(step))
+    assert steps == [8, 9, 10, 11]
+    for name, tensor in whole.mapper.state_dict().items():
+        assert torch.equal(tensor, again.mapper.state_dict()[name]), name
+    assert losses[-1] < losses[0]
+    write_mapper(tmp_path / "m.safetensors", whole)
+    stored = read_mapper(tmp_path / "m.safetensors")
+    assert isinstance(stored, StoredMapper) and stored.text == "a ring"
+    assert torch.equal(stored.mapper(ws), whole.mapper(ws))
+    check_mapper(stored, generator, ["a" * 64])
+    with pytest.raises(ConfigError, match="for weights aaaa"):
+        check_mapper(stored, generator, ["b" * 64])
+    edit = edit_by_mapper(stored.mapper, ws)
+    assert torch.allclose(edit.change["ws"], 0.1 * stored.mapper(ws), atol=1e-6)
+    with pytest.raises(ConfigError, match="another mapper's training"):
+        train_mapper(
+            generator, Condition(), clip, "a dog", MAPPER, generator_sha256="a" * 64, state=state
+        )
+
+
+def test_a_family_without_styles_is_told_so(clip):
+    recipe = recipes()["projected_gan"](**{**small_fields("projected_gan"), "z_dim": 6})
+    generator = recipe.generator(16, ConditionShape()).eval().requires_grad_(False)
+    ws = generator.map(torch.randn(1, 6), Condition()).clone()
+    with pytest.raises(ConfigError, match="not scaled by styles"):
+        edit_by_optimising(
+            generator, ws, Condition(), clip, "x", OptimiseConfig(space="s", steps=1)
+        )
+    with pytest.raises(ConfigError, match="not scaled by styles"):
+        ChannelSweep(generator, Condition(), clip, SweepConfig(codes=4, images=2))
+    edit_by_optimising(generator, ws, Condition(), clip, "x", OptimiseConfig(steps=2))
+
+
+def test_files_of_something_else_are_refused(tmp_path):
+    (tmp_path / "a").write_bytes(b"nothing")
+    for read in (read_mapper, read_channels):
+        with pytest.raises(StorageError, match="no file of the kind"):
+            read(tmp_path / "a")
+        with pytest.raises(StorageError, match="there is no such file"):
+            read(tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("config", "values"),
+    [
+        (OptimiseConfig, {"steps": 0}),
+        (OptimiseConfig, {"space": "x"}),
+        (OptimiseConfig, {"learning_rate": float("nan")}),
+        (MapperConfig, {"levels": ("coarse", "coarse")}),
+        (MapperConfig, {"levels": ("high",)}),
+        (MapperConfig, {"codes": 1}),
+        (SweepConfig, {"images": 9, "codes": 4}),
+        (SweepConfig, {"psi": 3.0}),
+    ],
+)
+def test_requests_are_checked_first(config, values):
+    with pytest.raises(ConfigError):
+        config(**values)
