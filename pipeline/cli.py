@@ -6,6 +6,7 @@ Nothing heavy is imported here; a sub-command imports what it needs, after its a
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import shlex
 import sys
@@ -44,10 +45,20 @@ def main(argv: list[str] | None = None) -> int:
         return error.exit_code
     if name in stages:
         return run_stage_command(name, argv[1:])
+    if name and not name.startswith("-"):
+        print(f"error: {_unknown(name, [*tools, *stages])}", file=sys.stderr)
+        return ConfigError.exit_code
     parser = _parser(tools, stages)
     parser.parse_args(argv)  # prints help or says what is wrong
     parser.print_help()
     return 0
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    """Say that a word is no command, and which one it may stand for."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    todo = f"did you mean {near[0]}?" if near else "ganline --help lists all"
+    return f"no command {name[:40]!r}: {todo}"
 
 
 def run_stage_command(stage: str, argv: list[str]) -> int:
@@ -98,6 +109,11 @@ def _tools() -> dict[str, tuple[str, Callable[[], Main]]]:
 
         return main
 
+    def repro() -> Main:
+        from pipeline.commands.demo import main
+
+        return main
+
     def report() -> Main:
         from pipeline.commands.report import main
 
@@ -125,13 +141,32 @@ def _tools() -> dict[str, tuple[str, Callable[[], Main]]]:
 
     return {
         **_sampling_tools(),
+        **_serving_tools(),
         "import": ("make an artifact of a published network's file", import_model),
         "benchmark_coco": ("measure FID and CLIP score on COCO, zero-shot", benchmark_coco),
+        "repro": ("check params.yaml, then run what has changed, as make demo does", repro),
         "report": ("write one HTML page about the last run", report),
         "summary": ("say in short what the last run did, and write it as JSON", summary),
         "doctor": ("check versions, GPU, disk, memory, encoders, DVC, git, ports", doctor),
         "ui": ("show the runs in MLflow on 127.0.0.1", ui),
         "sync": ("send to MLflow what could not be sent during a run", sync),
+    }
+
+
+def _serving_tools() -> dict[str, tuple[str, Callable[[], Main]]]:
+    def app() -> Main:
+        from pipeline.commands.serve import app_main
+
+        return app_main
+
+    def serve() -> Main:
+        from pipeline.commands.serve import main
+
+        return main
+
+    return {
+        "app": ("open a page to type a prompt and see pictures", app),
+        "serve": ("answer prompts with images over HTTP on 127.0.0.1", serve),
     }
 
 

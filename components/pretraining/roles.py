@@ -40,7 +40,8 @@ def make_encoders(data: TrainingData, out: Path, say: Say) -> dict[str, FeatureC
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
     cards: dict[str, FeatureCard] = {}
-    for role in ROLES:
+    # What is opened comes before what trains: a missing file must not cost a training.
+    for role in sorted(ROLES, key=lambda role: getattr(data.config, role).source == "train"):
         if getattr(data.config, role).source != "none":
             cards[role] = _make(role, data, building / role, say)
         else:  # a folder all the same: the graph has one shape

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from components.artifacts.frozen_nets import present_roles
 from components.code_version import git_commit
 from components.errors import GanlineError
 from models.families import families, installed
@@ -131,7 +132,7 @@ def _encoders(params: Path) -> Iterable[Finding]:
         yield Finding("fail", "graph", str(error))
         return
     for folder in (out for node in nodes if node.stage == "encoders" for out in node.outs):
-        present = sorted(card.parent.name for card in folder.glob("*/card.json"))
+        present = present_roles(folder)
         if present:
             yield Finding("ok", "encoders", f"{', '.join(present)} in {folder}")
         else:

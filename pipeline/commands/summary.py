@@ -22,6 +22,14 @@ from pipeline.places import runs_folder
 
 SUMMARY = "summary.json"
 PEAK = "peak_memory.json"
+OF_THE_MACHINE = (
+    "seconds",
+    "phases",
+    "seconds_between",
+    "base_images_per_s",
+    "peak_memory_gib",
+)
+FROM_ELSEWHERE = "these numbers came with the repository: no stage has run here yet (make demo)"
 ALIGNED = ("clip_score", "prompt_sensitivity")
 JUDGED = ("background", "size", "colour", "shape", "all")
 OUTLINED = ("shape", "worst")
@@ -65,6 +73,11 @@ def read_sources(params: Path) -> Sources:
     )
 
 
+def is_from_elsewhere(sources: Sources) -> bool:
+    """Whether there are numbers and no stage has run here: they came with the repository."""
+    return bool(sources.metrics) and not sources.records
+
+
 def reports_folder(nodes: list[Node]) -> Path:
     """Return the folder that holds the metrics files."""
     return next(node.metrics[0].parent for node in nodes if node.metrics)
@@ -90,7 +103,7 @@ def summarize(sources: Sources) -> dict[str, Any]:
         **{name: evaluation.get(name) for name in ALIGNED},
         "silhouette": {name: outlined.get(name) for name in OUTLINED},
         **{name: evaluation.get(name) for name in (*VARIED, *COPIED)},
-        "base_images_per_s": sources.metrics.get("train_base", {}).get("images_per_s"),
+        "base_images_per_s": records.get("train_base", {}).get("facts", {}).get("images_per_s"),
         "filter": {
             "in": filtered.get("in"),
             "kept": filtered.get("kept"),
@@ -105,12 +118,16 @@ def summarize(sources: Sources) -> dict[str, Any]:
 
 
 def write_summary(sources: Sources) -> tuple[dict[str, Any], Path]:
-    """Write reports/summary.json in one step; return its content and its path."""
+    """Write reports/summary.json in one step; return the summary and the path.
+
+    The file lies in git, so what differs from run to run of the same code is left out of it.
+    """
     summary = summarize(sources)
     path = reports_folder(sources.nodes) / SUMMARY
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(summary, indent=2) + "\n")
+    lasting = {name: value for name, value in summary.items() if name not in OF_THE_MACHINE}
+    temporary.write_text(json.dumps(lasting, indent=2) + "\n")
     os.replace(temporary, path)
     return summary, path
 
@@ -119,7 +136,8 @@ def summary_text(summary: dict[str, Any], sources: Sources, written: Path) -> st
     """Return the page for people: stages, metrics, where the pictures are, what to type next."""
     records = {n.name: sources.records[n.name] for n in sources.nodes if n.name in sources.records}
     lines = ["", *seconds_table(records, sources.last)]
-    lines += ["", "metrics", *_metric_lines(summary), *_words(summary, sources.nodes)]
+    lines = [FROM_ELSEWHERE] if is_from_elsewhere(sources) else lines
+    lines += ["", "metrics", *_metric_lines(summary), *words_about(summary, sources.nodes)]
     sheet = sample_sheet(sources.nodes)
     if sheet is not None:
         lines += ["", f"sample sheet   {sheet}"]
@@ -171,7 +189,7 @@ def evaluation_details(nodes: list[Node]) -> dict[str, Any]:
     return next((found for folder in folders if (found := read_json(folder / CARDS))), {})
 
 
-def _words(summary: dict[str, Any], nodes: list[Node]) -> list[str]:
+def words_about(summary: dict[str, Any], nodes: list[Node]) -> list[str]:
     """Return in words what the model draws, what it does not, what evaluate warns of, and which
     thresholds it misses.
 

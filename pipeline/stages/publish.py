@@ -60,9 +60,11 @@ def _work(context: StageContext) -> None:
         config=config,
     )
     missed = missed_thresholds(metrics, config.thresholds)
-    registered = _register(context, staged, card, promoted=not missed)
+    few = _few_images(metrics, config.least_held_out)
+    registered = _register(context, staged, card, promoted=not missed and not few)
     measured = {name: metric_at(metrics, name) for name in config.thresholds}
     context.tracker.log_metrics({k: v for k, v in measured.items() if v is not None})
+    context.pipeline.set_tags({"published": str(not missed).lower()})
     report = {
         "published": not missed,
         "missed": missed,
@@ -85,6 +87,21 @@ def _work(context: StageContext) -> None:
     publish_folder(staged, paths.out)
     context.tracker.log_artifact(paths.out / "MODEL_CARD.md")
     context.say(f"publish: {paths.out} holds the model")
+    if few:
+        context.say(f"publish: {few}")
+
+
+def _few_images(metrics: dict[str, Any], least: int) -> str:
+    """Say why a model is no champion though it misses nothing; '' where it may be one."""
+    from components.artifacts.publishing import held_out_images
+
+    number = held_out_images(metrics)
+    if number >= least:
+        return ""
+    return (
+        f"candidate, not champion: measured on {number} held-out images, publish.least_held_out "
+        f"is {least}"
+    )
 
 
 def read_metrics(evaluation: Path, model: Path) -> dict[str, Any]:

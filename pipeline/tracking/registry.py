@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from components.artifacts.publishing import PublishConfig
+from components.artifacts.release import MODEL_CARD
 from components.errors import StorageError
+from components.requests.subjects import example_subject, kind_of
 from pipeline.places import runs_folder
 from pipeline.tracking.config import TrackingConfig
 from pipeline.tracking.mlflow_door import MlflowDoor, register_model, set_alias
+from pipeline.tracking.pages import MODEL_NOTE
 
 PACKAGE = Path(__file__).resolve().parents[2]
 # What the served model imports; named here so that MLflow need not load it to find out.
@@ -52,7 +55,7 @@ def publish_version(
                 raise ConnectionError("the tracking server does not answer")
             os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
             with warnings.catch_warnings(action="ignore"):
-                version = _register(config, tracking, run_id, release, content)
+                version = _register(config, tracking, run_id, release, card)
         set_alias(
             tracking, runs_folder(), name=config.model_name, alias="candidate", version=version
         )
@@ -84,13 +87,18 @@ def find_version(tracking: TrackingConfig, name: str, content_hash: str) -> str 
 
 
 def _register(
-    config: PublishConfig, tracking: TrackingConfig, run_id: str, release: Path, content: str
+    config: PublishConfig,
+    tracking: TrackingConfig,
+    run_id: str,
+    release: Path,
+    card: dict[str, Any],
 ) -> str:
     import pandas
 
-    from pipeline.tracking.served_model import DEFAULTS, EXAMPLE_PROMPT
+    from pipeline.tracking.served_model import DEFAULTS
 
-    image = {"prompt": [EXAMPLE_PROMPT], "seed": [0], "image_png_base64": ["iVBORw0KGgo="]}
+    subject = example_subject(card)
+    image = {"prompt": [subject], "seed": [0], "image_png_base64": ["iVBORw0KGgo="]}
     return register_model(
         tracking,
         runs_folder(),
@@ -98,13 +106,26 @@ def _register(
         name=config.model_name,
         python_model=Path(__file__).with_name("served_model.py"),
         artifacts={"release": str(release)},
-        input_example=pandas.DataFrame({"prompt": [EXAMPLE_PROMPT]}),
+        input_example=pandas.DataFrame({"prompt": [subject]}),
         output_example=pandas.DataFrame(image),
         params=DEFAULTS,
         pip_requirements=requirements(),
-        tags={"content_hash": content, "licence": config.licence},
+        tags={"content_hash": card["release"]["content_hash"], "licence": config.licence},
+        notes=_notes(config, release, card),
         code_paths=[str(PACKAGE / folder) for folder in CODE],
     )
+
+
+def _notes(config: PublishConfig, release: Path, card: dict[str, Any]) -> tuple[str, str]:
+    """Return what the pages of the registered model and of the version say."""
+    kind = kind_of(card)
+    subject = example_subject(card)
+    asked = {"text": f'"{subject}" ', "label": f'--label "{subject}" '}.get(kind, "")
+    what = config.description or f"A GAN of {card['resolution_px']} px images."
+    text = (release / MODEL_CARD).read_text(encoding="utf-8")
+    # Its picture and the hub's header are of no use there.
+    body = text.partition("![samples](samples.png)")[2].strip()
+    return MODEL_NOTE.format(what=what, asked=asked), body
 
 
 def requirements() -> list[str]:

@@ -14,7 +14,8 @@ from pipeline.graph import stage_titles
 
 ROOT = Path(__file__).parents[2]
 SAMPLING = ["generate", "interpolate", "invert", "mix", "sweep"]
-TOOLS = [*SAMPLING, "import", "benchmark_coco", "report", "summary", "doctor", "ui", "sync"]
+TOOLS = [*SAMPLING, "app", "serve", "import", "benchmark_coco", "repro", "report", "summary"]
+TOOLS += ["doctor", "ui", "sync"]
 STAGES = [
     "synthesize",
     "encoders",
@@ -105,7 +106,10 @@ def test_exit_code_and_error_line_are_the_stages_own(project):
 def test_what_is_not_a_command_ends_with_2(project):
     result = run("trian_base", cwd=project)
     assert result.returncode == 2
-    assert "invalid choice: 'trian_base'" in result.stderr
+    assert result.stderr == "error: no command 'trian_base': did you mean train_base?\n"
+    assert (
+        run("zebra", cwd=project).stderr == "error: no command 'zebra': ganline --help lists all\n"
+    )
 
 
 def test_sync_with_nothing_to_send_says_so(project, capsys):

@@ -99,7 +99,7 @@ def test_every_number_about_a_model_can_be_a_threshold(rows, judge, clip, painte
     named = numbers(scores) - counts - doubled
     assert {name for name in named if not is_metric(name)} == set()
     assert {"judge.shape", "seed_variety", "memorised", "frechet_judge.ratio"} <= named
-    other = {"fid", "kid", "filter_truth", "seconds_per_image"}  # of another net, of the stage
+    other = {"fid", "kid", "filter_truth"}  # of another net, of the stage
     written = {re.sub("judge$", "<net>", name.partition(".")[0]) for name in named} | other
     assert {name.partition(".")[0] for name in METRICS} - {"judge"} <= written | {
         "silhouette_cells"

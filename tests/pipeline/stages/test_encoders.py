@@ -32,6 +32,11 @@ def raw(project):
 def run(project, sections, *extra, drawn=None, **source):
     values = valid()
     values["encoders"] = sections
+    made = [role for role, section in sections.items() if section.get("source") != "none"]
+    # What measures has to be made; guide and scorer never measure.
+    measuring = [role for role in ("judge", "dino", "classifier") if role in made]
+    values["evaluate"]["feature_role"] = [*measuring, "dino"][0]
+    values["tune"]["trials"] = 0
     values["synthesize"] |= drawn or {}
     values["source"] = {"path": "data/raw/train", **source}
     if sections.get("clip", {}).get("source") == "none":  # allowed where nothing is asked by text
@@ -80,6 +85,19 @@ def test_a_missing_file_ends_with_3_and_keeps_the_old_folder(raw, capsys):
     assert run(raw, sections) == 3
     assert "no file nowhere.safetensors (encoders.clip.pretrained" in capsys.readouterr().err
     assert [path.name for path in old.iterdir()] == ["index.json"]
+
+
+def test_a_missing_file_is_found_before_anything_trains(raw, capsys):
+    """CLIP and DINO stand before the classifier, and train for minutes."""
+    missing = {"name": "mobilenetv2_100", "file": "nowhere.safetensors"}
+    sections = {
+        "clip": {"source": "train", "train": {"fit": {"total_kimg": 1000}}},
+        "classifier": {"source": "pretrained", "pretrained": missing},
+    }
+    assert run(raw, sections) == 3
+    said = capsys.readouterr().err
+    assert "no file nowhere.safetensors (encoders.classifier.pretrained.file)" in said
+    assert "clip:" not in said and "dino:" not in said
 
 
 def test_dry_run_writes_nothing(raw, capsys):

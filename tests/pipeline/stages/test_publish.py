@@ -95,7 +95,8 @@ def test_the_registry_holds_each_content_once_and_only_good_ones_lead(world, tmp
     from mlflow import MlflowClient
 
     tracking = TrackingConfig(system_every_s=0.0, flush_timeout_s=60.0)
-    good = PublishConfig(model_name="tiny", thresholds=LOCAL.thresholds)
+    few = PublishConfig(model_name="tiny", thresholds=LOCAL.thresholds)  # 16 images are held out
+    good = dataclasses.replace(few, least_held_out=16)
     bad = dataclasses.replace(good, thresholds=STRICT)
 
     def publish(config: PublishConfig) -> None:
@@ -110,6 +111,8 @@ def test_the_registry_holds_each_content_once_and_only_good_ones_lead(world, tmp
     client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
     with pytest.raises(DataError):
         publish(bad)
+    assert client.get_registered_model("tiny").aliases == {"candidate": 1}
+    publish(few)
     assert client.get_registered_model("tiny").aliases == {"candidate": 1}
     publish(good)
     publish(good)
