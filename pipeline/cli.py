@@ -226,7 +226,14 @@ def _parser(
 
 def _stage_parser(stage: str) -> argparse.ArgumentParser:
     title = _without_templates(stage_titles()[stage])
-    parser = argparse.ArgumentParser(prog=f"ganline {stage}", description=title)
+    named = f"ganline {stage}{' 64' if stage == 'superres' else ''}"
+    examples = ("", " --set seed=2", " --params presets/shapes_long.yaml")
+    parser = argparse.ArgumentParser(
+        prog=f"ganline {stage}",
+        description=title,
+        epilog="examples:\n" + "\n".join(f"  {named}{more} --dry-run" for more in examples),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     if stage == "superres":
         parser.add_argument("key", metavar="PX", help="entry of the section, as 64")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")

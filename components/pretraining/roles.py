@@ -7,6 +7,7 @@ import shutil
 import time
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +74,11 @@ def _make(role: str, data: TrainingData, folder: Path, say: Say) -> FeatureCard:
         net = load_feature_net(folder) if knows else None
     elif config.source == "pretrained":
         net, source = open_pretrained(role, config.pretrained)
-        card = save_feature_net(folder, net, role=role, source=source, seconds=_since(started))
+        card = save_feature_net(folder, net, role=role, source=source)
     else:
         net, metrics = train_role(role, data, lambda text: say(f"{role}: {text}"))
         metrics = {name: round(value, 5) for name, value in metrics.items()}
-        facts = {"role": role, "metrics": metrics, "seconds": _since(started)}
+        facts = {"role": role, "metrics": metrics}
         card = save_feature_net(folder, net, source="trained by ganline", **facts)
         trained_on = data.train.label_names if knows else ()
     shown = ", ".join(f"{name} {value:.3f}" for name, value in card.metrics.items())
@@ -90,7 +91,8 @@ def _make(role: str, data: TrainingData, folder: Path, say: Say) -> FeatureCard:
         )
         write_classes(folder, names, feature_KE, logits)
         say(f"{role}: mean features of {len(names)} classes")
-    return card
+    # Not in the file: the same training gives the same bytes, however long it takes.
+    return card if card.seconds else replace(card, seconds=_since(started))
 
 
 def _since(started: float) -> float:

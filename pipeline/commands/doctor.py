@@ -171,7 +171,15 @@ def _ports(params: Path) -> Iterable[Finding]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run `ganline doctor`; 1 when something will not work."""
-    parser = argparse.ArgumentParser(prog="ganline doctor", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="ganline doctor",
+        description=__doc__,
+        epilog="examples:\n"
+        "  ganline doctor\n"
+        "  ganline doctor --params presets/shapes_long.yaml\n"
+        "  RAY_ADDRESS=auto ganline doctor\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
     findings = examine(parser.parse_args(argv).params)
     for finding in findings:

@@ -273,7 +273,15 @@ def _number(text: str) -> float:
 
 def main(argv: list[str] | None = None) -> int:
     """Run `ganline report`."""
-    parser = argparse.ArgumentParser(prog="ganline report", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="ganline report",
+        description=__doc__,
+        epilog="examples:\n"
+        "  ganline report\n"
+        "  ganline report --params presets/shapes_long.yaml\n"
+        "  GANLINE_RUNS_DIR=../runs ganline report\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(argv)

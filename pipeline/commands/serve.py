@@ -23,6 +23,7 @@ from pipeline.exit_codes import guarded
 from pipeline.places import bundled_folder, runs_folder, set_quiet_environment
 
 REGISTERED = "models:/"
+FOLLOW_S = 5.0  # between two looks at where an alias points
 SERVE_PORT, APP_PORT = 5001, 7860
 Places = dict[str, tuple[str, Callable[[], Path]]]
 SERVE_EXAMPLES = """\
@@ -104,6 +105,8 @@ def serve(options: argparse.Namespace, *, with_page: bool) -> None:
 
     models = Models(places)
     first = models.get().facts()  # a broken model ends the command, not the first request
+    if options.model.startswith(REGISTERED) and "@" in options.model:
+        models.follow(options.model, _version_of(options.model, options.params), FOLLOW_S)
     web = web_app(models, timeout_s=options.timeout, with_page=with_page)
     address = f"http://{HOST}:{options.port}"
     size, name = first["resolution_px"], first["name"] or options.model or "the model"
@@ -182,11 +185,23 @@ def _registered(params: Path) -> list[tuple[str, str]]:
         return []
     try:
         from pipeline.params.sections import load_params
-        from pipeline.tracking.mlflow_door import registered_versions
+        from pipeline.tracking.registry import registered_versions
 
         return registered_versions(load_params(params).tracking, runs_folder())
     except GanlineError:
         return []
+
+
+def _version_of(model: str, params: Path) -> Callable[[], str]:
+    """Return what asks the registry for the version of an alias."""
+
+    def ask() -> str:
+        from pipeline.params.sections import load_params
+        from pipeline.tracking.registry import version_at
+
+        return version_at(load_params(params).tracking, runs_folder(), model)
+
+    return ask
 
 
 def _finder(model: str, params: Path) -> Callable[[], Path]:

@@ -22,13 +22,7 @@ from pipeline.places import runs_folder
 
 SUMMARY = "summary.json"
 PEAK = "peak_memory.json"
-OF_THE_MACHINE = (
-    "seconds",
-    "phases",
-    "seconds_between",
-    "base_images_per_s",
-    "peak_memory_gib",
-)
+OF_THE_MACHINE = ("seconds", "phases", "seconds_between", "base_images_per_s", "peak_memory_gib")
 FROM_ELSEWHERE = "these numbers came with the repository: no stage has run here yet (make demo)"
 ALIGNED = ("clip_score", "prompt_sensitivity")
 JUDGED = ("background", "size", "colour", "shape", "all")
@@ -198,11 +192,8 @@ def words_about(summary: dict[str, Any], nodes: list[Node]) -> list[str]:
     details = evaluation_details(nodes)
     cells = details.get("silhouette_cells") or {}
     told = {name: value for name, value in summary["judge"].items() if name != "all"}
-    told["shape"] = (
-        told["shape"]
-        if summary["silhouette"]["shape"] is None
-        else (summary["silhouette"]["shape"])
-    )
+    outlined = summary["silhouette"]["shape"]
+    told["shape"] = told["shape"] if outlined is None else outlined
     known = {name: value for name, value in told.items() if value is not None}
     kinds = {
         "gets right": [name for name, share in known.items() if share >= DRAWN],
@@ -284,7 +275,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run `ganline summary`."""
-    parser = argparse.ArgumentParser(prog="ganline summary", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="ganline summary",
+        description=__doc__,
+        epilog="examples:\n"
+        "  ganline summary\n"
+        "  ganline summary --json\n"
+        "  ganline summary --params presets/shapes_long.yaml\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
     parser.add_argument("--json", action="store_true", help="print the JSON instead of the page")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

@@ -59,7 +59,15 @@ def _send_rest(spool: Spool, config: TrackingConfig, runs: Path) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Run `ganline sync`."""
-    parser = argparse.ArgumentParser(prog="ganline sync", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="ganline sync",
+        description=__doc__,
+        epilog="examples:\n"
+        "  ganline sync\n"
+        "  ganline sync --params presets/shapes_long.yaml\n"
+        "  MLFLOW_TRACKING_URI=http://server:5000 ganline sync\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(argv)

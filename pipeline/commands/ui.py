@@ -125,7 +125,15 @@ def _wait_until_up(address: str, process: subprocess.Popen[bytes]) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run `ganline ui`."""
-    parser = argparse.ArgumentParser(prog="ganline ui", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="ganline ui",
+        description=__doc__,
+        epilog="examples:\n"
+        "  ganline ui\n"
+        "  ganline ui --port 5056\n"
+        "  MLFLOW_TRACKING_URI=sqlite:////data/mlflow.db ganline ui\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
     parser.add_argument("--port", type=int, default=5055, help="port on 127.0.0.1")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

@@ -21,6 +21,10 @@ class QueueFull(Exception):
     """More images wait than the queue may hold."""
 
 
+class QueueClosed(Exception):
+    """The queue takes nothing more: another model has taken its place."""
+
+
 @dataclass
 class Job:
     """Rows that are drawn together.
@@ -59,10 +63,13 @@ class DrawQueue:
         """Queue a job and return its future; a cancelled one that still waits is not drawn.
 
         Raises:
-            QueueFull: too much waits already, or the queue is closed.
+            QueueFull: too much waits already.
+            QueueClosed: the queue was closed.
         """
         with self._changed:
-            if self._closed or (self._jobs and self.waiting + len(job.rows) > self._capacity):
+            if self._closed:
+                raise QueueClosed
+            if self._jobs and self.waiting + len(job.rows) > self._capacity:
                 raise QueueFull
             self._jobs.append(job)
             self._changed.notify()

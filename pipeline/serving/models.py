@@ -7,10 +7,11 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from components.errors import ConfigError
+from components.errors import ConfigError, GanlineError
 from components.requests.subjects import kind_of, label_names
 from pipeline.serving.bodies import Images, Mix, Walk, limits_of
 from pipeline.serving.draw_queue import DrawQueue, Job
@@ -137,6 +138,7 @@ class Models:
         self._places = places
         self._open: OrderedDict[str, Drawer] = OrderedDict()
         self._lock = threading.Lock()
+        self._closed = threading.Event()
 
     def listed(self) -> list[dict[str, str]]:
         """Return id and title of each, the default first."""
@@ -161,7 +163,33 @@ class Models:
             self._open.move_to_end(name)
             return self._open[name]
 
+    def follow(self, name: str, version: Callable[[], str], every_s: float) -> None:
+        """Open a model anew whenever its version changes, from a thread; no request is lost.
+
+        What waits for the old one is still drawn by it. A version that cannot be asked for or
+        opened changes nothing: the old one goes on.
+        """
+
+        first = version()
+
+        def watch() -> None:
+            known = first
+            while not self._closed.wait(every_s):
+                with suppress(GanlineError):
+                    now = version()
+                    if now != known:
+                        new = Drawer(self._places[name][1]())
+                        with self._lock:
+                            old = self._open.get(name)
+                            self._open[name] = new
+                        known = now
+                        if old is not None:
+                            old.queue.close()
+
+        threading.Thread(target=watch, name="follow", daemon=True).start()
+
     def close(self) -> None:
         """Draw what waits and end all drawing."""
+        self._closed.set()
         for drawer in self._open.values():
             drawer.queue.close()

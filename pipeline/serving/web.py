@@ -14,6 +14,7 @@ import base64
 import io
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from starlette.routing import Route
 
 from components.errors import ConfigError, GanlineError
 from pipeline.serving.bodies import BODY_BYTES, read_images, read_mix, read_walk
-from pipeline.serving.draw_queue import QueueFull
+from pipeline.serving.draw_queue import QueueClosed, QueueFull
 from pipeline.serving.models import Drawer, Models
 
 PAGE = Path(__file__).with_name("page.html")
@@ -114,9 +115,11 @@ class _Answers:
                 raise ConfigError(f"unknown parameter {unknown[0][:40]!r}", "URL", "use model")
             body = await _body(request)
             name = request.query_params.get("model", "")
-            drawer = await run_in_threadpool(self._models.get, name)
-            response: Response = await work(drawer, body)
-            return response
+            while True:
+                drawer = await run_in_threadpool(self._models.get, name)
+                with suppress(QueueClosed):  # another version came in between: ask that one
+                    response: Response = await work(drawer, body)
+                    return response
         except _TooLong:
             return _error(413, f"the body is longer than {BODY_BYTES} bytes", "body", "send less")
         except ConfigError as error:

@@ -128,7 +128,7 @@ def read_metrics(evaluation: Path, model: Path) -> dict[str, Any]:
 def _register(
     context: StageContext, release: Path, card: dict[str, Any], *, promoted: bool
 ) -> dict[str, Any] | None:
-    """Register as candidate, move champion when promoted; return name, version and aliases."""
+    """Register as candidate, move champion when promoted; return name and aliases."""
     config = context.params.publish
     if not config.register:
         return None
@@ -147,7 +147,9 @@ def _register(
         aliases.append("champion")
     what = "registered" if found["new"] else "already registered"
     context.say(f"publish: {config.model_name} version {version} {what}: {', '.join(aliases)}")
-    return {"name": config.model_name, "version": int(version), "aliases": aliases}
+    # The number of the version tells of this registry, not of the model: git does not hold it.
+    context.facts["registered_version"] = int(version)
+    return {"name": config.model_name, "aliases": aliases}
 
 
 def _given(threshold: Any) -> dict[str, float]:

@@ -266,20 +266,6 @@ def set_alias(config: TrackingConfig, runs: Path, *, name: str, alias: str, vers
     open_door(config, runs).client.set_registered_model_alias(name, alias, version)
 
 
-def registered_versions(config: TrackingConfig, runs: Path) -> list[tuple[str, str]]:
-    """Return URI and title of every registered version, the newest of each model first."""
-    client = open_door(config, runs).client
-    found = []
-    for model in client.search_registered_models():
-        versions = client.search_model_versions(f"name='{model.name}'")
-        for number in sorted((int(one.version) for one in versions), reverse=True):
-            known = sorted(a for a, version in model.aliases.items() if int(version) == number)
-            more = f" ({', '.join(known)})" if known else ""
-            title = f"{model.name} version {number}{more}"
-            found.append((f"models:/{model.name}/{number}", title))
-    return found
-
-
 def fetch_registered(config: TrackingConfig, runs: Path, uri: str) -> Path:
     """Return the folder of a registered model, fetched if a server has it.
 

@@ -14,13 +14,14 @@ from components.errors import StorageError
 from components.requests.subjects import example_subject, kind_of
 from pipeline.places import runs_folder
 from pipeline.tracking.config import TrackingConfig
-from pipeline.tracking.mlflow_door import MlflowDoor, register_model, set_alias
+from pipeline.tracking.mlflow_door import MlflowDoor, open_door, register_model, set_alias
 from pipeline.tracking.pages import MODEL_NOTE
 
 PACKAGE = Path(__file__).resolve().parents[2]
 # What the served model imports; named here so that MLflow need not load it to find out.
 NEEDED = ("mlflow", "torch", "open_clip_torch", "timm", "safetensors", "numpy", "pandas", "pillow")
 CODE = ("components", "models")
+REGISTERED = "models:/"
 
 
 def publish_version(
@@ -126,6 +127,34 @@ def _notes(config: PublishConfig, release: Path, card: dict[str, Any]) -> tuple[
     # Its picture and the hub's header are of no use there.
     body = text.partition("![samples](samples.png)")[2].strip()
     return MODEL_NOTE.format(what=what, asked=asked), body
+
+
+def registered_versions(config: TrackingConfig, runs: Path) -> list[tuple[str, str]]:
+    """Return URI and title of every registered version, the newest of each model first."""
+    client = open_door(config, runs).client
+    found = []
+    for model in client.search_registered_models():
+        versions = client.search_model_versions(f"name='{model.name}'")
+        for number in sorted((int(one.version) for one in versions), reverse=True):
+            known = sorted(a for a, version in model.aliases.items() if int(version) == number)
+            more = f" ({', '.join(known)})" if known else ""
+            title = f"{model.name} version {number}{more}"
+            found.append((f"models:/{model.name}/{number}", title))
+    return found
+
+
+def version_at(config: TrackingConfig, runs: Path, uri: str) -> str:
+    """Return the version that an alias points at now: `models:/NAME@ALIAS`.
+
+    Raises:
+        StorageError: the store has no such alias, or cannot be reached.
+    """
+    name, _, alias = uri.removeprefix(REGISTERED).partition("@")
+    try:
+        return str(open_door(config, runs).client.get_model_version_by_alias(name, alias).version)
+    except Exception as error:
+        text = " ".join(str(error).split())[:160]
+        raise StorageError(f"no such version: {text}", uri, "see `make ui` for names") from None
 
 
 def requirements() -> list[str]:

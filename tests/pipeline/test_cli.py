@@ -62,6 +62,8 @@ def test_help_takes_less_than_a_second_and_no_torch(command):
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert result.returncode == 0, result.stderr
     assert "usage: ganline" in result.stdout
+    examples = result.stdout.partition("examples:")[2].splitlines()
+    assert len([line for line in examples if "ganline " in line]) >= 3
     assert result.stdout.strip().endswith("HEAVY []")
     # Processor time: on a machine with nothing else to do it is the time that passes.
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0

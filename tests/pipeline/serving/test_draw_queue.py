@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from pipeline.serving.draw_queue import DrawQueue, Job, QueueFull
+from pipeline.serving.draw_queue import DrawQueue, Job, QueueClosed, QueueFull
 
 
 class Hand:
@@ -45,7 +45,7 @@ def test_jobs_of_one_key_share_a_batch_in_their_order(hand):
     alone = queue.submit(Job(["f"], alone=lambda: "drawn alone"))
     assert alone.result(20) == "drawn alone"
     queue.close()
-    with pytest.raises(QueueFull):
+    with pytest.raises(QueueClosed):
         queue.submit(Job(["g"], key="x"))
 
 

@@ -53,6 +53,7 @@ PARTS = {
     "superres": {str(SIDE): {**TRAIN, "start": "base", "total_kimg": 0.032}},
     "text_encoder": {"start": f"px{SIDE}"},
     "encoders": {role: {"source": "none"} for role in ("clip", "classifier", "judge")},
+    "evaluate": {"feature_role": "dino"},
 }
 # Family -> its recipe for the first stage, and what changes where it grows.
 RECIPES = {
