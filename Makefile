@@ -12,7 +12,7 @@ export DVC_STUDIO_OFFLINE ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo encoders test test-slow test-fast lint format docs ui report lock clean
+.PHONY: help setup demo encoders test test-slow test-fast lint format docs ui app report lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ docs: setup  ## build the site of docs/ into site/; a dead link or a missing pag
 
 ui: setup  ## MLflow on 127.0.0.1 with the runs just made
 	@$(BIN)/python -m pipeline.commands.ui
+
+app: setup  ## a page to type a prompt and see pictures, on 127.0.0.1
+	@$(BIN)/ganline app
 
 report: setup  ## one HTML page of the last run
 	@$(BIN)/ganline report

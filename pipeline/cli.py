@@ -6,6 +6,7 @@ Nothing heavy is imported here; a sub-command imports what it needs, after its a
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import shlex
 import sys
@@ -45,10 +46,20 @@ def main(argv: list[str] | None = None) -> int:
         return error.exit_code
     if name in stages:
         return run_stage_command(name, argv[1:])
+    if name and not name.startswith("-"):
+        print(f"error: {_unknown(name, [*tools, *stages])}", file=sys.stderr)
+        return ConfigError.exit_code
     parser = _parser(tools, stages)
     parser.parse_args(argv)  # prints help or says what is wrong
     parser.print_help()
     return 0
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    """Say that a word is no command, and which one it may stand for."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    todo = f"did you mean {near[0]}?" if near else "ganline --help lists all"
+    return f"no command {name[:40]!r}: {todo}"
 
 
 def run_stage_command(stage: str, argv: list[str]) -> int:
@@ -98,6 +109,11 @@ def _tools() -> dict[str, tuple[str, Callable[[], Main]]]:
 
         return main
 
+    def repro() -> Main:
+        from pipeline.commands.demo import main
+
+        return main
+
     def report() -> Main:
         from pipeline.commands.report import main
 
@@ -130,14 +146,33 @@ def _tools() -> dict[str, tuple[str, Callable[[], Main]]]:
 
     return {
         **_sampling_tools(),
+        **_serving_tools(),
         "import": ("make an artifact of a published network's file", import_model),
         "benchmark_coco": ("measure FID and CLIP score on COCO, zero-shot", benchmark_coco),
+        "repro": ("check params.yaml, then run what has changed, as make demo does", repro),
         "report": ("write one HTML page about the last run", report),
         "summary": ("say in short what the last run did, and write it as JSON", summary),
         "doctor": ("check versions, GPU, disk, memory, encoders, DVC, git, ports", doctor),
         "ui": ("show the runs in MLflow on 127.0.0.1", ui),
         "states": ("list and verify the resumable states of a run", states),
         "sync": ("send to MLflow what could not be sent during a run", sync),
+    }
+
+
+def _serving_tools() -> dict[str, tuple[str, Callable[[], Main]]]:
+    def app() -> Main:
+        from pipeline.commands.serve import app_main
+
+        return app_main
+
+    def serve() -> Main:
+        from pipeline.commands.serve import main
+
+        return main
+
+    return {
+        "app": ("open a page to type a prompt and see pictures", app),
+        "serve": ("answer prompts with images over HTTP on 127.0.0.1", serve),
     }
 
 
@@ -215,7 +250,14 @@ def _parser(
 
 def _stage_parser(stage: str) -> argparse.ArgumentParser:
     title = _without_templates(stage_titles()[stage])
-    parser = argparse.ArgumentParser(prog=f"ganline {stage}", description=title)
+    named = f"ganline {stage}{' 64' if stage == 'superres' else ''}"
+    examples = ("", " --set seed=2", " --params presets/shapes_long.yaml")
+    parser = argparse.ArgumentParser(
+        prog=f"ganline {stage}",
+        description=title,
+        epilog="examples:\n" + "\n".join(f"  {named}{more} --dry-run" for more in examples),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     if stage in keyed_stages():
         parser.add_argument("key", metavar="KEY", help="entry of the section, as 64")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")

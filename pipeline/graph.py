@@ -28,7 +28,8 @@ class Node:
         key: the key of `foreach`, or "".
         desc: what it does, in a line.
         command: the command line.
-        outs, metrics, plots: its files.
+        outs, plots: its files.
+        metrics: its JSON files of numbers: reports first, then what DVC shows as metrics.
     """
 
     name: str
@@ -107,14 +108,16 @@ def _node(stage: str, key: str, entry: dict[str, Any], values: dict[str, Any]) -
         names = [next(iter(x)) if isinstance(x, dict) else x for x in entry.get(kind, [])]
         return tuple(Path(str(_fill(name, values))) for name in names)
 
+    outs = files("outs")
+    reports = tuple(path for path in outs if path.suffix == ".json")
     return Node(
         name=f"{stage}@{key}" if key else stage,
         stage=stage,
         key=key,
         desc=str(_fill(entry.get("desc", ""), values)),
         command=" ".join(str(_fill(entry["cmd"], values)).split()),
-        outs=files("outs"),
-        metrics=files("metrics"),
+        outs=tuple(path for path in outs if path not in reports),
+        metrics=reports + files("metrics"),
         plots=files("plots"),
     )
 

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 METRICS = "metrics.jsonl"
 POLL_S = 0.5
+# Of a tick, what tells of the machine: it differs from run to run, so no file in git holds it.
+OF_THE_MACHINE = frozenset(
+    ("seconds", "seconds_per_kimg", "images_per_s", "memory_gib", "gpu_memory_gib", "world_size")
+)
 # Of a tick, what is no metric.
 _NO_METRIC = ("kind", "nimg", "goal_kimg", "eta_s")
 
@@ -48,6 +52,11 @@ def metrics_of(tick: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers of a tick."""
     numbers = {name: value for name, value in tick.items() if isinstance(value, (int, float))}
     return {name: float(value) for name, value in numbers.items() if name not in _NO_METRIC}
+
+
+def of_the_model(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return the numbers that the same training gives on any machine of its kind."""
+    return {name: value for name, value in metrics.items() if name not in OF_THE_MACHINE}
 
 
 def line_of(tick: Mapping[str, Any]) -> str:
@@ -127,9 +136,9 @@ class Progress:
                     self._shown_notices.add(text)
                     if not quietly:
                         self._say(f"{self._name}  {text}")
-        self._track_samples()
+        self._track_samples(quietly)
 
-    def _track_samples(self) -> None:
+    def _track_samples(self, quietly: bool) -> None:
         for path in sorted((self._run_dir / "samples").glob("*.png")):
             if path.stem not in self._shown_images:
                 try:
@@ -138,6 +147,8 @@ class Progress:
                     continue
                 self._shown_images.add(path.stem)
                 self._tracker.log_image("samples", image, int(path.stem))
+                if not quietly:
+                    self._say(f"{self._name}  sample sheet {path}")
 
     @contextmanager
     def _line(self) -> Iterator[None]:

@@ -51,7 +51,6 @@ METRICS = {
     "filter_truth.clean_kept": "clean pairs that the filter kept",
     "truncation.nearest": "the psi of the lowest distance",
     "truncation.clearest": "the psi of the best alignment",
-    "seconds_per_image": "seconds per image, one at a time",
 }
 
 

@@ -8,13 +8,13 @@ from typing import Any
 from components.artifacts.artifact import GENERATOR
 from components.artifacts.metric_names import ABOUT_CLASSES, ABOUT_PROMPTS, METRICS
 from components.artifacts.publishing import PublishConfig, metric_at
-from components.requests.subjects import NOTHING, kind_of, label_names
+from components.requests.subjects import example_subject, kind_of
 
 SHOWN = (
     *(name for name in METRICS if name.startswith(("judge.", "silhouette.", "seed_variety"))),
     *("memorised", "memorised_pixels", "memorised_held_out"),
     *(*ABOUT_CLASSES, *ABOUT_PROMPTS),
-    *("precision", "recall", "density", "coverage", "seconds_per_image"),
+    *("precision", "recall", "density", "coverage"),
 )
 
 
@@ -66,8 +66,9 @@ _KINDS = {
 
 def _use(card: Mapping[str, Any], config: PublishConfig) -> str:
     kind, name = kind_of(card), config.model_name
-    subject = {"text": "a prompt", "none": NOTHING}.get(kind) or label_names(card)[0]
+    subject = example_subject(card)
     asked = {"text": f'"{subject}" ', "label": f'--label "{subject}" ', "none": ""}[kind]
+    body = {"text": f'"prompt": "{subject}", ', "label": f'"label": "{subject}", '}.get(kind, "")
     return f"""## How to use it
 
     ganline generate {asked}--model PATH_OF_THIS_FOLDER --seed 3 -n 4 --out images.png
@@ -81,8 +82,16 @@ In Python:
     model, card = load_release(Path("PATH_OF_THIS_FOLDER"))
     images = generate(model, ["{subject}"], seeds=[3], truncation=1.0)  # uint8 [N, H, W, 3]
 
-As a server (`n` images per prompt, base64 PNG in the answer):
+As a server, in the project's folder (`docs/serving.md` has more):
 
+    ganline serve PATH_OF_THIS_FOLDER
+    curl 127.0.0.1:5001/v1/images -H 'Content-Type: application/json' \\
+      -d '{{{body}"seed": 3}}' --output image.png
+
+By MLflow alone (`n` images per prompt, base64 PNG in the answer). MLflow asks the store that the
+variable names, here the project's own; with a tracking server it is the server's address:
+
+    export MLFLOW_TRACKING_URI=sqlite:///runs/mlflow.db
     mlflow models serve -m "models:/{name}@champion" --env-manager local --port 5001
     curl 127.0.0.1:5001/invocations -H 'Content-Type: application/json' \\
       -d '{{"dataframe_records": [{{"prompt": "{subject}"}}], "params": {{"seed": 3, "n": 2}}}}'

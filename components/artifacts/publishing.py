@@ -30,6 +30,9 @@ class PublishConfig:
     thresholds: dict[str, Threshold] = field(default_factory=dict)
     """Name of a metric (judge.all, frechet_judge.ratio) -> what it must reach; all names below."""
 
+    least_held_out: Annotated[int, Between(0, None)] = 50
+    """A champion was measured on at least so many held-out images; with fewer: a candidate."""
+
     register: bool = True
     """Also register with MLflow: alias `candidate`, and `champion` when all thresholds hold."""
 
@@ -56,6 +59,11 @@ def metric_at(metrics: Mapping[str, Any], name: str) -> float | None:
         value = value.get(part) if isinstance(value, Mapping) else None
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return float(value) if number else None
+
+
+def held_out_images(metrics: Mapping[str, Any]) -> int:
+    """Return how many held-out images the distances were measured on; 0 where none was."""
+    return max((int(card["num_real"]) for card in metrics.get("cards", {}).values()), default=0)
 
 
 def missed_thresholds(metrics: Mapping[str, Any], thresholds: Mapping[str, Threshold]) -> list[str]:

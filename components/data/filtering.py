@@ -23,6 +23,8 @@ from components.data.reasons import Reason
 from components.errors import DataError
 
 REPORT_TOP = 5
+# Below these, a training repeats its images, and a distance depends on which ones are held out.
+FEW_TRAINING, FEW_HELD_OUT = 1000, 200
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,26 @@ def check_enough(report: dict[str, Any], config: FilterConfig, where: str) -> No
     if rejected > config.max_reject_fraction * report["in"]:
         what = f"{rejected:,} of {report['in']:,} samples rejected, more than max_reject_fraction"
         raise DataError(f"{what} {config.max_reject_fraction}: {text}", where, _TODO)
+
+
+def too_few(train: int, heldout: int) -> list[str]:
+    """Return what so few images mean, a line each; nothing where there are enough.
+
+    Args:
+        train, heldout: images of the two splits.
+    """
+    lines = []
+    if train < FEW_TRAINING:
+        lines.append(
+            f"{train:,} images to train on, fewer than {FEW_TRAINING:,}: expect copies of "
+            "them; docs/presets.md names a preset for few"
+        )
+    if heldout < FEW_HELD_OUT:
+        lines.append(
+            f"{heldout:,} images held out, fewer than {FEW_HELD_OUT}: distances will say little; "
+            "raise source.heldout_fraction or bring more images"
+        )
+    return lines
 
 
 _TODO = "mend the source or loosen the thresholds under filter in params.yaml"

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
+from components.data.clip_net import open_clip
 from components.data.config import SourceConfig
 from components.data.decode import Decoded, centre_square, decode, parse_colour
 from components.data.fingerprints import perceptual_hash, thumbnail
@@ -66,11 +67,9 @@ class ClipSimilarity:
     def __init__(self, folder: Path) -> None:
         import torch
 
-        from models.features import load_feature_net
-
         self._torch = torch
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.net = load_feature_net(folder).to(self.device)
+        self.net = open_clip(folder).to(self.device)
         self.side = int(self.net.preprocess.image_size_px)
 
     def similarity(self, images: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:

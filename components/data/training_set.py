@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
+from components.data.clip_net import open_clip
 from components.data.config import FilterConfig, SourceConfig
 from components.data.decode import Decoded, centre_square, decode, encode_png, parse_colour
 from components.data.reasons import Reason
@@ -59,11 +60,9 @@ class ClipText:
     def __init__(self, folder: Path) -> None:
         import torch
 
-        from models.features import load_feature_net
-
         self._torch = torch
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.net = load_feature_net(folder).to(device)
+        self.net = open_clip(folder).to(device)
         self.embedding_dim = int(self.net.embedding_dim)
         self.context_length = int(self.net.tokenize([""]).shape[1])
         self._known: dict[str, np.ndarray] = {}

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from components.artifacts.frozen_nets import is_absent
 from components.data.captions import attributes_of, attributes_of_class
 from components.errors import DataError
 from components.evaluation.alignment import attribute_accuracy, clip_score, prompt_sensitivity
@@ -108,7 +109,7 @@ class Bench:
             skipped = dict.fromkeys(about, "the model takes no text")
         opened = {n.role: n for n in (net, scorer) if n is not None}
         for role in roles:
-            if role not in opened and (encoders / role / "card.json").is_file():
+            if role not in opened and not is_absent(encoders, role):
                 opened[role] = open_net(encoders, role, device)
         return cls(
             source=source,

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from components.artifacts.frozen_nets import is_absent, present_roles
 from components.errors import ConfigError, StorageError
 from components.pretraining.config import PretrainedConfig
 
@@ -105,7 +106,7 @@ def open_distance_net(
     """
     if role == INCEPTION and inception_file:
         return open_inception(Path(inception_file), "evaluate.inception_file", device)
-    present = sorted(path.parent.name for path in encoders.glob("*/card.json"))
+    present = present_roles(encoders)
     if role not in present:
         raise ConfigError(
             f"feature_role is {role}, encoders here: {', '.join(present)}",
@@ -159,9 +160,9 @@ def open_scorer(
     if config.file or config.tag:
         todo = "name the model too, such as ViT-g-14"
         raise ConfigError("a tag or a file without a name", f"{where}.name", todo)
-    for role in ("scorer", "clip") if encoders is not None else ():
-        if (encoders / role).is_dir():  # type: ignore[operator]
-            return open_net(encoders, role, device)  # type: ignore[arg-type]
+    for role in ("scorer", "clip"):
+        if encoders is not None and not is_absent(encoders, role):
+            return open_net(encoders, role, device)
     return None
 
 

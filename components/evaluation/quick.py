@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from components.artifacts.frozen_nets import is_absent
 from components.data.captions import attributes_of, attributes_of_class
 from components.evaluation.alignment import prompt_sensitivity
 from components.evaluation.distances import Moments, frechet_distance
@@ -63,7 +64,7 @@ def quick_scores(
         raise ValueError("the judge takes no part in a search: use dino, classifier or clip")
     device = device_of(generator)
     net = open_net(encoders_dir, role, device)
-    with_text = batches.shape.pooled_dim and (encoders_dir / "clip").is_dir()
+    with_text = batches.shape.pooled_dim and not is_absent(encoders_dir, "clip")
     clip = open_net(encoders_dir, "clip", device) if with_text else None
     real, shown = _real(batches, net, max(num, min(REAL, batches.num_rows)))
     fake, images, texts = [], [], []

@@ -25,6 +25,9 @@ from components.evaluation.seed_variety import measure_seeds
 from components.evaluation.shapes import measure_shapes
 from components.evaluation.variety import variety_scores
 
+# Held-out images below which a distance depends on which ones they are.
+FEW_REAL = 200
+
 
 def score_generator(
     bench: Bench,
@@ -69,7 +72,8 @@ def score_generator(
     say("evaluate: the nearest training images")
     copies = measure_memorisation(bench, sampled)
     classes = measure_classes(bench, sampled.first(config.num_prompts))
-    warnings = [*shapes["warnings"], *seeds["warnings"], *copies["warnings"]]
+    few = _few(len(bench.real_ND))
+    warnings = [*few, *shapes["warnings"], *seeds["warnings"], *copies["warnings"]]
     for warning in warnings:
         say(f"evaluate: {warning}")
     say(f"evaluate: truncation curve over psi {', '.join(map(str, config.truncations))}")
@@ -95,6 +99,13 @@ def score_generator(
             for metric, why in part["missing"].items()
         },
     }
+
+
+def _few(num_real: int) -> list[str]:
+    """Warn of distances to so few images that another few would give other numbers."""
+    if num_real >= FEW_REAL:
+        return []
+    return [f"distances compare with {num_real} held-out images: below {FEW_REAL} they say little"]
 
 
 def _distances(bench: Bench, sampled: Sampled, untrained: Sampled) -> dict[str, Any]:

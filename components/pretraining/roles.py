@@ -7,6 +7,7 @@ import shutil
 import time
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ def make_encoders(data: TrainingData, out: Path, say: Say) -> dict[str, FeatureC
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
     cards: dict[str, FeatureCard] = {}
-    for role in ROLES:
+    # What is opened comes before what trains: a missing file must not cost a training.
+    for role in sorted(ROLES, key=lambda role: getattr(data.config, role).source == "train"):
         if getattr(data.config, role).source != "none":
             cards[role] = _make(role, data, building / role, say)
         else:  # a folder all the same: the graph has one shape
@@ -72,11 +74,11 @@ def _make(role: str, data: TrainingData, folder: Path, say: Say) -> FeatureCard:
         net = load_feature_net(folder) if knows else None
     elif config.source == "pretrained":
         net, source = open_pretrained(role, config.pretrained)
-        card = save_feature_net(folder, net, role=role, source=source, seconds=_since(started))
+        card = save_feature_net(folder, net, role=role, source=source)
     else:
         net, metrics = train_role(role, data, lambda text: say(f"{role}: {text}"))
         metrics = {name: round(value, 5) for name, value in metrics.items()}
-        facts = {"role": role, "metrics": metrics, "seconds": _since(started)}
+        facts = {"role": role, "metrics": metrics}
         card = save_feature_net(folder, net, source="trained by ganline", **facts)
         trained_on = data.train.label_names if knows else ()
     shown = ", ".join(f"{name} {value:.3f}" for name, value in card.metrics.items())
@@ -89,7 +91,8 @@ def _make(role: str, data: TrainingData, folder: Path, say: Say) -> FeatureCard:
         )
         write_classes(folder, names, feature_KE, logits)
         say(f"{role}: mean features of {len(names)} classes")
-    return card
+    # Not in the file: the same training gives the same bytes, however long it takes.
+    return card if card.seconds else replace(card, seconds=_since(started))
 
 
 def _since(started: float) -> float:

@@ -16,6 +16,7 @@ from components.requests.card import read_card_file
 
 Kind = Literal["text", "label", "none"]
 NOTHING = "no prompt"
+EXAMPLE_PROMPT = "a prompt"
 _LISTED = 12
 
 
@@ -29,6 +30,14 @@ def kind_of(card: Mapping[str, Any]) -> Kind:
 def label_names(card: Mapping[str, Any]) -> list[str]:
     """Return the names of the classes, in their order; numbers where the data had numbers."""
     return list(card.get("label_names") or map(str, range(card["shape"]["num_labels"])))
+
+
+def example_subject(card: Mapping[str, Any]) -> str:
+    """Return what the model of a card can be asked for."""
+    kind = kind_of(card)
+    if kind == "label":
+        return label_names(card)[0]
+    return EXAMPLE_PROMPT if kind == "text" else NOTHING
 
 
 def subjects(folder: Path, prompts: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from components.training.job import TrainingJob
 from components.training.lock import RunLock
 from components.tuning import Search, run_trial
 from pipeline.cluster import ray_door
+from pipeline.cluster.answering import check_answers
 from pipeline.cluster.config import ClusterConfig
 from pipeline.cluster.failures import failure_from_dict, failure_to_dict
 from pipeline.cluster.soft_stop import stopping_softly
@@ -39,7 +40,12 @@ TASK, OUTCOME = "task.json", "outcome.json"
 
 
 def ray_address() -> str:
-    """Return RAY_ADDRESS, '' when the stage is to run on this machine alone."""
+    """Return RAY_ADDRESS, '' when the stage is to run on this machine alone.
+
+    Raises:
+        ConfigError: it is Ray's client's.
+        ResourceError: nobody answers there.
+    """
     address = os.environ.get("RAY_ADDRESS", "").strip()
     if address.startswith("ray://"):
         raise ConfigError(
@@ -47,6 +53,7 @@ def ray_address() -> str:
             f"RAY_ADDRESS={address}",
             "use http://head:8265 (a job) or, on the head itself, auto",
         )
+    check_answers(address)
     return "" if address == "local" else address
 
 

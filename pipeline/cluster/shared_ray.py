@@ -30,6 +30,7 @@ from typing import Any
 import psutil
 
 from components.durable_files import replace_file
+from pipeline.cluster.answering import check_answers
 from pipeline.cluster.config import (
     ClusterConfig,
     cluster_options,
@@ -156,6 +157,7 @@ def place(
     for name, value in ray_environment(address, config).items():
         os.environ.setdefault(name, value)
     if address:
+        check_answers(address)
         yield cluster_options(address)
         return
     cores = max(os.cpu_count() or 1, round(cpus + 0.5))

@@ -20,6 +20,11 @@ from pipeline.places import runs_folder, set_quiet_environment
 
 SECTION = "coco"
 
+EXAMPLES = """\
+  ganline benchmark_coco presets/benchmarks/coco_zero_shot.yaml --dry-run --out coco.json
+  ganline benchmark_coco presets/benchmarks/coco_zero_shot.yaml --out coco.json
+  ganline benchmark_coco coco.yaml --set coco.seed=1 --model artifacts/release --out coco.json"""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run `ganline benchmark_coco`."""
@@ -33,6 +38,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ganline benchmark_coco",
         description="FID at 64 and 256 px and CLIP score on captions that no training saw.",
+        epilog=f"examples:\n{EXAMPLES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("config", type=Path, metavar="FILE", help="its section `coco`; a preset")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSON to write")

@@ -182,7 +182,13 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the demo; what follows `--` goes to `dvc repro`."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.commands.demo", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="ganline repro",
+        description="Check params.yaml, then run every stage that is not up to date; sum it up. "
+        "`dvc repro` by itself deletes a stage's outputs before it finds a wrong key.",
+        epilog="examples:\n  ganline repro\n  ganline repro train_base\n  ganline repro -- --force",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("arguments", nargs="*", metavar="DVC_ARGUMENT")
     options = parser.parse_args(argv)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from components.artifacts.frozen_nets import present_roles
 from components.code_version import git_commit
 from components.errors import GanlineError, printable
 from models.families import families, installed
@@ -139,7 +140,7 @@ def _encoders(params: Path) -> Iterable[Finding]:
         yield Finding("fail", "graph", str(error))
         return
     for folder in (out for node in nodes if node.stage == "encoders" for out in node.outs):
-        present = sorted(card.parent.name for card in folder.glob("*/card.json"))
+        present = present_roles(folder)
         if present:
             yield Finding("ok", "encoders", f"{', '.join(present)} in {folder}")
         else:
@@ -178,7 +179,15 @@ def _ports(params: Path) -> Iterable[Finding]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run `ganline doctor`; 1 when something will not work."""
-    parser = argparse.ArgumentParser(prog="ganline doctor", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="ganline doctor",
+        description=__doc__,
+        epilog="examples:\n"
+        "  ganline doctor\n"
+        "  ganline doctor --params presets/shapes_long.yaml\n"
+        "  RAY_ADDRESS=auto ganline doctor\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
     findings = examine(parser.parse_args(argv).params)
     for finding in findings:

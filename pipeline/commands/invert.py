@@ -2,7 +2,7 @@
 
 The published model does this.
 
-    ganline invert photo.png --label cat --out photo/ --pivotal 350
+    ganline invert photo.png "a red ring" --out photo/ --pivotal 350
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from dataclasses import astuple, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.errors import ConfigError, StorageError
+from components.artifacts.artifact import read_card
+from components.errors import ConfigError, DataError, StorageError
 from components.pictures.picture_files import check_work_folder, written_beside
 from components.requests.images import check_prompt
 from components.requests.inversion import InversionConfig
@@ -34,15 +35,16 @@ if TYPE_CHECKING:
 CODE, PAIR, CURVE, TUNED = "code.safetensors", "reconstruction.png", "distance.csv", "tuned"
 ROLES = ("classifier", "dino")  # in this order, unless --features names another
 EXAMPLES = """\
-  ganline invert photo.png --out photo/
-  ganline invert photo.png --label cat --layers each --pivotal 350 --out photo/
+  ganline invert photo.png "a red ring" --out photo/
+  ganline invert photo.png "a red ring" --layers each --pivotal 350 --out photo/
+  ganline invert photo.png --label 3 --out photo/   # a model of classes; without --label: guessed
   ganline generate --code photo/code.safetensors --psi 0.8 --out again.png
   ganline generate --code photo/code.safetensors --model photo/tuned --out tuned.png"""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run `ganline invert`."""
-    options = _parser().parse_args(argv)
+    options = _parser().parse_intermixed_args(argv)  # the prompt may stand behind the options
     set_quiet_environment()
     return guarded(lambda: invert(options), options.debug)
 
@@ -57,9 +59,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     default = InversionConfig()
     parser.add_argument("image", type=Path, metavar="IMAGE", help="a JPEG, PNG or WebP file")
+    parser.add_argument(
+        "prompt", nargs="?", metavar="PROMPT", help="what the image shows, for a model of text"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="to be made")
     parser.add_argument("--force", action="store_true", help="replace an earlier result there")
-    parser.add_argument("--prompt", help="what the image shows, for a model of text")
     parser.add_argument(
         "--label", metavar="NAME|INDEX", help="for a model of classes; default: guessed"
     )
@@ -119,6 +123,9 @@ def invert(options: argparse.Namespace) -> None:
     options.prompts = [options.prompt] if options.prompt else []
     options.label = [options.label] if options.label is not None else []
     options.model = options.model or published()
+    asked = _asked(options)
+    if not options.image.is_file():
+        raise DataError("no such file", str(options.image), "give a JPEG, PNG or WebP file")
 
     import torch
 
@@ -134,7 +141,7 @@ def invert(options: argparse.Namespace) -> None:
     folder, net = _feature_net(options, device)
     _say(f"distance: pixels{f' and the features of {folder.name}' if folder else ' alone'}")
     distance = ImageDistance(from_uint8(pixels_HWC[None]).to(device), net)
-    subject = _subject(options, model, card, distance, folder)
+    subject = asked or _guessed(model, card, distance, folder)
     result = invert_image(model, card, subject, distance, config, _progress(config))
     with written_beside(options.out, folder=True) as out:
         out.mkdir()
@@ -163,30 +170,37 @@ def _feature_net(options: argparse.Namespace, device: str) -> tuple[Path | None,
         raise StorageError(str(error), str(folder), "run the encoders stage again") from error
 
 
-def _subject(
-    options: argparse.Namespace,
-    model: Any,
-    card: dict[str, Any],
-    distance: ImageDistance,
-    net_folder: Path | None,
-) -> str:
-    """Return the prompt or class that was asked for, or the class that the image is guessed to
-    show.
-    """
-    if kind_of(card) == "label" and not options.label and not options.prompts:
-        from components.inversion import guess_label
+def _asked(options: argparse.Namespace) -> str:
+    """Return the prompt or class that is asked for, before anything is loaded; "" = guess it.
 
-        names = label_names(card)
-        logit_K = _logits_of(names, net_folder)
-        name = names[guess_label(model.generator, len(names), distance, logit_K)]
-        by = "the nearest mean image" if logit_K is None else "the classifier"
-        _say(f"label: {name}, by {by}; --label names another")
-        return name
+    Raises:
+        ConfigError: the model is asked with something else.
+        StorageError: there is no model.
+    """
+    if not options.model.is_dir():
+        todo = "run make demo first, or give --model"
+        raise StorageError("there is no model", str(options.model), todo)
+    if not (options.label or options.prompts) and kind_of(read_card(options.model)) == "label":
+        return ""
     asked = asked_for(options)
     if not asked:
-        raise ConfigError("no prompt", "--prompt", "say what the image shows")
+        raise ConfigError("no prompt", "PROMPT", "say behind the file what the image shows")
     check_prompt(asked[0])
     return asked[0]
+
+
+def _guessed(
+    model: Any, card: dict[str, Any], distance: ImageDistance, net_folder: Path | None
+) -> str:
+    """Return the class that the image seems to show."""
+    from components.inversion import guess_label
+
+    names = label_names(card)
+    logit_K = _logits_of(names, net_folder)
+    name = names[guess_label(model.generator, len(names), distance, logit_K)]
+    by = "the nearest mean image" if logit_K is None else "the classifier"
+    _say(f"label: {name}, by {by}; --label names another")
+    return name
 
 
 def _logits_of(names: list[str], net_folder: Path | None) -> Tensor | None:

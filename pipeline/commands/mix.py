@@ -28,7 +28,8 @@ from pipeline.commands.sampling_options import (
 
 EXAMPLES = """\
   ganline mix "a large red ring on a blue background" --rows 0-3 --cols 4-8 --out mix.png
-  ganline mix "a red ring" "a blue cross" --rows 0-2 --cols 0-2 --mix-layers 0-6 --out mix.png"""
+  ganline mix "a red ring" "a blue cross" --rows 0-2 --cols 0-2 --mix-layers 0-6 --out mix.png
+  ganline mix --label 3 --rows 0-2 --cols 3-5 --psi 0.7 --out mixes/"""
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,34 +1,74 @@
 """`ganline report`: write one HTML page about the last run, readable without a server.
 
-Per stage of dvc.yaml: what was asked, what came out, curves, pictures, the exact command.
+First what the run is, a verdict in words, the sample sheet and five numbers; then, stage by stage
+in the order in which they ran: charts, pictures, numbers, parameters and the exact command.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import csv
+import math
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from pipeline.commands import report_html as html
+from components.artifacts.metric_names import METRICS
+from components.artifacts.publishing import metric_at
+from pipeline.commands.report_charts import bars, curves
+from pipeline.commands.report_page import render_page
 from pipeline.commands.summary import (
     CARDS,
+    FROM_ELSEWHERE,
     Sources,
+    evaluation_details,
+    is_from_elsewhere,
     read_json,
     read_sources,
     reports_folder,
+    sample_sheet,
     summarize,
+    words_about,
 )
 from pipeline.exit_codes import guarded
 from pipeline.graph import Node
 
 PAGE = "report.html"
-MOST_PICTURES, MOST_STEPS = 12, 24
-MOST_BYTES = 8 * 2**20  # a larger picture is named, not shown
+MOST_PICTURES, MOST_STEPS = 12, 12
+PAGE_BYTES = 4_500_000  # base64 and all: what does not fit any more is named
+# The first of these that were measured are the numbers of the first screen.
+HEADLINES = {
+    "judge.all": "all attributes right",
+    "silhouette.shape": "shape right by outline",
+    "seed_variety": "variety of the seeds",
+    "memorised": "near copies",
+    "clip_score": "CLIP score",
+    "recall": "recall",
+    "precision": "precision",
+}
+
+SHARES = ("judge.all", "silhouette.shape", "memorised", "recall", "precision")
+
+
+class Pictures:
+    """Turns files into data for the page until the page is full."""
+
+    def __init__(self, limit: int = PAGE_BYTES) -> None:
+        self._left = limit
+
+    def __call__(self, path: Path, caption: str) -> dict[str, str]:
+        """Return the caption and the data; no data when it does not fit."""
+        size = -(-path.stat().st_size // 3) * 4
+        if size > self._left:
+            return {"caption": caption, "data": ""}
+        self._left -= size
+        text = base64.b64encode(path.read_bytes()).decode("ascii")
+        return {"caption": caption, "data": f"data:image/png;base64,{text}"}
 
 
 def write_report(sources: Sources) -> Path:
@@ -43,60 +83,136 @@ def write_report(sources: Sources) -> Path:
 
 def render(sources: Sources) -> str:
     """Return the page."""
-    sections = [html.heading("Summary"), html.table(_without_nothing(summarize(sources)))]
-    for node in reversed(sources.nodes):  # what a reader looks for is made last
-        sections += _stage(node, sources)
+    pictures, sheet = Pictures(), sample_sheet(sources.nodes)
+    first = pictures(sheet, "Prompts in rows, seeds in columns") if sheet else None
+    summary = summarize(sources)
+    sections = [_stage(node, sources, pictures, sheet) for node in sources.nodes]
+    content = {
+        "title": _title(sources),
+        "whose": _whose(sources),
+        "verdict": _verdict(summary, sources),
+        "numbers": _headline(sources),
+        "sheet": first,
+        "sections": [section for section in sections if section["filled"]] + [_commands(sources)],
+    }
+    return render_page(content)
+
+
+def _title(sources: Sources) -> str:
+    model = evaluation_details(sources.nodes).get("model") or {}
+    if not model:
+        return "ganline: the last run"
+    return f"ganline: {model.get('family')} at {model.get('resolution_px')} px"
+
+
+def _whose(sources: Sources) -> str:
+    if is_from_elsewhere(sources):
+        return FROM_ELSEWHERE[0].upper() + FROM_ELSEWHERE[1:] + "."
+    commits = sorted({str(r.get("git_commit") or "none") for r in sources.records.values()})
+    last = max((r["started_utc"] for r in sources.records.values()), default="")
+    if not last:
+        return "No stage has run here yet."
+    return f"Last stage started {last}; code {', '.join(commits)}."
+
+
+def _verdict(summary: dict[str, Any], sources: Sources) -> list[str]:
+    """Return what the model can and cannot do, in sentences."""
+    # Each line is a label in a column of 15, then what it says.
+    lines = [line.strip() for line in words_about(summary, sources.nodes)]
+    pairs = [(line[:15].strip(), line[15:].strip()) for line in lines]
+    said = [f"{label[0].upper()}{label[1:]}: {text}." for label, text in pairs]
+    if summary["published"]:
+        said.insert(0, "Published: every threshold is met.")
+    return said or ["Nothing was measured yet."]
+
+
+def _headline(sources: Sources) -> list[dict[str, str]]:
+    measured = sources.metrics.get("evaluate", {}) | evaluation_details(sources.nodes)
+    found = []
+    for name in (name for name in measured if name.startswith("frechet_") or name == "fid"):
+        ratio = metric_at(measured, f"{name}.ratio")
+        if ratio:
+            meaning = f"Frechet distance on {name.removeprefix('frechet_')}: lower is better"
+            found.append({"name": "distance", "value": f"1/{1 / ratio:.1f}", "meaning": meaning})
+            found[-1]["meaning"] += "; against the untrained network"
+            break
+    for name, title in HEADLINES.items():
+        value = metric_at(measured, name)
+        if value is not None:
+            shown = f"{100 * value:.3g} %" if name in SHARES else f"{value:.3g}"
+            found.append({"name": title, "value": shown, "meaning": METRICS[name]})
+    return found[:5]
+
+
+def _stage(node: Node, sources: Sources, pictures: Pictures, sheet: Path | None) -> dict[str, Any]:
+    metrics, record = sources.metrics.get(node.name, {}), sources.records.get(node.name, {})
+    told = _details(node)
+    shown = flatten({k: v for k, v in metrics.items() if k not in ("rejected", "missed")})
+    charts = [bars(metrics.get("rejected") or {}, "Samples rejected, by reason", "samples")]
+    if cells := told.get("silhouette_cells"):
+        shares = {cell: round(100 * share) for cell, share in cells.items()}
+        charts.append(bars(shares, "Outlines that are the caption's shape", "% of images"))
+    charts += _curves(node)
+    section: dict[str, Any] = {
+        "name": node.name,
+        "desc": node.desc,
+        "notes": _notes(metrics, record, told),
+        "charts": [chart for chart in charts if chart],
+        **_pictures(node, pictures, sheet),
+        "table": {name: number(value) for name, value in shown.items()},
+        "open": len(shown) <= 12,
+        "folds": _folds(record, told),
+    }
+    section["filled"] = any(section[k] for k in ("charts", "pictures", "steps", "table", "folds"))
+    return section
+
+
+def _details(node: Node) -> dict[str, Any]:
+    found = [read_json(out / CARDS) for out in node.outs if out.is_dir()]
+    return next((content for content in found if content.get("cards")), {})
+
+
+def _notes(
+    metrics: Mapping[str, Any], record: Mapping[str, Any], told: Mapping[str, Any]
+) -> list[str]:
+    notes = []
+    if record:
+        notes.append(f"Started {record['started_utc']}, took {record['seconds']:.1f} s.")
+    speed = {name: number(value) for name, value in (record.get("facts") or {}).items()}
+    if speed:
+        notes.append("On this machine: " + ", ".join(f"{k} {v}" for k, v in speed.items()) + ".")
+    notes += [f"Not published: {line}." for line in metrics.get("missed") or []]
+    notes += [f"Warning: {text}." for text in told.get("warnings", [])]
+    unmeasured = told.get("not_measured", {}).items()
+    return notes + [f"{name} was not measured: {why}." for name, why in unmeasured]
+
+
+def _folds(record: Mapping[str, Any], told: Mapping[str, Any]) -> list[dict[str, str]]:
+    folds = []
+    if told:
+        text = yaml.safe_dump(told["cards"], sort_keys=False)
+        folds.append({"title": "how each number was measured", "text": text})
+    if record.get("config"):
+        text = yaml.safe_dump(record["config"], sort_keys=False)
+        folds.append({"title": "parameters", "text": text})
+    return folds
+
+
+def _commands(sources: Sources) -> dict[str, Any]:
     commands = [
         f"# {name}\n{record['command']}"
         for name, record in sources.records.items()
         if record.get("command")
     ]
-    commits = sorted({record.get("git_commit") or "none" for record in sources.records.values()})
-    sections += [
-        html.heading("Commands"),
-        html.paragraph(f"Code: {', '.join(commits) or 'no stage has run'}. The whole graph:"),
-        html.preformatted("dvc repro"),
-        html.paragraph("Its stages, as they ran:"),
-        html.preformatted("\n\n".join(commands)),
-    ]
-    return html.page("ganline: the last run", sections)
-
-
-def _stage(node: Node, sources: Sources) -> list[str]:
-    metrics, record = sources.metrics.get(node.name), sources.records.get(node.name, {})
-    sections = [html.heading(node.name)]
-    if node.desc:
-        sections.append(html.paragraph(node.desc))
-    if record:
-        started, seconds = record["started_utc"], record["seconds"]
-        sections.append(html.paragraph(f"Started {started}, took {seconds:.1f} s."))
-    if metrics:
-        found = [read_json(out / CARDS) for out in node.outs if out.is_dir()]
-        told: dict[str, Any] = next((content for content in found if content.get("cards")), {})
-        shown = dict(metrics)
-        if isinstance(rejected := shown.pop("rejected", None), dict):
-            sections.append(html.bars(rejected, "samples rejected, by reason"))
-        missed = shown.pop("missed", [])
-        sections += [html.paragraph(f"Not published: {line}.") for line in missed]
-        sections.append(html.table(shown))
-        sections += [html.paragraph(f"Warning: {text}.") for text in told.get("warnings", [])]
-        if cells := told.get("silhouette_cells"):
-            shares = {cell: round(100 * share) for cell, share in cells.items()}
-            sections.append(html.bars(shares, "% of images whose outline is the caption's shape"))
-        if told:
-            text = yaml.safe_dump(told["cards"], sort_keys=False)
-            sections.append(html.preformatted(text, "how each metric was measured"))
-        for name, why in told.get("not_measured", {}).items():
-            sections.append(html.paragraph(f"{name} was not measured: {why}."))
-    sections += _curves(node) + _pictures(node)
-    if record.get("config"):
-        text = yaml.safe_dump(record["config"], sort_keys=False)
-        sections.append(html.preformatted(text, "parameters"))
-    return sections if len(sections) > 2 else []
+    whole = {"title": "the whole graph", "text": "ganline repro"}
+    stages = {"title": "its stages, as they ran", "text": "\n\n".join(commands)}
+    empty: dict[str, Any] = {"notes": [], "charts": [], "pictures": [], "steps": [], "table": {}}
+    desc = "What to type to run it again."
+    return {"name": "commands", "desc": desc, **empty, "open": False, "folds": [whole, stages]}
 
 
 def _curves(node: Node) -> list[str]:
-    """Draw every series of the stage's tables of (x, series, value)."""
+    """Draw the stage's tables of (x, series, value): a chart for each first word of the series."""
     charts = []
     for path in node.plots:
         if path.suffix != ".csv" or not path.is_file():
@@ -104,48 +220,68 @@ def _curves(node: Node) -> list[str]:
         with path.open(newline="", encoding="utf-8") as file:
             table = csv.reader(file)
             axis = next(table, [""])[0]
-            series: dict[str, list[tuple[float, float]]] = {}
+            groups: dict[str, dict[str, list[tuple[float, float]]]] = {}
             for x, name, value in (row for row in table if len(row) == 3):
-                series.setdefault(name, []).append((_number(x), _number(value)))
-        for name, points in series.items():
-            xs, ys = zip(*points, strict=True)
-            charts.append(html.curve(list(xs), list(ys), f"{name} against {axis}"))
-    return ['<div class="row">', *charts, "</div>"] if any(charts) else []
+                group, _, rest = name.partition("/")
+                series = groups.setdefault(group, {}).setdefault(rest or name, [])
+                series.append((_number(x), _number(value)))
+        titles = {group: f"{node.name}: {group.replace('_', ' ')}" for group in groups}
+        charts += [curves(groups[group], axis, title) for group, title in titles.items()]
+    return charts
 
 
-def _pictures(node: Node) -> list[str]:
-    sections = []
+def _pictures(node: Node, pictures: Pictures, sheet: Path | None) -> dict[str, Any]:
+    """Return the stage's pictures, and those of its steps; the first screen's sheet is left out."""
+    found: list[dict[str, str]] = []
+    steps: list[dict[str, str]] = []
     for out in (*node.outs, *node.plots):
         files = [out] if out.suffix == ".png" and out.is_file() else sorted(out.glob("*.png"))
-        for path in files[:MOST_PICTURES]:
-            if path.stat().st_size <= MOST_BYTES:
-                sections.append(html.picture(path, f"{node.name}: {path.name}"))
-            else:
-                sections.append(html.paragraph(f"{path} is too large to be shown here"))
-        steps = sorted((out / "samples").glob("*.png"))
-        if steps:
-            chosen = steps[:: max(1, -(-len(steps) // MOST_STEPS))]
-            if chosen[-1] != steps[-1]:
-                chosen.append(steps[-1])
-            sections.append(html.slider([(f"{node.name}: {p.stem}", p) for p in chosen]))
-    return sections
+        shown = [path for path in files if path != sheet][:MOST_PICTURES]
+        found += [pictures(path, f"{node.name}: {path.name}") for path in shown]
+        drawn = sorted((out / "samples").glob("*.png"))
+        chosen = drawn[:: max(1, -(-len(drawn) // MOST_STEPS))]
+        if drawn and chosen[-1] != drawn[-1]:
+            chosen.append(drawn[-1])
+        steps += [pictures(path, f"{node.name}: {path.stem}") for path in chosen]
+    return {"pictures": found, "steps": steps}
 
 
-def _without_nothing(values: dict[str, Any]) -> dict[str, Any]:
-    flat = html.flatten(values)
-    return {name: value for name, value in flat.items() if value is not None}
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one, names joined by dots; what is null is left out."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        elif value is not None:
+            flat[f"{prefix}{name}"] = value
+    return flat
 
 
-def _number(text: str | None) -> float:
+def number(value: Any) -> str:
+    """Return a value short enough for a table."""
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1e5 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _number(text: str) -> float:
     try:
-        return float(text) if text else float("nan")
+        return float(text)
     except ValueError:
-        return float("nan")
+        return math.nan
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run `ganline report`."""
-    parser = argparse.ArgumentParser(prog="ganline report", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="ganline report",
+        description=__doc__,
+        epilog="examples:\n"
+        "  ganline report\n"
+        "  ganline report --params presets/shapes_long.yaml\n"
+        "  GANLINE_RUNS_DIR=../runs ganline report\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(argv)

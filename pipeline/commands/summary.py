@@ -22,6 +22,8 @@ from pipeline.places import runs_folder
 
 SUMMARY = "summary.json"
 PEAK = "peak_memory.json"
+OF_THE_MACHINE = ("seconds", "phases", "seconds_between", "base_images_per_s", "peak_memory_gib")
+FROM_ELSEWHERE = "these numbers came with the repository: no stage has run here yet (make demo)"
 ALIGNED = ("clip_score", "prompt_sensitivity")
 JUDGED = ("background", "size", "colour", "shape", "all")
 OUTLINED = ("shape", "worst")
@@ -66,6 +68,11 @@ def read_sources(params: Path) -> Sources:
     )
 
 
+def is_from_elsewhere(sources: Sources) -> bool:
+    """Whether there are numbers and no stage has run here: they came with the repository."""
+    return bool(sources.metrics) and not sources.records
+
+
 def reports_folder(nodes: list[Node]) -> Path:
     """Return the folder that holds the metrics files."""
     return next(node.metrics[0].parent for node in nodes if node.metrics)
@@ -91,7 +98,7 @@ def summarize(sources: Sources) -> dict[str, Any]:
         **{name: evaluation.get(name) for name in ALIGNED},
         "silhouette": {name: outlined.get(name) for name in OUTLINED},
         **{name: evaluation.get(name) for name in (*VARIED, *COPIED, *CLASSED)},
-        "base_images_per_s": sources.metrics.get("train_base", {}).get("images_per_s"),
+        "base_images_per_s": records.get("train_base", {}).get("facts", {}).get("images_per_s"),
         "filter": {
             "in": filtered.get("in"),
             "kept": filtered.get("kept"),
@@ -106,12 +113,16 @@ def summarize(sources: Sources) -> dict[str, Any]:
 
 
 def write_summary(sources: Sources) -> tuple[dict[str, Any], Path]:
-    """Write reports/summary.json in one step; return its content and its path."""
+    """Write reports/summary.json in one step; return the summary and the path.
+
+    The file lies in git, so what differs from run to run of the same code is left out of it.
+    """
     summary = summarize(sources)
     path = reports_folder(sources.nodes) / SUMMARY
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(summary, indent=2) + "\n")
+    lasting = {name: value for name, value in summary.items() if name not in OF_THE_MACHINE}
+    temporary.write_text(json.dumps(lasting, indent=2) + "\n")
     os.replace(temporary, path)
     return summary, path
 
@@ -120,7 +131,8 @@ def summary_text(summary: dict[str, Any], sources: Sources, written: Path) -> st
     """Return the page for people: stages, metrics, where the pictures are, what to type next."""
     records = {n.name: sources.records[n.name] for n in sources.nodes if n.name in sources.records}
     lines = ["", *seconds_table(records, sources.last)]
-    lines += ["", "metrics", *_metric_lines(summary), *_words(summary, sources.nodes)]
+    lines = [FROM_ELSEWHERE] if is_from_elsewhere(sources) else lines
+    lines += ["", "metrics", *_metric_lines(summary), *words_about(summary, sources.nodes)]
     sheet = sample_sheet(sources.nodes)
     if sheet is not None:
         lines += ["", f"sample sheet   {sheet}"]
@@ -172,7 +184,7 @@ def evaluation_details(nodes: list[Node]) -> dict[str, Any]:
     return next((found for folder in folders if (found := read_json(folder / CARDS))), {})
 
 
-def _words(summary: dict[str, Any], nodes: list[Node]) -> list[str]:
+def words_about(summary: dict[str, Any], nodes: list[Node]) -> list[str]:
     """Return in words what the model draws, what it does not, what evaluate warns of, and which
     thresholds it misses.
 
@@ -181,11 +193,8 @@ def _words(summary: dict[str, Any], nodes: list[Node]) -> list[str]:
     details = evaluation_details(nodes)
     cells = details.get("silhouette_cells") or {}
     told = {name: value for name, value in summary["judge"].items() if name != "all"}
-    told["shape"] = (
-        told["shape"]
-        if summary["silhouette"]["shape"] is None
-        else (summary["silhouette"]["shape"])
-    )
+    outlined = summary["silhouette"]["shape"]
+    told["shape"] = told["shape"] if outlined is None else outlined
     known = {name: value for name, value in told.items() if value is not None}
     kinds = {
         "gets right": [name for name, share in known.items() if share >= DRAWN],
@@ -270,7 +279,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run `ganline summary`."""
-    parser = argparse.ArgumentParser(prog="ganline summary", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="ganline summary",
+        description=__doc__,
+        epilog="examples:\n"
+        "  ganline summary\n"
+        "  ganline summary --json\n"
+        "  ganline summary --params presets/shapes_long.yaml\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
     parser.add_argument("--json", action="store_true", help="print the JSON instead of the page")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

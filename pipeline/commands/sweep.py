@@ -28,7 +28,8 @@ from pipeline.commands.sampling_options import (
 
 EXAMPLES = """\
   ganline sweep "a large red ring on a blue background" --seeds 0-3 --out sweep.png
-  ganline sweep "a red ring" --seeds 0,7 --psis=-1,-0.5,0,0.5,1 --out sweep.png"""
+  ganline sweep "a red ring" --seeds 0,7 --psis=-1,-0.5,0,0.5,1 --out sweep.png
+  ganline sweep --label 3 --seeds 0-7 --out sweep/"""
 
 
 def main(argv: list[str] | None = None) -> int:

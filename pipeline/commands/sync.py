@@ -10,7 +10,7 @@ from components.errors import StorageError
 from pipeline.exit_codes import guarded
 from pipeline.places import runs_folder, set_quiet_environment
 from pipeline.tracking.config import TrackingConfig
-from pipeline.tracking.spool import Spool
+from pipeline.tracking.spool import Spool, grouped
 
 
 def sync(config: TrackingConfig, runs: Path, say: Callable[[str], None]) -> int:
@@ -20,7 +20,9 @@ def sync(config: TrackingConfig, runs: Path, say: Callable[[str], None]) -> int:
         StorageError: when MLflow cannot be reached; what was sent until then stays sent.
     """
     sent = 0
-    for path in sorted((runs / "tracking").glob("*.jsonl")):
+    # The runs of whole pipelines first: those of stages hang below them.
+    paths = (runs / "tracking").glob("*.jsonl")
+    for path in sorted(paths, key=lambda path: (not path.name.startswith("pipeline-"), path)):
         spool = Spool(path)
         if not spool.hold():
             say(f"{path.name}: still running, left alone")
@@ -45,7 +47,7 @@ def _send_rest(spool: Spool, config: TrackingConfig, runs: Path) -> int:
     waiting = [event for event in spool.events() if event["seq"] > last]
     if not waiting:
         return 0
-    from pipeline.tracking.mlflow_door import grouped, open_door
+    from pipeline.tracking.mlflow_door import open_door
 
     door = open_door(config, runs)
     for group in grouped(waiting):
@@ -57,7 +59,15 @@ def _send_rest(spool: Spool, config: TrackingConfig, runs: Path) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Run `ganline sync`."""
-    parser = argparse.ArgumentParser(prog="ganline sync", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="ganline sync",
+        description=__doc__,
+        epilog="examples:\n"
+        "  ganline sync\n"
+        "  ganline sync --params presets/shapes_long.yaml\n"
+        "  MLFLOW_TRACKING_URI=http://server:5000 ganline sync\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(argv)

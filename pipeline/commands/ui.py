@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -15,12 +14,12 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import quote
 
 from components.errors import ConfigError, ResourceError
 from pipeline.exit_codes import guarded
 from pipeline.places import runs_folder, set_quiet_environment
 from pipeline.tracking.config import TrackingConfig
+from pipeline.tracking.pages import compare_link, experiment_link
 
 HOST = "127.0.0.1"
 START_LIMIT_S = 300  # seconds on an idle machine, minutes on an overloaded one
@@ -80,14 +79,9 @@ def links(address: str, experiments: dict[str, str], runs: dict[str, list[str]])
     """
     lines = [f"MLflow          {address}", ""]
     for name, number in experiments.items():
-        chart = f"{address}/#/experiments/{number}/runs?compareRunsMode=CHART"
-        lines.append(f"{name:<15} {chart}")
+        lines.append(f"{name:<15} {experiment_link(address, number)}")
         if len(runs.get(name, [])) > 1:
-            chosen = quote(json.dumps(runs[name], separators=(",", ":")))
-            of = quote(json.dumps([number]))
-            lines.append(
-                f"{'  compared':<15} {address}/#/compare-runs?runs={chosen}&experiments={of}"
-            )
+            lines.append(f"{'  compared':<15} {compare_link(address, number, runs[name])}")
     return [*lines, "", "stop with Ctrl-C"]
 
 
@@ -103,15 +97,14 @@ def port_is_free(port: int) -> bool:
 
 
 def _newest(door: object, config: TrackingConfig) -> dict[str, list[str]]:
-    """Return the newest runs to compare: the training stages, and the trials of a search."""
+    """Return the newest runs to compare: whole pipelines, and the trials of a search."""
     client, experiments = door.client, door.experiments  # type: ignore[attr-defined]
-    stages = client.search_runs([experiments[config.experiment]], max_results=50)
-    names = ("train_base", "superres", "text_encoder", "adapt")
-    training = [r for r in stages if any(name in r.info.run_name for name in names)]
-    search = client.search_runs([experiments[config.search_experiment]], max_results=50)
-    trials = [run for run in search if "mlflow.parentRunId" in run.data.tags]
+    stages = client.search_runs([experiments[config.experiment]], max_results=200)
+    whole = [run for run in stages if run.data.tags.get("stage") == "pipeline"]
+    search = client.search_runs([experiments[config.search_experiment]], max_results=200)
+    trials = [run for run in search if run.data.tags.get("stage") == "trial"]
     return {
-        config.experiment: [run.info.run_id for run in training[:8]],
+        config.experiment: [run.info.run_id for run in whole[:8]],
         config.search_experiment: [run.info.run_id for run in trials[:20]],
     }
 
@@ -132,7 +125,15 @@ def _wait_until_up(address: str, process: subprocess.Popen[bytes]) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run `ganline ui`."""
-    parser = argparse.ArgumentParser(prog="ganline ui", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="ganline ui",
+        description=__doc__,
+        epilog="examples:\n"
+        "  ganline ui\n"
+        "  ganline ui --port 5056\n"
+        "  MLFLOW_TRACKING_URI=sqlite:////data/mlflow.db ganline ui\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
     parser.add_argument("--port", type=int, default=5055, help="port on 127.0.0.1")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

@@ -41,7 +41,7 @@ def cross_check(built: dict[str, Any]) -> list[Finding]:
             findings += _check_text_encoder(built)
             findings += _check_model(built)
     findings += _check_clip(built) + _check_bundled(built) + _check_drawings(built)
-    findings += _check_inception(built.get("evaluate"))
+    findings += _check_inception(built.get("evaluate")) + _check_nets_are_made(built)
     return findings + _check_thresholds(built)
 
 
@@ -227,6 +227,22 @@ def _check_model(built: dict[str, Any]) -> list[Finding]:
         return []
     allowed = ", ".join([f"{last}, the end of the chain", *adapted])
     return [(("evaluate", "model"), f"got {given(model)}; allowed: {allowed}")]
+
+
+def _check_nets_are_made(built: dict[str, Any]) -> list[Finding]:
+    """Refuse to measure with a net that the encoders stage does not make: found out hours later."""
+    encoders: Any = built.get("encoders")
+    asked: list[tuple[str, str, str]] = []
+    if (evaluate := built.get("evaluate")) is not None and evaluate.feature_role != "inception":
+        asked.append(("evaluate", "feature_role", evaluate.feature_role))
+    if (tune := built.get("tune")) is not None and tune.trials:
+        asked.append(("tune", "features", tune.features))
+    what = "got {}; allowed: a role whose encoders.*.source is not none"
+    return [
+        ((section, key), what.format(role))
+        for section, key, role in asked
+        if encoders is not None and getattr(encoders, role).source == "none"
+    ]
 
 
 def _check_inception(evaluate: Any) -> list[Finding]:

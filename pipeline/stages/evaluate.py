@@ -36,6 +36,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=Path, required=True, metavar="DIR")
     for name in ("decisions", "report", "curve"):
         parser.add_argument(f"--{name}", type=Path, required=True, metavar="FILE")
+    parser.add_argument(
+        "--metrics", type=Path, default=None, metavar="FILE", help="JSON of the headline numbers"
+    )
 
 
 def _plan(context: StageContext) -> dict[str, Any]:
@@ -85,7 +88,10 @@ def _work(context: StageContext) -> None:
     curve, pairs = scores.pop("curve"), scores.pop("pairs")
     for metric, why in scores["not_measured"].items():
         context.say(f"evaluate: {metric} not measured: {why}")
-    scores["seconds_per_image"] = seconds_per_image(bench, generator)
+    seconds = seconds_per_image(bench, generator)
+    context.facts["seconds_per_image"] = seconds
+    context.tracker.log_metrics({"seconds_per_image": seconds})
+    context.say(f"evaluate: one image alone takes {seconds:.3f} s")
     scores["filter_truth"] = filter_truth(paths.truth / "truth.parquet", paths.decisions)
     scores["model"] = {
         "weights_sha256": weights_hash(card),
@@ -98,30 +104,48 @@ def _work(context: StageContext) -> None:
     if pairs:
         _draw_pairs(context, bench, generator, pairs)
     _write(context, scores, curve)
+    if context.pipeline.identity["key"]:
+        _tell_pipeline(context, card, scores)
 
 
 def _write(context: StageContext, scores: dict[str, Any], curve: list[dict[str, Any]]) -> None:
     """Write the report and the curve, to their places and into the output folder; track both.
 
     The cards (how each metric was measured, or why not) and the judge's counts stand in the folder
-    alone: the report is for `dvc metrics show`, whose table has a column for every value.
+    alone. `--metrics` gets a dozen numbers: DVC's tables have a column for every value. No file
+    holds a time: they are outputs, and the same model gives the same bytes.
     """
     from components.evaluation.charts import draw_curve, write_curve
+    from pipeline.stages.whole_run import final_numbers
 
     paths = context.arguments
     draw_curve(paths.out / "truncation.png", curve)
     for table in (paths.curve, paths.out / "truncation.csv"):
         write_curve(table, curve)
     short = {name: value for name, value in scores.items() if name not in BESIDE}
-    for file, content in ((paths.report, short), (paths.out / "metrics.json", scores)):
+    files = [(paths.report, short), (paths.out / "metrics.json", scores)]
+    if paths.metrics:
+        numbers = {name: round(value, 4) for name, value in final_numbers(scores).items()}
+        files.append((paths.metrics, numbers))
+    for file, content in files:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
     context.tracker.log_metrics(flat_numbers(scores), step=scores["model"]["nimg"])
-    for row in curve:
-        values = {f"curve/{k}": v for k, v in row.items() if k != "truncation" and v is not None}
-        # MLflow's x axis is a whole number: psi in thousandths.
-        context.tracker.log_metrics(values, step=round(1000 * row["truncation"]))
-    context.tracker.log_artifact(paths.out / "metrics.json")
+    # The curve over psi is a table and a picture: MLflow's x axis is for steps of training.
+    for name in ("metrics.json", "truncation.csv", "truncation.png"):
+        context.tracker.log_artifact(paths.out / name)
+
+
+def _tell_pipeline(context: StageContext, card: dict[str, Any], scores: dict[str, Any]) -> None:
+    """Write what was asked for and what it gave into the row of the whole run."""
+    from PIL import Image
+
+    from pipeline.stages.whole_run import asked_for, final_numbers
+
+    context.pipeline.log_params(asked_for(context.params, card))
+    context.pipeline.log_metrics(final_numbers(scores), step=scores["model"]["nimg"])
+    with Image.open(context.arguments.out / "samples.png") as sheet:
+        context.pipeline.log_image("samples", sheet.copy(), step=0)
 
 
 def seconds_per_image(bench: Any, generator: Any, repeats: int = 5) -> float:

@@ -54,7 +54,13 @@ def _plan(context: StageContext) -> dict[str, Any]:
 
 def _work(context: StageContext) -> None:
     from components.data.filter_charts import write_charts
-    from components.data.filtering import check_enough, decide, in_stored_order, make_report
+    from components.data.filtering import (
+        check_enough,
+        decide,
+        in_stored_order,
+        make_report,
+        too_few,
+    )
     from components.data.scoring import SCORE_SCHEMA
     from components.data.shards import read_shards, write_json
 
@@ -79,6 +85,10 @@ def _work(context: StageContext) -> None:
         context.tracker.log_artifact(path)
     rejected = sum(report["rejected"].values())
     context.say(f"filter: {report['in']:,} in, {kept.sum():,} kept, {rejected:,} rejected")
+    # A source of its own for the held-out images has counts of its own.
+    held = counts["kept"] if counts is not None else int((kept & heldout).sum())
+    for warning in too_few(int((kept & ~heldout).sum()), held):
+        context.say(f"filter: warning: {warning}")
 
 
 def _heldout(context: StageContext, scores: pa.Table) -> np.ndarray:

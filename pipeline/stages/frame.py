@@ -36,6 +36,12 @@ if TYPE_CHECKING:
     from pipeline.tracking.tracker import Tracker
 
 
+def _silent() -> Tracker:
+    from pipeline.tracking.tracker import Tracker
+
+    return Tracker.silent()
+
+
 @dataclass(frozen=True)
 class StageContext:
     """What a stage's work receives.
@@ -46,6 +52,8 @@ class StageContext:
         tracker: the mirror to MLflow; it never raises and never blocks.
         say: prints one line for the user.
         session: filled by a training: its clock, for `phases`.
+        facts: filled by the work: numbers of this machine, for the stage's record in runs/.
+        pipeline: the mirror's run of the whole pipeline; it keeps nothing where there is none.
     """
 
     params: Params
@@ -53,6 +61,8 @@ class StageContext:
     tracker: Tracker
     say: Callable[[str], None]
     session: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, float] = field(default_factory=dict)
+    pipeline: Tracker = field(default_factory=_silent)
 
 
 def run_stage(
@@ -148,12 +158,14 @@ def _run(
     name: str, options: argparse.Namespace, work: Callable[[StageContext], None], argv: list[str]
 ) -> None:
     from pipeline.params.sections import load_params
+    from pipeline.stages.whole_run import open_whole_run
     from pipeline.tracking.tracker import open_stage_tracker
 
     params = load_params(options.params, options.set)
     started, clock = datetime.now(UTC), time.monotonic()
     config = resolved(params, name)
     digest = hashlib.sha256(json.dumps([name, config], sort_keys=True).encode()).hexdigest()[:12]
+    pipeline = open_whole_run(params, _speaker())
     tracker = open_stage_tracker(
         params.tracking,
         stage=name,
@@ -161,9 +173,10 @@ def _run(
         config=config,
         tags=_tags(name, argv, config),
         say=_speaker(),
+        above=pipeline,
     )
     status = "FAILED"
-    context = StageContext(params, options, tracker, _speaker())
+    context = StageContext(params, options, tracker, _speaker(), pipeline=pipeline)
     try:
         work(context)
         status = "FINISHED"
@@ -174,11 +187,13 @@ def _run(
         seconds = round(time.monotonic() - clock, 3)
         tracker.log_metrics({"stage_seconds": seconds})
         tracker.close(status)
+        pipeline.close(status)
     record = {
         "stage": name,
         "seconds": seconds,
         "phases": phases(started.timestamp(), context.session, started.timestamp() + seconds),
         "started_utc": started.isoformat(timespec="seconds"),
+        "facts": context.facts,
         "cached": False,
         "command": _command(argv),
         "config": config,

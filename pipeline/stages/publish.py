@@ -60,9 +60,11 @@ def _work(context: StageContext) -> None:
         config=config,
     )
     missed = missed_thresholds(metrics, config.thresholds)
-    registered = _register(context, staged, card, promoted=not missed)
+    few = _few_images(metrics, config.least_held_out)
+    registered = _register(context, staged, card, promoted=not missed and not few)
     measured = {name: metric_at(metrics, name) for name in config.thresholds}
     context.tracker.log_metrics({k: v for k, v in measured.items() if v is not None})
+    context.pipeline.set_tags({"published": str(not missed).lower()})
     report = {
         "published": not missed,
         "missed": missed,
@@ -85,6 +87,21 @@ def _work(context: StageContext) -> None:
     publish_folder(staged, paths.out)
     context.tracker.log_artifact(paths.out / "MODEL_CARD.md")
     context.say(f"publish: {paths.out} holds the model")
+    if few:
+        context.say(f"publish: {few}")
+
+
+def _few_images(metrics: dict[str, Any], least: int) -> str:
+    """Say why a model is no champion though it misses nothing; '' where it may be one."""
+    from components.artifacts.publishing import held_out_images
+
+    number = held_out_images(metrics)
+    if number >= least:
+        return ""
+    return (
+        f"candidate, not champion: measured on {number} held-out images, publish.least_held_out "
+        f"is {least}"
+    )
 
 
 def read_metrics(evaluation: Path, model: Path) -> dict[str, Any]:
@@ -111,7 +128,7 @@ def read_metrics(evaluation: Path, model: Path) -> dict[str, Any]:
 def _register(
     context: StageContext, release: Path, card: dict[str, Any], *, promoted: bool
 ) -> dict[str, Any] | None:
-    """Register as candidate, move champion when promoted; return name, version and aliases."""
+    """Register as candidate, move champion when promoted; return name and aliases."""
     config = context.params.publish
     if not config.register:
         return None
@@ -130,7 +147,9 @@ def _register(
         aliases.append("champion")
     what = "registered" if found["new"] else "already registered"
     context.say(f"publish: {config.model_name} version {version} {what}: {', '.join(aliases)}")
-    return {"name": config.model_name, "version": int(version), "aliases": aliases}
+    # The number of the version tells of this registry, not of the model: git does not hold it.
+    context.facts["registered_version"] = int(version)
+    return {"name": config.model_name, "aliases": aliases}
 
 
 def _given(threshold: Any) -> dict[str, float]:

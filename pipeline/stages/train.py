@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.artifacts.artifact import read_card, weights_hash
 from components.artifacts.family import recipe_fields, recipe_from
-from components.artifacts.frozen_nets import encoder_hashes
+from components.artifacts.frozen_nets import encoder_hashes, present_roles
 from components.code_version import git_commit
 from components.data.pictures import pictures_hash
 from components.durable_files import publish_folder, replace_file
@@ -28,7 +28,14 @@ from components.training.job import TrainingJob
 from models.fields import without_later
 from pipeline.fingerprint import data_content_hash, digest, training_fingerprint
 from pipeline.places import runs_folder
-from pipeline.progress import METRICS, Progress, metrics_of, read_ticks
+from pipeline.progress import (
+    METRICS,
+    OF_THE_MACHINE,
+    Progress,
+    metrics_of,
+    of_the_model,
+    read_ticks,
+)
 from pipeline.stages.estimates import JOB, estimate
 from pipeline.stages.frame import StageContext, keyed_entry, run_stage
 
@@ -158,7 +165,7 @@ def _shared(job: TrainingJob) -> TrainingJob:
     from pipeline.cluster.launch import share_input
 
     encoders = Path(job.encoders_dir)
-    roles = sorted(path.parent.name for path in encoders.glob("*/card.json"))
+    roles = present_roles(encoders)
     hashes = encoder_hashes(encoders, roles)
     places = {"encoders_dir": share_input(encoders, digest(hashes))}
     if job.data_dir:
@@ -202,7 +209,7 @@ def _pass_on(context: StageContext, reason: str) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     shutil.copytree(options.start, temporary)
     publish_folder(temporary, out)
-    report = {"stage": options.stage, "passed_on": reason, "kimg": 0.0, "nimg": 0, "seconds": 0.0}
+    report = {"stage": options.stage, "passed_on": reason, "kimg": 0.0, "nimg": 0}
     for path in filter(None, (options.report, options.curve)):
         path.parent.mkdir(parents=True, exist_ok=True)
     if options.report:
@@ -219,7 +226,7 @@ def _work(context: StageContext) -> None:
     job = make_job(context)
     _check_ranks(context, job)
     context.tracker.set_tags({"run.folder": Path(job.run_dir).name})
-    context.tracker.log_params({"resolved_recipe": job.recipe})
+    context.tracker.log_params({"recipe": job.recipe})
     if job.data_dir:
         data_hash = data_content_hash(Path(job.data_dir))
         context.tracker.log_dataset("train", data_hash, job.data_dir)
@@ -265,9 +272,12 @@ def _publish(job: TrainingJob, context: StageContext) -> None:
     ticks = read_ticks(run_dir)
     if not ticks:
         raise DataError("no ticks", str(run_dir / METRICS), "remove the run folder and run again")
-    report = {"stage": job.stage, "fingerprint": job.fingerprint[:12], **metrics_of(ticks[-1])}
+    last = metrics_of(ticks[-1])
+    report = {"stage": job.stage, "fingerprint": job.fingerprint[:12], **of_the_model(last)}
     report["nimg"] = ticks[-1]["nimg"]
-    report["images_per_s"] = round(ticks[-1]["nimg"] / max(ticks[-1]["seconds"], 1e-9), 2)
+    speed = ticks[-1]["nimg"] / max(last["seconds"], 1e-9)
+    context.facts.update({name: last[name] for name in sorted(OF_THE_MACHINE & last.keys())})
+    context.facts["images_per_s"] = round(speed, 2)
     if options.report:
         options.report.parent.mkdir(parents=True, exist_ok=True)
         replace_file(options.report, json.dumps(report, indent=2) + "\n")
@@ -275,19 +285,19 @@ def _publish(job: TrainingJob, context: StageContext) -> None:
         write_curve(options.curve, ticks)
     context.tracker.log_artifact(out / "card.json")
     context.say(
-        f"{job.stage}: {report['kimg']:g} kimg in {report['seconds']:.0f} s of training, "
-        f"{report['images_per_s']:.0f} images/s -> {options.out}"
+        f"{job.stage}: {report['kimg']:g} kimg in {last['seconds']:.0f} s of training, "
+        f"{speed:.0f} images/s -> {options.out}"
     )
 
 
 def write_curve(path: Path, ticks: list[dict[str, Any]]) -> None:
-    """Write one row (kimg, series, value) per metric of each tick."""
+    """Write one row (kimg, series, value) per metric of each tick; none of the machine."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(CURVE)
         for tick in ticks:
-            metrics = metrics_of(tick)
+            metrics = of_the_model(metrics_of(tick))
             kimg = metrics.pop("kimg")
             writer.writerows((kimg, name, metrics[name]) for name in sorted(metrics))
 

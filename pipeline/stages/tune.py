@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.artifacts.family import recipe_from
-from components.artifacts.frozen_nets import encoder_hashes
+from components.artifacts.frozen_nets import encoder_hashes, present_roles
 from components.code_version import git_commit
 from components.durable_files import publish_folder, replace_file
 from components.errors import DataError, ResourceError, StorageError
@@ -33,6 +33,8 @@ from pipeline.fingerprint import data_content_hash, digest
 from pipeline.places import runs_folder
 from pipeline.stages.frame import StageContext, run_stage
 from pipeline.stages.train import resolve_recipe
+from pipeline.stages.tune_progress import TrialWatch
+from pipeline.stages.whole_run import guidance as guidance_of
 
 if TYPE_CHECKING:
     from pipeline.tracking.tracker import Tracker
@@ -64,7 +66,7 @@ def make_plan(context: StageContext) -> Plan:
     family = recipe_from(recipe)
     search = plan_search(config, family.tunable, recipe, context.params.seed)
     data_hash = data_content_hash(options.data)
-    roles = [path.parent.name for path in sorted(options.encoders.glob("*/card.json"))]
+    roles = present_roles(options.encoders)
     hashes = encoder_hashes(options.encoders, roles)
     train = {k: v for k, v in dataclasses.asdict(stage.train).items() if k not in MEASURING}
     train |= {"save_every_kimg": 0.0, "sample_every_kimg": 0.0, "keep_states": 1}
@@ -120,11 +122,24 @@ def _work(context: StageContext) -> None:
         **{name: best[name] for name in _SCORES},
     }
     _publish(context, rows, guidance)
+    _say_end(context, plan, rows, guidance, best)
+
+
+def _say_end(
+    context: StageContext,
+    plan: Plan,
+    rows: Sequence[Mapping[str, Any]],
+    guidance: Mapping[str, Any],
+    best: Mapping[str, Any],
+) -> None:
     chosen = guidance["fields"] or "the recipe's own values"
+    for line in _table(rows, list(plan.search.space), best["key"]):
+        context.say(f"tune: {line}")
     context.say(
         f"tune: {len(rows)} trials, chosen: {chosen} (score {best['score']:.3f}, "
         f"distance {best['frechet']:.4g}, seed variety {best['seed_variety']:.2f})"
     )
+    context.say(f"tune: the trials' pictures and charts: {context.arguments.out}, and `make ui`")
 
 
 def _rows_of(plan: Plan, context: StageContext) -> list[dict[str, Any]]:
@@ -136,7 +151,14 @@ def _rows_of(plan: Plan, context: StageContext) -> list[dict[str, Any]]:
     cluster = dataclasses.replace(
         context.params.cluster, cpus_per_worker=float(context.params.tune.threads_per_trial)
     )
-    results = run_search(plan.settings, plan.search, plan.run_dir, cluster, context.say)
+    config = context.params.tune
+    context.say(
+        f"tune: {config.trials} trials of {config.kimg:g} kimg, {config.concurrent} at a time; "
+        f"a kill loses no finished one: {plan.run_dir}"
+    )
+    folder = Path(plan.settings["folder"])
+    with TrialWatch(folder, config.trials, config.rungs, context.say).following():
+        results = run_search(plan.settings, plan.search, plan.run_dir, cluster, context.say)
     rows = [_row(result, plan.search.limit) for result in results]
     replace_file(path, json.dumps(rows, indent=1))
     return rows
@@ -152,26 +174,54 @@ def _row(result: Mapping[str, Any], limit: float) -> dict[str, Any]:
 
 
 def _track(tracker: Tracker, plan: Plan, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Record every trial as a run nested below the search's."""
+    """Record every trial as a run beside the search's, with its own times."""
     from PIL import Image
 
     for row in rows:
-        child = tracker.child(f"trial-{row['key']}", {"trial": row["key"], "status": row["status"]})
-        child.log_params({name: row[name] for name in plan.search.space})
         folder = Path(plan.settings["folder"]) / row["key"]
-        for path in sorted(folder.glob("rung-*.json")):
+        values = {name: row[name] for name in plan.search.space}
+        rungs = sorted(folder.glob("rung-*.json"))
+        # One that failed early has neither.
+        times = [p.stat().st_mtime_ns // 10**6 for p in (folder / "values.json", *rungs[-1:])]
+        trial = tracker.trial(
+            row["key"], trial_name(values), {"trial": row["key"], "status": row["status"]}, times[0]
+        )
+        trial.log_params(guidance_of({**plan.settings["job"]["recipe"], **values}) | values)
+        for path in rungs:
             scores = json.loads(path.read_text())
-            child.log_metrics(scores, step=round(scores["kimg"] * 1000))
-        for path in sorted((folder / "samples").glob("*.png")):
+            step = round(scores.pop("kimg") * 1000)
+            trial.log_metrics(scores, step=step)
+        sheets = sorted((folder / "samples").glob("*.png"), key=lambda path: int(path.stem))
+        for path in sheets[-1:]:
             with Image.open(path) as image:
-                child.log_image("samples", image.copy(), int(path.stem))
-        child.close("FAILED" if row["status"] == "failed" else "FINISHED")
+                trial.log_image("samples", image.copy(), step=0)
+        trial.close("FAILED" if row["status"] == "failed" else "FINISHED", times[-1])
+
+
+def trial_name(values: Mapping[str, Any]) -> str:
+    """Return the values of a trial as its name: `clip_weight 1.2, blur_fade_kimg 0.8`."""
+    return ", ".join(f"{name} {value:.3g}" for name, value in values.items())
+
+
+def _table(rows: Sequence[Mapping[str, Any]], space: Sequence[str], chosen: str) -> list[str]:
+    """Return the trials as lines for a terminal, the best first."""
+    columns = [*space, "score", "frechet", "alignment", "seed_variety"]
+    width = [max(len(name), 9) for name in columns]
+    lines = ["  ".join(name.rjust(w) for name, w in zip(columns, width, strict=True))]
+    for row in sorted(rows, key=lambda row: (row["score"] is None, row["score"] or 0.0)):
+        cells = ["-" if row[name] is None else f"{row[name]:.4g}" for name in columns]
+        note = "chosen" if row["key"] == chosen else row["status"]
+        text = "  ".join(cell.rjust(w) for cell, w in zip(cells, width, strict=True))
+        lines.append(f"{text}  {note if note != 'finished' else ''}".rstrip())
+    return lines
 
 
 def _publish(
     context: StageContext, rows: Sequence[Mapping[str, Any]], guidance: Mapping[str, Any]
 ) -> None:
     """Write the output folder in one step, and the report."""
+    from PIL import Image
+
     from pipeline.stages.tune_chart import draw_trials
 
     out = context.arguments.out.absolute()
@@ -190,6 +240,8 @@ def _publish(
     draw_trials(temporary / "tune.png", scored, front, guidance.get("chosen", ""))
     publish_folder(temporary, out)
     context.tracker.log_artifact(out, "tune")
+    with Image.open(out / "tune.png") as picture:
+        context.tracker.log_image("trials", picture.copy(), step=0)
     if options := context.arguments.report:
         statuses = [row["status"] for row in rows]
         counts = {name: statuses.count(name) for name in ("finished", "stopped", "failed")}

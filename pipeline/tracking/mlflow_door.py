@@ -17,33 +17,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from components.errors import printable
+from components.errors import StorageError, printable
 from pipeline.tracking.config import TrackingConfig
 from pipeline.tracking.moved import FOLDER, mend
+from pipeline.tracking.pages import PARENT, VIEW_TAG, experiment_tags
 from pipeline.tracking.spool import Event
 
-METRICS_PER_CALL = 900  # MLflow takes at most 1000 in one batch
 PARAMS_PER_CALL = 100
 
 
 def tracking_uri(config: TrackingConfig, runs: Path) -> str:
     """Return where MLflow is: the parameter, else the environment, else sqlite in runs."""
     return config.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs}/mlflow.db"
-
-
-def grouped(events: list[Event]) -> Iterator[list[Event]]:
-    """Split events into groups that go out in one call: metrics together, all else alone."""
-    group: list[Event] = []
-    size = 0
-    for event in events:
-        more = len(event["values"]) if event["op"] == "metrics" else METRICS_PER_CALL
-        if group and (event["op"] != "metrics" or size + more > METRICS_PER_CALL):
-            yield group
-            group, size = [], 0
-        group.append(event)
-        size += more
-    if group:
-        yield group
 
 
 @functools.cache
@@ -71,9 +56,12 @@ class MlflowDoor:
                     line = f"tracking: the runs folder was moved from {old}: MLflow's paths follow"
                     print(printable(line), file=sys.stderr, flush=True)
             self.client = mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+            search = config.search_experiment
             self.experiments = {
-                name: self._experiment(name)
-                for name in (config.experiment, config.search_experiment)
+                name: self._experiment(
+                    name, experiment_tags(name, is_search=name == search, other=search)
+                )
+                for name in (config.experiment, search)
             }
 
     @property
@@ -124,15 +112,19 @@ class MlflowDoor:
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _experiment(self, name: str) -> str:
+    def _experiment(self, name: str, tags: dict[str, str]) -> str:
+        """Return the id of an experiment, made if need be; what a person wrote there stays."""
         found = self.client.get_experiment_by_name(name)
-        if found is not None:
-            if found.lifecycle_stage == "deleted":
-                self.client.restore_experiment(found.experiment_id)
-            return found.experiment_id
-        # Without a location MLflow writes to ./mlruns of whatever folder the process stands in.
-        place = None if self.is_remote else (self._runs / FOLDER / name).as_uri()
-        return self.client.create_experiment(name, artifact_location=place)
+        if found is None:
+            # Without a location MLflow writes to ./mlruns of whatever folder the process stands in.
+            place = None if self.is_remote else (self._runs / FOLDER / name).as_uri()
+            return self.client.create_experiment(name, artifact_location=place, tags=tags)
+        if found.lifecycle_stage == "deleted":
+            self.client.restore_experiment(found.experiment_id)
+        for key, value in tags.items():
+            if key not in found.tags or (key.startswith(VIEW_TAG) and found.tags[key] != value):
+                self.client.set_experiment_tag(found.experiment_id, key, value)
+        return found.experiment_id
 
     def _open_run(self, event: Event, in_doubt: bool) -> str:
         if in_doubt and (known := self.find_run(event["key"])):
@@ -142,7 +134,7 @@ class MlflowDoor:
             parent = self.find_run(event["parent_key"])
             if parent is None:
                 raise LookupError("the run above is not known to MLflow yet")
-            tags["mlflow.parentRunId"] = parent
+            tags[PARENT] = parent
         run = self.client.create_run(
             self.experiments[event["experiment"]], event["time_ms"], tags, event["name"]
         )
@@ -228,6 +220,7 @@ def register_model(
     params: dict[str, Any],
     pip_requirements: list[str],
     tags: dict[str, str],
+    notes: tuple[str, str],
     code_paths: list[str] | None = None,
 ) -> str:
     """Log a models-from-code pyfunc below a run and register it; return the new version.
@@ -242,6 +235,7 @@ def register_model(
         params: name -> default of the parameters a request may give.
         pip_requirements: what a server has to install.
         tags: tags of the version.
+        notes: descriptions of the registered model and of the version, Markdown.
         code_paths: packages to ship with the model, or None.
     """
     import mlflow
@@ -264,9 +258,30 @@ def register_model(
     version = str(info.registered_model_version)
     for key, value in tags.items():
         door.client.set_model_version_tag(name, version, key, value)
+    if not door.client.get_registered_model(name).description:  # a person's words stay
+        door.client.update_registered_model(name, notes[0])
+    door.client.update_model_version(name, version, notes[1])
     return version
 
 
 def set_alias(config: TrackingConfig, runs: Path, *, name: str, alias: str, version: str) -> None:
     """Point an alias of a registered model at a version."""
     open_door(config, runs).client.set_registered_model_alias(name, alias, version)
+
+
+def fetch_registered(config: TrackingConfig, runs: Path, uri: str) -> Path:
+    """Return the folder of a registered model, fetched if a server has it.
+
+    Raises:
+        StorageError: the store has no such model, or cannot be reached.
+    """
+    import mlflow
+
+    door = open_door(config, runs)
+    mlflow.set_tracking_uri(door.uri)
+    mlflow.set_registry_uri(door.uri)
+    try:
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+    except Exception as error:
+        what = f"{door.uri} does not give it: {' '.join(str(error).split())[:160]}"
+        raise StorageError(what, uri, "see `make ui` for names and versions") from None

@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from components.artifacts.publishing import PublishConfig
+from components.artifacts.release import MODEL_CARD
 from components.errors import StorageError
+from components.requests.subjects import example_subject, kind_of
 from pipeline.places import runs_folder
 from pipeline.tracking.config import TrackingConfig
-from pipeline.tracking.mlflow_door import MlflowDoor, register_model, set_alias
+from pipeline.tracking.mlflow_door import MlflowDoor, open_door, register_model, set_alias
+from pipeline.tracking.pages import MODEL_NOTE
 
 PACKAGE = Path(__file__).resolve().parents[2]
 # What the served model imports; named here so that MLflow need not load it to find out.
 NEEDED = ("mlflow", "torch", "open_clip_torch", "timm", "safetensors", "numpy", "pandas", "pillow")
 CODE = ("components", "models")
+REGISTERED = "models:/"
 
 
 def publish_version(
@@ -52,7 +56,7 @@ def publish_version(
                 raise ConnectionError("the tracking server does not answer")
             os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
             with warnings.catch_warnings(action="ignore"):
-                version = _register(config, tracking, run_id, release, content)
+                version = _register(config, tracking, run_id, release, card)
         set_alias(
             tracking, runs_folder(), name=config.model_name, alias="candidate", version=version
         )
@@ -84,13 +88,18 @@ def find_version(tracking: TrackingConfig, name: str, content_hash: str) -> str 
 
 
 def _register(
-    config: PublishConfig, tracking: TrackingConfig, run_id: str, release: Path, content: str
+    config: PublishConfig,
+    tracking: TrackingConfig,
+    run_id: str,
+    release: Path,
+    card: dict[str, Any],
 ) -> str:
     import pandas
 
-    from pipeline.tracking.served_model import DEFAULTS, EXAMPLE_PROMPT
+    from pipeline.tracking.served_model import DEFAULTS
 
-    image = {"prompt": [EXAMPLE_PROMPT], "seed": [0], "image_png_base64": ["iVBORw0KGgo="]}
+    subject = example_subject(card)
+    image = {"prompt": [subject], "seed": [0], "image_png_base64": ["iVBORw0KGgo="]}
     return register_model(
         tracking,
         runs_folder(),
@@ -98,13 +107,54 @@ def _register(
         name=config.model_name,
         python_model=Path(__file__).with_name("served_model.py"),
         artifacts={"release": str(release)},
-        input_example=pandas.DataFrame({"prompt": [EXAMPLE_PROMPT]}),
+        input_example=pandas.DataFrame({"prompt": [subject]}),
         output_example=pandas.DataFrame(image),
         params=DEFAULTS,
         pip_requirements=requirements(),
-        tags={"content_hash": content, "licence": config.licence},
+        tags={"content_hash": card["release"]["content_hash"], "licence": config.licence},
+        notes=_notes(config, release, card),
         code_paths=[str(PACKAGE / folder) for folder in CODE],
     )
+
+
+def _notes(config: PublishConfig, release: Path, card: dict[str, Any]) -> tuple[str, str]:
+    """Return what the pages of the registered model and of the version say."""
+    kind = kind_of(card)
+    subject = example_subject(card)
+    asked = {"text": f'"{subject}" ', "label": f'--label "{subject}" '}.get(kind, "")
+    what = config.description or f"A GAN of {card['resolution_px']} px images."
+    text = (release / MODEL_CARD).read_text(encoding="utf-8")
+    # Its picture and the hub's header are of no use there.
+    body = text.partition("![samples](samples.png)")[2].strip()
+    return MODEL_NOTE.format(what=what, asked=asked), body
+
+
+def registered_versions(config: TrackingConfig, runs: Path) -> list[tuple[str, str]]:
+    """Return URI and title of every registered version, the newest of each model first."""
+    client = open_door(config, runs).client
+    found = []
+    for model in client.search_registered_models():
+        versions = client.search_model_versions(f"name='{model.name}'")
+        for number in sorted((int(one.version) for one in versions), reverse=True):
+            known = sorted(a for a, version in model.aliases.items() if int(version) == number)
+            more = f" ({', '.join(known)})" if known else ""
+            title = f"{model.name} version {number}{more}"
+            found.append((f"models:/{model.name}/{number}", title))
+    return found
+
+
+def version_at(config: TrackingConfig, runs: Path, uri: str) -> str:
+    """Return the version that an alias points at now: `models:/NAME@ALIAS`.
+
+    Raises:
+        StorageError: the store has no such alias, or cannot be reached.
+    """
+    name, _, alias = uri.removeprefix(REGISTERED).partition("@")
+    try:
+        return str(open_door(config, runs).client.get_model_version_by_alias(name, alias).version)
+    except Exception as error:
+        text = " ".join(str(error).split())[:160]
+        raise StorageError(f"no such version: {text}", uri, "see `make ui` for names") from None
 
 
 def requirements() -> list[str]:

@@ -73,7 +73,8 @@ class Sender(threading.Thread):
 
     def send(self, batch: list[Event]) -> None:
         """Send some events and note each group that arrived."""
-        from pipeline.tracking.mlflow_door import grouped, open_door
+        from pipeline.tracking.mlflow_door import open_door
+        from pipeline.tracking.spool import grouped
 
         if self._door is None:
             self._door = open_door(self._config, runs_folder())

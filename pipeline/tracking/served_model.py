@@ -21,7 +21,6 @@ from components.errors import ConfigError
 from components.requests.images import ImageRequest
 from components.requests.subjects import check_subject
 
-EXAMPLE_PROMPT = "a large red ring on a blue background"
 DEFAULTS: dict[str, Any] = {"seed": 0, "truncation": 1.0, "n": 1}
 
 

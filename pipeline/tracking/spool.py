@@ -13,11 +13,28 @@ import os
 import re
 import shutil
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 Event = dict[str, Any]
+METRICS_PER_CALL = 900  # MLflow takes at most 1000 in one batch
 COPY_LIMIT_BYTES = 64 * 2**20  # a larger artifact is sent from where it lies
+
+
+def grouped(events: list[Event]) -> Iterator[list[Event]]:
+    """Split events into groups that go out in one call: metrics together, all else alone."""
+    group: list[Event] = []
+    size = 0
+    for event in events:
+        more = len(event["values"]) if event["op"] == "metrics" else METRICS_PER_CALL
+        if group and (event["op"] != "metrics" or size + more > METRICS_PER_CALL):
+            yield group
+            group, size = [], 0
+        group.append(event)
+        size += more
+    if group:
+        yield group
 
 
 class Spool:
@@ -124,8 +141,11 @@ class Spool:
         shutil.rmtree(self.files, ignore_errors=True)
 
 
-def spool_for(folder: Path, stage: str, fingerprint: str) -> Spool:
-    """Return a held spool: the unfinished one of the same stage and fingerprint, else a new one."""
+def spool_for(folder: Path, stage: str, fingerprint: str, *, reopens: bool = False) -> Spool:
+    """Return a held spool: the unfinished one of the same stage and fingerprint, else a new one.
+
+    With `reopens` a finished one will do as well.
+    """
     name = re.sub(r"[^A-Za-z0-9_@.-]", "_", f"{stage}-{fingerprint}")
     number = 1
     while True:
@@ -133,7 +153,7 @@ def spool_for(folder: Path, stage: str, fingerprint: str) -> Spool:
         if spool.hold():
             events = spool.events()
             finished = any(e["op"] == "end" and e["status"] == "FINISHED" for e in events[-1:])
-            if not finished:
+            if reopens or not finished:
                 return spool
             spool.release()
         number += 1

@@ -26,7 +26,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """What makes a tracked run findable again: plain text, so it may travel to another process."""
+    """What makes a tracked run findable again: plain text, so it may travel to another process.
+
+    Attributes:
+        stage, fingerprint: name of its local record.
+        experiment, name: in MLflow.
+        key: what the MLflow run carries; "" = a new one.
+        parent_key: of the run that it is nested below, or "".
+        started_ms: when it began; 0 = now.
+        reopens: whether it goes on after it has ended.
+    """
 
     stage: str
     fingerprint: str
@@ -34,6 +43,8 @@ class RunIdentity:
     name: str = ""
     key: str = ""
     parent_key: str = ""
+    started_ms: int = 0
+    reopens: bool = False
 
 
 class Tracker:
@@ -129,27 +140,37 @@ class Tracker:
         """Record tags."""
         self._event("tags", values={name: str(value) for name, value in tags.items()})
 
-    def child(self, name: str, tags: dict[str, str]) -> Tracker:
-        """Open a run nested below this one (a trial); the same name resumes an unfinished one."""
+    def trial(self, key: str, name: str, tags: dict[str, str], started_ms: int) -> Tracker:
+        """Open the run of a trial; the same key resumes an unfinished one.
+
+        It stands beside this run, for MLflow leaves the curves and pictures of nested runs out of
+        an experiment's charts; a tag names the search.
+        """
         identity = RunIdentity(
-            stage=f"{self._identity.stage}.{name}",
+            stage=f"{self._identity.stage}.trial-{key}",
             fingerprint=self._identity.fingerprint,
             experiment=self._identity.experiment,
             name=name,
-            parent_key=self._identity.key,
+            started_ms=started_ms,
         )
         if not self._identity.stage:
             return Tracker.silent()
         config = replace(self._config, system_every_s=0.0)
-        return Tracker(config, identity, {"stage": name, **tags}, self._say)
+        above = {"stage": "trial", "search": self._identity.key}
+        return Tracker(config, identity, {**above, **tags}, self._say)
 
-    def close(self, status: str = "FINISHED") -> None:
-        """End the run and wait, within `flush_timeout_s`, until MLflow has everything."""
+    def close(self, status: str = "FINISHED", ended_ms: int = 0) -> None:
+        """End the run and wait, within `flush_timeout_s`, until MLflow has everything.
+
+        Args:
+            status: MLflow's name of how it ended.
+            ended_ms: when; 0 = now.
+        """
         if self._spool is None:
             return
         if self._system is not None:
             self._system.stop()
-        self._event("end", status=status)
+        self._event("end", status=status, **({"time_ms": ended_ms} if ended_ms else {}))
         spool = self._spool
         if self._sender is not None:
             left = self._sender.finish(self._config.flush_timeout_s)
@@ -162,7 +183,10 @@ class Tracker:
 
     def _open(self, tags: dict[str, str]) -> None:
         identity = self._identity
-        self._spool = spool_for(runs_folder() / "tracking", identity.stage, identity.fingerprint)
+        folder = runs_folder() / "tracking"
+        self._spool = spool_for(
+            folder, identity.stage, identity.fingerprint, reopens=identity.reopens
+        )
         before = self._spool.events()
         if before:
             self._identity = replace(identity, key=before[0]["key"])
@@ -179,7 +203,8 @@ class Tracker:
             self._system.start()
         if before:
             self._event("resume")
-            self._event("tags", values={**tags, "resumed": "true"})
+            again = {} if identity.reopens else {"resumed": "true"}
+            self._event("tags", values={**tags, **again})
 
     def _first_event(self, tags: dict[str, str]) -> Event:
         identity = self._identity
@@ -190,7 +215,7 @@ class Tracker:
             "experiment": identity.experiment,
             "name": identity.name or f"{identity.stage}-{identity.fingerprint[:8]}",
             "tags": {**tags, "fingerprint": identity.fingerprint, "ganline.key": identity.key},
-            "time_ms": _now_ms(),
+            "time_ms": identity.started_ms or _now_ms(),
         }
 
     def _event(self, op: str, **content: Any) -> None:
@@ -219,12 +244,25 @@ def open_stage_tracker(
     config: dict[str, Any],
     tags: dict[str, str],
     say: Callable[[str], None],
+    above: Tracker | None = None,
 ) -> Tracker:
-    """Open the run of one stage and record its resolved parameters."""
+    """Open the run of one stage and record its resolved parameters.
+
+    Args:
+        tracking: where, and how long to wait.
+        stage, fingerprint: what makes it findable again.
+        config: the resolved parameters.
+        tags: of the run.
+        say: takes a warning.
+        above: the run of the pipeline that the stage's is nested below; a search stands alone.
+    """
     import yaml
 
     experiment = tracking.search_experiment if stage == "tune" else tracking.experiment
-    tracker = Tracker(tracking, RunIdentity(stage, fingerprint, experiment), tags, say)
+    parent = above.identity["key"] if above is not None and stage != "tune" else ""
+    name = f"search {time.strftime('%d %b %H:%M')}" if stage == "tune" else ""
+    identity = RunIdentity(stage, fingerprint, experiment, name=name, parent_key=parent)
+    tracker = Tracker(tracking, identity, tags, say)
     tracker.log_params(config)
     tracker.log_text(yaml.safe_dump(config, sort_keys=False), "config.yaml")
     return tracker

@@ -104,7 +104,7 @@ def finished(project):
         project / "reports/filter.json",
         {"in": 10, "kept": 7, "heldout": 1, "rejected": {"caption.empty": 2, "<i>odd": 0}},
     )
-    save_json(project / "reports/train_base.json", {"images_per_s": 123.4, "nimg": 2000})
+    save_json(project / "reports/train_base.json", {"nimg": 2000})
     (project / "reports/train_base.csv").write_text(
         "kimg,series,value\n1,loss/generator,0.5\n1,loss/discriminator,1.5\n2,loss/generator,0.25\n"
     )
@@ -121,6 +121,7 @@ def finished(project):
         command = f"python -m pipeline.{name} --x '<y>'"
         record = {"stage": name, "seconds": seconds, "started_utc": "2026-01-01", "cached": False}
         record |= {"command": command, "config": {name: {"a": "<b>"}}, "git_commit": "abc"}
+        record |= {"facts": {"images_per_s": 123.4}} if name == "train_base" else {}
         save_json(project / f"runs/stages/{name}.json", record)
     save_json(project / "runs/peak_memory.json", {"peak_memory_gib": 3.25})
     return project

@@ -14,17 +14,8 @@ from pipeline.graph import stage_titles
 
 ROOT = Path(__file__).parents[2]
 SAMPLING = ["generate", "interpolate", "invert", "mix", "sweep"]
-TOOLS = [
-    *SAMPLING,
-    "import",
-    "benchmark_coco",
-    "report",
-    "summary",
-    "doctor",
-    "ui",
-    "states",
-    "sync",
-]
+TOOLS = [*SAMPLING, "app", "serve", "import", "benchmark_coco", "repro", "report", "summary"]
+TOOLS += ["doctor", "ui", "states", "sync"]
 STAGES = [
     "synthesize",
     "encoders",
@@ -73,6 +64,8 @@ def test_help_takes_less_than_a_second_and_no_torch(command):
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert result.returncode == 0, result.stderr
     assert "usage: ganline" in result.stdout
+    examples = result.stdout.partition("examples:")[2].splitlines()
+    assert len([line for line in examples if "ganline " in line]) >= 3
     assert result.stdout.strip().endswith("HEAVY []")
     # Processor time: on a machine with nothing else to do it is the time that passes.
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
@@ -117,7 +110,10 @@ def test_exit_code_and_error_line_are_the_stages_own(project):
 def test_what_is_not_a_command_ends_with_2(project):
     result = run("trian_base", cwd=project)
     assert result.returncode == 2
-    assert "invalid choice: 'trian_base'" in result.stderr
+    assert result.stderr == "error: no command 'trian_base': did you mean train_base?\n"
+    assert (
+        run("zebra", cwd=project).stderr == "error: no command 'zebra': ganline --help lists all\n"
+    )
 
 
 def test_sync_with_nothing_to_send_says_so(project, capsys):

@@ -117,6 +117,7 @@ def run_evaluate(world: Path, config: EvaluateConfig = EVALUATE, model: str = "b
         out=world / "artifacts" / "evaluation",
         report=world / "reports" / "evaluation.json",
         curve=world / "reports" / "truncation.csv",
+        metrics=world / "reports" / "metrics.json",
     )
     evaluate._work(stage)
     return said

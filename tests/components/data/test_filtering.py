@@ -9,6 +9,7 @@ from components.data.filtering import (
     in_stored_order,
     make_report,
     similarity_threshold,
+    too_few,
 )
 from components.errors import DataError
 from tests.components.data.makers import hash_of, score_table
@@ -128,3 +129,17 @@ def test_too_little_left_is_an_error_with_the_reasons():
     assert caught.value.exit_code == 3
     with pytest.raises(DataError, match="the source is empty"):
         check_enough(report(0), config, "here")
+
+
+@pytest.mark.parametrize(
+    ("train", "heldout", "says"),
+    [
+        (27, 3, ["27 images to train on, fewer than 1,000", "3 images held out, fewer than 200"]),
+        (1000, 199, ["199 images held out"]),
+        (999, 200, ["999 images to train on"]),
+        (1000, 200, []),
+    ],
+)
+def test_few_images_are_said_with_their_consequence(train, heldout, says):
+    lines = too_few(train, heldout)
+    assert len(lines) == len(says) and all(map(str.startswith, lines, says))

@@ -4,9 +4,12 @@ from itertools import islice
 import numpy as np
 import pytest
 
+from components.artifacts.frozen_nets import ABSENT
 from components.data.config import SourceConfig
 from components.data.scoring import SCORE_SCHEMA, score_rows, write_scores
 from components.data.shards import read_shards
+from components.data.training_set import ClipText
+from components.errors import ConfigError, StorageError
 from tests.components.data.makers import (
     FlatNet,
     encoded,
@@ -27,6 +30,18 @@ def folder(tmp_path):
     write_plain_tar(src / "b.tar", [*sample_members("k3", 40), *sample_members("z", 41)])
     (src / "c.tar").write_bytes(b"")
     return src
+
+
+def test_captions_without_a_clip_are_one_line(folder, tmp_path):
+    with pytest.raises(ConfigError, match=r"no CLIP to read captions with \(.*clip\): set enc"):
+        next(score_rows(SOURCE, folder, tmp_path, 3))
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip" / ABSENT).write_text("{}")
+    with pytest.raises(ConfigError, match="no CLIP to read captions with"):
+        ClipText(tmp_path / "clip")
+    (tmp_path / "clip" / ABSENT).rename(tmp_path / "clip" / "card.json")
+    with pytest.raises(StorageError, match="run the encoders stage again"):
+        next(score_rows(SOURCE, folder, tmp_path, 3))
 
 
 def rows_of(folder, batch=3, **options):

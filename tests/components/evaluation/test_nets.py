@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from components.artifacts.frozen_nets import ABSENT
 from components.errors import ConfigError, DataError, StorageError
 from components.evaluation.config import PAPERS_SCORER
 from components.evaluation.nets import (
@@ -50,6 +51,11 @@ def test_the_scorer_is_what_guides_least(encoders: Path) -> None:
     scorer = open_scorer(NONE, encoders, "here")
     assert scorer.role == scorer.name == "scorer"
     assert scorer.sha256 != read_card(encoders / "clip").sha256
+    (encoders / "scorer" / "card.json").unlink()  # damaged, which is not absent
+    with pytest.raises(StorageError, match="run the encoders stage again"):
+        open_scorer(NONE, encoders, "here")
+    (encoders / "scorer" / ABSENT).write_text("{}")  # as the encoders stage leaves `source: none`
+    assert open_scorer(NONE, encoders, "here").role == "clip"
     assert open_scorer(NONE, None, "here") is None
     assert open_scorer(NONE, encoders / "nowhere", "here") is None
 

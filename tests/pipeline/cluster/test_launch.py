@@ -26,7 +26,7 @@ from pipeline.cluster.guardian import Guardian
 from pipeline.cluster.row_batches import BatchActor, pack, unpack
 from pipeline.cluster.soft_stop import stop_requested, stopping_softly
 from pipeline.fingerprint import data_content_hash, training_fingerprint
-from pipeline.progress import Progress, line_of, read_ticks
+from pipeline.progress import OF_THE_MACHINE, Progress, line_of, read_ticks
 from pipeline.stages.train import resolve_recipe, stage_name, write_curve
 from tests.pipeline import tiny_world
 
@@ -195,7 +195,8 @@ def test_progress_tells_each_tick_once_though_the_run_is_resumed(tmp_path):
     progress.catch_up()
     assert [step for step, _ in memory.points] == [100, 200, 300]
     assert memory.images == [("samples", (8, 4), 200)]
-    assert len(lines) == 3 and "250 images/s" in lines[0]
+    assert len(lines) == 4 and "250 images/s" in lines[0]
+    assert lines[-1] == f"base  sample sheet {tmp_path / 'samples' / '000000200.png'}"
     assert [t["nimg"] for t in read_ticks(tmp_path)] == [100, 200, 300]
 
 
@@ -209,9 +210,9 @@ def test_the_curve_has_a_row_per_metric_and_tick(tmp_path):
     write_curve(tmp_path / "c.csv", [tick(100, extra=1), tick(200)])
     rows = list(csv.DictReader((tmp_path / "c.csv").open()))
     assert list(rows[0]) == ["kimg", "series", "value"]
-    assert [row["kimg"] for row in rows if row["series"] == "images_per_s"] == ["0.1", "0.2"]
+    assert [row["kimg"] for row in rows if "real_sign" in row["series"]] == ["0.1", "0.2"]
     assert [row["value"] for row in rows if row["series"] == "extra"] == ["1.0"]
-    assert not {"kimg", "eta_s"} & {row["series"] for row in rows}
+    assert not {"kimg", "eta_s", *OF_THE_MACHINE} & {row["series"] for row in rows}
 
 
 # Fingerprints and recipes

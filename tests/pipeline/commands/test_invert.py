@@ -155,8 +155,8 @@ def test_models_of_text_and_of_nothing_are_inverted(world: Path, tmp_path: Path,
     assert "distance: pixels alone" in capsys.readouterr().err
     asked = [*words(world, tmp_path / "b"), "--model", str(folder / "release")]
     assert invert.main(asked) == 2
-    assert "no prompt (--prompt): say what the image shows" in capsys.readouterr().err
-    assert invert.main([*asked, "--prompt", "a red circle", "--pivotal", "2"]) == 0
+    assert "no prompt (PROMPT): say behind the file what the image shows" in capsys.readouterr().err
+    assert invert.main([*asked, "a red circle", "--pivotal", "2"]) == 0
     code = read_code(tmp_path / "b" / "code.safetensors")
     assert (code.subject, code.ws_LD.shape[1]) == ("a red circle", 8 + 16)
     tuned = ["--model", str(tmp_path / "b" / "tuned"), "--out", str(tmp_path / "c.png")]
@@ -172,7 +172,7 @@ def test_models_of_text_and_of_nothing_are_inverted(world: Path, tmp_path: Path,
         (["--pivotal", "-1"], 2, "--pivotal is -1"),
         (["--seed", "-1"], 2, "seed is -1"),
         (["--label", "cow"], 2, "label 'cow' is not known"),
-        (["--prompt", "a cat"], 2, "the model takes class labels, not prompts"),
+        (["a cat"], 2, "the model takes class labels, not prompts"),
         (["--features", "judge"], 5, "no frozen net for judge"),
         (["--encoders", "absent"], 5, "no frozen net for dino"),
         (["--model", "absent"], 5, "there is no model"),

@@ -1,19 +1,20 @@
 """The report is one file, shows everything the stages left, and escapes what it did not write."""
 
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pytest
 from PIL import Image
 
-from pipeline.commands import report_html as html
-from pipeline.commands.report import MOST_STEPS, main
+from pipeline.commands.report import MOST_STEPS, Pictures, main
+from pipeline.commands.report_charts import bars, curves
 
 
 class Page(HTMLParser):
     """Collects tags, attributes and visible text, and checks that tags are balanced."""
 
-    VOID = ("meta", "img", "input", "rect", "circle", "polyline")
+    VOID = ("meta", "img", "input")
 
     def __init__(self, text):
         super().__init__()
@@ -48,7 +49,7 @@ def page(finished, capsys):
 
 
 def test_everything_is_on_the_page(page):
-    for words in ("caption.empty", "judge.colour", "0.75", "123.4", "loss/generator against kimg"):
+    for words in ("caption.empty", "judge.colour", "0.75", "123.4", "kimg", "train_base: loss"):
         assert words in page.text
     assert "coverage was not measured: too few <images>." in page.text
     assert "Warning: the judge is being fooled: it names 50 % of the shapes right" in page.text
@@ -58,7 +59,7 @@ def test_everything_is_on_the_page(page):
         assert words in page.text
     alternatives = [image["alt"] for image in page.all("img")]
     assert alternatives == [
-        "evaluate: samples.png",
+        "Prompts in rows, seeds in columns",
         "train_base: 001000",
         "train_base: 002000",
     ]
@@ -97,20 +98,57 @@ def test_many_steps_are_thinned_but_the_last_stays(finished):
 
 def test_before_any_run_there_is_a_page_too(project):
     assert main([]) == 0
-    assert "no stage has run" in Page((project / "reports/report.html").read_text()).text
+    assert "No stage has run" in Page((project / "reports/report.html").read_text()).text
 
 
-def test_a_curve_spans_its_box_and_leaves_out_what_is_not_finite():
-    chart = html.curve([0.0, 1.0, 2.0], [5.0, float("nan"), 7.0], "loss")
-    points = re.search(r'points="([^"]+)"', chart)[1].split()
-    assert len(points) == 2
-    (x0, y0), (x1, y1) = (map(float, p.split(",")) for p in points)
-    assert (x0, x1) == (html.MARGIN, html.WIDTH - 8)
-    assert y0 > y1 == 14.0
-    assert html.curve([1.0], [float("inf")], "x") == ""
-    assert "<circle" in html.curve([1.0], [2.0], "x")
+def test_the_first_screen_says_what_it_is_and_how_good(page):
+    first = page.text.partition("Apply the thresholds")[0]
+    assert "Gets right: background, size." in first
+    assert "Warning: the judge is being fooled" in first
+    for words in (
+        "all attributes right",
+        "variety of the seeds",
+        "as real images",
+        "1/5.0",
+        "40 %",
+    ):
+        assert words in first
+    assert first.index("all attributes right") < first.index("seeds in columns")
 
 
-def test_bars_are_in_proportion():
-    chart = html.bars({"few": 25, "many": 100, "none": 0}, "reasons")
-    assert re.findall(r'width="([\d.]+)" height="14"', chart) == ["360.0", "90.0", "0.0"]
+def test_stages_stand_in_the_order_in_which_they_run(page):
+    names = [attrs["id"] for attrs in page.all("h2")]
+    assert names == ["filter", "train_base", "superres@64", "evaluate", "commands"]
+
+
+def test_numbers_from_the_repository_are_not_called_a_run_of_yours(finished):
+    shutil.rmtree(finished / "runs" / "stages")
+    assert main([]) == 0
+    text = Page((finished / "reports/report.html").read_text()).text
+    assert "These numbers came with the repository: no stage has run here yet" in text
+
+
+def test_a_page_that_is_full_names_what_it_leaves_out(tmp_path):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"x" * 300)
+    pictures = Pictures(limit=500)
+    assert pictures(tmp_path / "a.png", "a")["data"].startswith("data:image/png;base64,")
+    assert pictures(tmp_path / "b.png", "b") == {"caption": "b", "data": ""}
+
+
+def test_charts_have_axes_and_leave_out_what_is_not_finite():
+    chart = curves({"loss": [(0.0, 5.0), (1.0, float("nan")), (2.0, 7.0)]}, "kimg", "a & b")
+    assert ">kimg<" in chart and ">loss<" in chart and 'aria-label="a &amp; b"' in chart
+    assert len(re.findall(r">\s*[\d.]+\s*</text>", chart)) >= 6  # both axes have a scale
+    assert "http" not in chart and "<metadata" not in chart
+    assert curves({}, "kimg", "nothing") == bars({}, "nothing", "samples") == ""
+    two = [curves({"x": [(0.0, 1.0)]}, "kimg", title) for title in ("one", "two")]
+    names = [set(re.findall(r'\bid="([^"]+)"', chart)) for chart in two]
+    assert names[0] and not names[0] & names[1]
+    assert two[0] == curves({"x": [(0.0, 1.0)]}, "kimg", "one")  # the same bytes
+
+
+def test_bars_are_in_order_with_their_numbers():
+    chart = bars({"few": 25, "many": 1000, "none": 0}, "reasons", "samples")
+    assert chart.index(">none<") < chart.index(">few<") < chart.index(">many<")
+    assert ">1,000<" in chart and ">samples<" in chart

@@ -13,7 +13,10 @@ from pipeline.commands.summary import main, read_sources, summarize, summary_tex
 
 def test_the_summary_of_a_finished_run(finished):
     assert main([]) == 0
-    summary = json.loads((finished / "reports/summary.json").read_text())
+    written = json.loads((finished / "reports/summary.json").read_text())
+    summary = summarize(read_sources(finished / "params.yaml"))
+    machine = {"seconds", "phases", "seconds_between", "base_images_per_s", "peak_memory_gib"}
+    assert written == {name: value for name, value in summary.items() if name not in machine}
     assert summary == {
         "seconds": {"filter": 2.5, "train_base": 100.0, "superres@64": 61.0, "total": 163.5},
         "phases": {},

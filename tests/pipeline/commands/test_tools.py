@@ -54,9 +54,12 @@ def test_doctor_names_the_encoders_that_are_there(project):
 
 def test_links_lead_to_the_comparison():
     lines = ui.links("http://127.0.0.1:5055", {"ganline": "1"}, {"ganline": ["a", "b"]})
-    assert any(line.endswith("/#/experiments/1/runs?compareRunsMode=CHART") for line in lines)
+    opened = "/#/experiments/1/runs?compareRunsMode=CHART&workflowType=machine_learning"
+    assert any(line.endswith(f"{opened}&viewStateShareKey=ganline") for line in lines)
     compared = next(line for line in lines if "compare-runs" in line)
-    assert unquote(compared).endswith('/#/compare-runs?runs=["a","b"]&experiments=["1"]')
+    assert unquote(compared).endswith(
+        '/#/compare-runs?runs=["a","b"]&experiments=["1"]&workflowType=machine_learning'
+    )
     assert not any("compare-runs" in x for x in ui.links("http://x", {"e": "1"}, {"e": ["a"]}))
 
 
@@ -73,9 +76,9 @@ def test_ui_serves_the_runs_and_stops(project):
     from pipeline.tracking.tracker import open_stage_tracker
 
     config = TrackingConfig(system_every_s=0.0)
-    for stage in ("train_base", "superres@64"):
+    for stage in ("pipeline", "pipeline"):
         tracker = open_stage_tracker(
-            config, stage=stage, fingerprint="ab", config={}, tags={}, say=print
+            config, stage=stage, fingerprint="ab", config={}, tags={"stage": stage}, say=print
         )
         tracker.log_metrics({"loss": 1.0}, step=1)
         tracker.close()

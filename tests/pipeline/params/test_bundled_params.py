@@ -80,4 +80,5 @@ def test_who_trains_needs_drawings(role: str, key: str) -> None:
 def test_other_data_needs_no_drawings_to_train_on() -> None:
     made = values("train", pairs=0, encoders_pairs=0, judge_pairs=0)
     made["encoders"]["judge"]["source"] = "none"
+    made["evaluate"]["feature_role"] = "dino"
     assert wrong_keys(made) == {}

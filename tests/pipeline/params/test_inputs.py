@@ -29,7 +29,7 @@ def test_a_preset_names_nothing_outside_the_project(preset):
 
 def test_pictures_and_weights_that_are_not_there_are_named_together(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    params = load_params(ROOT / "presets/emoji.yaml")
+    params = load_params(ROOT / "presets/projected_gan_emoji.yaml")
     with pytest.raises(DataError) as caught:
         require_inputs(params, "params.yaml")
     told = str(caught.value)

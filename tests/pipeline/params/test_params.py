@@ -196,6 +196,7 @@ def test_what_cannot_be_measured_is_refused_at_once(tmp_path, stage):
         put(values, (*stage.split("."), name), value)
     assert problems(tmp_path, values) == {}
     put(values, ("encoders", "dino", "source"), "none")
+    put(values, ("tune", "trials"), 0)
     put(values, ("source", "heldout_path"), "")
     put(values, ("source", "heldout_fraction"), 0.0)
     found = problems(tmp_path, values)
@@ -281,3 +282,16 @@ def test_a_chain_may_grow_from_the_trained_text_encoder(tmp_path):
     assert problems(tmp_path, values) == {}
     values["text_encoder"]["start"] = "px64"
     assert "base, the last stage" in problems(tmp_path, values)["text_encoder.start"]
+
+
+def test_a_net_that_measures_is_made_by_the_encoders_stage(tmp_path):
+    """Found out by evaluate otherwise, after all training."""
+    values = valid()
+    values["encoders"] |= {"dino": {"source": "none"}, "classifier": {"source": "none"}}
+    values["evaluate"]["feature_role"], values["tune"]["features"] = "classifier", "dino"
+    values["tune"]["trials"] = 0
+    says = "allowed: a role whose encoders.*.source is not none"
+    assert problems(tmp_path, values)["evaluate.feature_role"].endswith(f"got classifier; {says}")
+    assert "tune.features" not in problems(tmp_path, values)
+    values["tune"]["trials"] = 4
+    assert problems(tmp_path, values)["tune.features"].endswith(f"got dino; {says}")

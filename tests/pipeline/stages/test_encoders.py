@@ -32,6 +32,11 @@ def raw(project):
 def run(project, sections, *extra, drawn=None, **source):
     values = valid()
     values["encoders"] = sections
+    made = [role for role, section in sections.items() if section.get("source") != "none"]
+    # What measures has to be made; guide and scorer never measure.
+    measuring = [role for role in ("judge", "dino", "classifier") if role in made]
+    values["evaluate"]["feature_role"] = [*measuring, "dino"][0]
+    values["tune"]["trials"] = 0
     values["synthesize"] |= drawn or {}
     values["source"] = {"path": "data/raw/train", **source}
     if sections.get("clip", {}).get("source") == "none":  # allowed where nothing is asked by text
@@ -62,6 +67,7 @@ def test_command_trains_and_reports(raw, capsys):
     for role in absent:  # a folder all the same: dvc.yaml names some of them
         assert [path.name for path in (out / role).iterdir()] == [ABSENT]
     card = json.loads((out / "judge/card.json").read_text())
+    assert card["seconds"] == 0.0  # told by MLflow and on the screen, not by what DVC hashes
     assert set(card["metrics"]) >= {"accuracy_shape", "accuracy_size", "accuracy_all", "loss"}
     assert load_feature_net(out / "judge").preprocess.image_size_px == 32
     assert "judge: ready in" in capsys.readouterr().err
@@ -80,6 +86,19 @@ def test_a_missing_file_ends_with_3_and_keeps_the_old_folder(raw, capsys):
     assert run(raw, sections) == 3
     assert "no file nowhere.safetensors (encoders.clip.pretrained" in capsys.readouterr().err
     assert [path.name for path in old.iterdir()] == ["index.json"]
+
+
+def test_a_missing_file_is_found_before_anything_trains(raw, capsys):
+    """CLIP and DINO stand before the classifier, and train for minutes."""
+    missing = {"name": "mobilenetv2_100", "file": "nowhere.safetensors"}
+    sections = {
+        "clip": {"source": "train", "train": {"fit": {"total_kimg": 1000}}},
+        "classifier": {"source": "pretrained", "pretrained": missing},
+    }
+    assert run(raw, sections) == 3
+    said = capsys.readouterr().err
+    assert "no file nowhere.safetensors (encoders.classifier.pretrained.file)" in said
+    assert "clip:" not in said and "dino:" not in said
 
 
 def test_dry_run_writes_nothing(raw, capsys):

@@ -49,7 +49,9 @@ def test_the_report_names_nets_and_counts(world: Path) -> None:
     assert 0.2 < report["frechet_dino"]["ratio"] < 5
     assert -1 <= report["clip_score"] <= 1
     assert report["filter_truth"] is None
-    assert report["seconds_per_image"] > 0
+    assert not any("second" in name for name in report)  # the same model gives the same bytes
+    headline = json.loads((world / "reports/metrics.json").read_text())
+    assert len(headline) <= 12 and headline["frechet"] == round(report["frechet_dino"]["after"], 4)
     for metric in ("frechet_dino", "kernel_dino", "precision", "clip_score"):
         card = report["cards"][metric]
         assert len(card["net_sha256"]) == 64
@@ -112,8 +114,6 @@ def test_the_same_artifact_scores_the_same_twice(world: Path, monkeypatch) -> No
     first = json.loads((world / "reports/evaluation.json").read_text())
     run_evaluate(world)
     second = json.loads((world / "reports/evaluation.json").read_text())
-    for report in (first, second):
-        del report["seconds_per_image"]
     assert first == second
 
 
@@ -124,8 +124,7 @@ def test_another_batch_scores_the_same(world: Path, monkeypatch) -> None:
     run_evaluate(world, dataclasses.replace(EVALUATE, batch=1))
     second = flat_numbers(json.loads((world / "reports/evaluation.json").read_text()))
     for name, value in first.items():
-        if name != "seconds_per_image":
-            assert second[name] == pytest.approx(value, abs=1e-3), name
+        assert second[name] == pytest.approx(value, abs=1e-3), name
 
 
 def test_a_judge_that_is_there_gives_the_distance_its_name(world: Path, monkeypatch) -> None:
@@ -153,7 +152,6 @@ def test_a_scorer_that_guided_nothing_takes_the_clip_score(world: Path, monkeypa
     assert "took part" not in report["cards"]["clip_score"]["note"]
     assert report["clip_score"] != guided["clip_score"]
     assert report["frechet_dino"] == guided["frechet_dino"], "the rest is as before"
-    assert report["seconds_per_image"] > 0, "prompts are still embedded by the model's own CLIP"
     run_evaluate(world)
 
 
@@ -192,7 +190,6 @@ def test_a_model_without_text_is_measured_without_text(
     assert report["clip_score"] is None
     assert report["frechet_dino"]["after"] > 0
     assert report["precision"] is not None
-    assert report["seconds_per_image"] > 0
     generator, _ = load_generator(other / "artifacts/base")
     rows, columns = EVALUATE.sheet_prompts, EVALUATE.sheet_seeds
     drawn = generate_from(generator, Condition(), range(rows * columns))  # a seed for each image

@@ -96,7 +96,8 @@ def test_the_registry_holds_each_content_once_and_only_good_ones_lead(world, tmp
     from mlflow import MlflowClient
 
     tracking = TrackingConfig(system_every_s=0.0, flush_timeout_s=60.0)
-    good = PublishConfig(model_name="tiny", thresholds=LOCAL.thresholds)
+    few = PublishConfig(model_name="tiny", thresholds=LOCAL.thresholds)  # 16 images are held out
+    good = dataclasses.replace(few, least_held_out=16)
     bad = dataclasses.replace(good, thresholds=STRICT)
 
     def publish(config: PublishConfig) -> None:
@@ -111,6 +112,8 @@ def test_the_registry_holds_each_content_once_and_only_good_ones_lead(world, tmp
     client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
     with pytest.raises(DataError):
         publish(bad)
+    assert client.get_registered_model("tiny").aliases == {"candidate": 1}
+    publish(few)
     assert client.get_registered_model("tiny").aliases == {"candidate": 1}
     publish(good)
     publish(good)
@@ -127,3 +130,28 @@ def test_the_registry_holds_each_content_once_and_only_good_ones_lead(world, tmp
     assert client.get_registered_model("tiny").aliases == {"candidate": 2, "champion": 2}
     version = client.get_model_version("tiny", "2")
     assert len(version.tags["content_hash"]) == 64
+
+
+@pytest.mark.slow
+def test_a_model_that_takes_nothing_is_registered_without_a_complaint(
+    tmp_path, monkeypatch, caplog
+):
+    """MLflow tries the example that it is given: a prompt would be refused."""
+    from mlflow import MlflowClient
+
+    monkeypatch.setenv("GANLINE_RUNS_DIR", str(tmp_path / "runs"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    folder = trained_world(tmp_path / "nothing", text=False)
+    run_evaluate(folder)
+    tracking = TrackingConfig(system_every_s=0.0, flush_timeout_s=60.0)
+    tracker = open_stage_tracker(
+        tracking, stage="publish", fingerprint="0" * 12, config={}, tags={}, say=print
+    )
+    config = PublishConfig(model_name="nothing", least_held_out=16)
+    run_publish(folder, config, tracking=tracking, tracker=tracker)
+    tracker.close()
+    assert "Failed to validate" not in caplog.text
+    client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
+    model = client.get_registered_model("nothing")
+    assert model.aliases["champion"] == 1 and "ganline generate --seed" in model.description
+    assert "## How to use it" in client.get_model_version("nothing", "1").description

@@ -75,10 +75,13 @@ def test_a_run_that_is_stopped_and_killed_ends_bit_equal_to_one_that_is_not(worl
     assert made == undisturbed(world, tmp_path).read_bytes()
 
     report = json.loads((world / "reports/base.json").read_text())
-    assert report["nimg"] == KIMG * 1000 and report["images_per_s"] > 0
+    assert report["nimg"] == KIMG * 1000
+    # Numbers of the machine are no part of what git holds.
+    facts = json.loads((world / "runs/stages/train_base.json").read_text())["facts"]
+    assert facts["images_per_s"] > 0 and not facts.keys() & report.keys()
     rows = (world / "reports/base.csv").read_text().splitlines()
     # One tick each, in spite of all that.
-    assert sum(",images_per_s," in row for row in rows) == KIMG * 1000 / 32
+    assert sum(",nonfinite_total," in row for row in rows) == KIMG * 1000 / 32
 
     # A finished run is only copied out; Ray is not even imported.
     (world / "ray.py").write_text("raise SystemExit(99)")

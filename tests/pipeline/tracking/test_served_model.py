@@ -138,7 +138,9 @@ def server(world: Path, tmp_path_factory: pytest.TempPathFactory):
         tracker = open_stage_tracker(
             tracking, stage="publish", fingerprint="1" * 12, config={}, tags={}, say=print
         )
-        config = PublishConfig(model_name="tiny", images_limit=4, prompt_chars_limit=100)
+        config = PublishConfig(
+            model_name="tiny", images_limit=4, prompt_chars_limit=100, least_held_out=16
+        )
         run_publish(world, config, tracking=tracking, tracker=tracker)
         tracker.close()
     port = _free_port()

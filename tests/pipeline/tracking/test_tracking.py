@@ -14,8 +14,7 @@ from PIL import Image
 from components.errors import StorageError
 from pipeline.commands.sync import sync
 from pipeline.tracking.config import TrackingConfig
-from pipeline.tracking.mlflow_door import grouped
-from pipeline.tracking.spool import Spool, spool_for
+from pipeline.tracking.spool import Spool, grouped, spool_for
 from pipeline.tracking.tracker import RunIdentity, Tracker, open_stage_tracker
 
 QUIET = TrackingConfig(system_every_s=0.0, request_timeout_s=1, flush_timeout_s=3.0)
@@ -151,19 +150,6 @@ def test_a_run_arrives_whole(runs, database):
 
 
 @pytest.mark.slow
-def test_trials_hang_below_the_search(runs, database):
-    search = open_run(stage="tune")
-    trial = search.child("trial_a", {"ray.trial_id": "a"})
-    trial.log_metrics({"frechet": 3.0}, step=500)
-    trial.close()
-    search.close()
-    by_name = {run.info.run_name: run for run in the_runs(database, "ganline-search")}
-    above = by_name["tune-01234567"]
-    assert by_name["trial_a"].data.tags["mlflow.parentRunId"] == above.info.run_id
-    assert by_name["trial_a"].data.metrics == {"frechet": 3.0}
-
-
-@pytest.mark.slow
 def test_the_same_command_after_a_kill_continues_the_run(runs, database):
     first = open_run()
     first.log_metrics({"loss": 1.0}, step=100)
@@ -257,7 +243,7 @@ def test_a_silent_tracker_leaves_no_trace(runs):
     tracker = Tracker.silent()
     tracker.log_metrics({"a": 1.0})
     tracker.log_image("samples", Image.new("RGB", (8, 8)), step=1)
-    tracker.child("x", {}).close()
+    tracker.trial("x", "x 1", {}, 1).close()
     tracker.close()
     assert tracker.run_id() is None
     assert not runs.exists()

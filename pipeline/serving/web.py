@@ -1,0 +1,182 @@
+"""The HTTP side: paths, answers, and what each error becomes.
+
+GET  /health      is it up, and how many images wait
+GET  /v1/model    what the model takes, and its limits
+POST /v1/images   one image as PNG, several as JSON with PNGs in base64
+POST /v1/mix      style mixing, as JSON
+POST /v1/walk     a walk between prompts or seeds, as MP4
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from components.errors import ConfigError, GanlineError
+from pipeline.serving.bodies import BODY_BYTES, read_images, read_mix, read_walk
+from pipeline.serving.draw_queue import QueueClosed, QueueFull
+from pipeline.serving.models import Drawer, Models
+
+PAGE = Path(__file__).with_name("page.html")
+# The page runs its own script and nothing else, and asks nobody but this server.
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "media-src blob:; connect-src 'self'; form-action 'none'; base-uri 'none'"
+)
+
+
+def web_app(models: Models, *, timeout_s: float, with_page: bool) -> Starlette:
+    """Return the application.
+
+    Args:
+        models: what it draws with.
+        timeout_s: after which a request that still waits gets 503.
+        with_page: whether `/` is the page to type a prompt.
+    """
+    answers = _Answers(models, timeout_s)
+    routes = [
+        Route("/health", answers.health),
+        Route("/v1/models", answers.listed),
+        Route("/v1/model", answers.model),
+        Route("/v1/images", answers.images, methods=["POST"]),
+        Route("/v1/mix", answers.mix, methods=["POST"]),
+        Route("/v1/walk", answers.walk, methods=["POST"]),
+    ]
+    if with_page:
+        routes += [Route("/", _page), Route("/page.css", _style), Route("/page.js", _script)]
+    return Starlette(routes=routes)
+
+
+class _Answers:
+    def __init__(self, models: Models, timeout_s: float) -> None:
+        self._models, self._timeout_s = models, timeout_s
+
+    async def health(self, request: Request) -> Response:
+        drawer = await run_in_threadpool(self._models.get)
+        return JSONResponse({"status": "ok", "waiting": drawer.queue.waiting})
+
+    async def listed(self, request: Request) -> Response:
+        return JSONResponse({"models": self._models.listed()})
+
+    async def model(self, request: Request) -> Response:
+        async def work(drawer: Drawer, body: bytes) -> Response:
+            return JSONResponse(await run_in_threadpool(drawer.facts))
+
+        return await self._answer(request, work)
+
+    async def images(self, request: Request) -> Response:
+        async def work(drawer: Drawer, body: bytes) -> Response:
+            asked = read_images(body, drawer.card)
+            drawn = await self._result(drawer.images(asked))
+            if asked.format == "png" or (asked.format == "" and len(drawn) == 1):
+                if len(drawn) > 1:
+                    raise ConfigError(f"{len(drawn)} images as one PNG", "format", "use json")
+                return Response(_png(drawn[0]), media_type="image/png")
+            rows = zip(asked.subjects, asked.seeds, asked.truncations, drawn, strict=True)
+            names = ("prompt", "seed", "truncation")
+            found = [dict(zip(names, row[:3], strict=True)) | _base64(row[3]) for row in rows]
+            return JSONResponse({"images": found})
+
+        return await self._answer(request, work)
+
+    async def mix(self, request: Request) -> Response:
+        async def work(drawer: Drawer, body: bytes) -> Response:
+            asked = read_mix(body, drawer.card)
+            drawn = await self._result(drawer.mix(asked))
+            pairs = zip(asked.style_seeds, drawn, strict=True)
+            found = [{"style_seed": seed} | _base64(image) for seed, image in pairs]
+            return JSONResponse({"images": found})
+
+        return await self._answer(request, work)
+
+    async def walk(self, request: Request) -> Response:
+        async def work(drawer: Drawer, body: bytes) -> Response:
+            film = await self._result(drawer.walk(read_walk(body, drawer.card)))
+            return Response(film, media_type="video/mp4")
+
+        return await self._answer(request, work)
+
+    async def _answer(self, request: Request, work: Callable[[Drawer, bytes], Any]) -> Response:
+        """Do the work of a request; an error becomes a status and one line that names the key."""
+        try:
+            if unknown := sorted(set(request.query_params) - {"model"}):
+                raise ConfigError(f"unknown parameter {unknown[0][:40]!r}", "URL", "use model")
+            body = await _body(request)
+            name = request.query_params.get("model", "")
+            while True:
+                drawer = await run_in_threadpool(self._models.get, name)
+                with suppress(QueueClosed):  # another version came in between: ask that one
+                    response: Response = await work(drawer, body)
+                    return response
+        except _TooLong:
+            return _error(413, f"the body is longer than {BODY_BYTES} bytes", "body", "send less")
+        except ConfigError as error:
+            return _error(400, error.what, error.where, error.todo)
+        except (QueueFull, TimeoutError):
+            todo = "try again in a second"
+            headers = {"Retry-After": "1"}
+            return _error(503, "too many images are waiting", "queue", todo, headers)
+        except GanlineError as error:
+            return _error(500, error.what, error.where, error.todo)
+
+    async def _result(self, result: Future[Any]) -> Any:
+        """Wait for a drawing; who is gone, or waited too long, cancels what still waits."""
+        return await asyncio.wait_for(asyncio.wrap_future(result), self._timeout_s)
+
+
+class _TooLong(Exception):
+    pass
+
+
+async def _body(request: Request) -> bytes:
+    """Return the body, reading no more than the limit."""
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > BODY_BYTES:
+            raise _TooLong
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _error(
+    status: int, what: str, where: str, todo: str, headers: dict[str, str] | None = None
+) -> Response:
+    content = {"error": f"{what} ({where}): {todo}", "where": where}
+    return JSONResponse(content, status_code=status, headers=headers)
+
+
+def _png(image_HWC: Any) -> bytes:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(image_HWC).save(file, format="PNG")
+    return file.getvalue()
+
+
+def _base64(image_HWC: Any) -> dict[str, str]:
+    return {"png_base64": base64.b64encode(_png(image_HWC)).decode("ascii")}
+
+
+async def _page(request: Request) -> Response:
+    return FileResponse(PAGE, headers={"Content-Security-Policy": PAGE_POLICY})
+
+
+async def _style(request: Request) -> Response:
+    return FileResponse(PAGE.with_suffix(".css"), media_type="text/css")
+
+
+async def _script(request: Request) -> Response:
+    return FileResponse(PAGE.with_suffix(".js"), media_type="text/javascript")
