@@ -148,7 +148,9 @@ def _stage(node: Node, sources: Sources, pictures: Pictures, sheet: Path | None)
     metrics, record = sources.metrics.get(node.name, {}), sources.records.get(node.name, {})
     told = _details(node)
     shown = flatten({k: v for k, v in metrics.items() if k not in ("rejected", "missed")})
-    charts = [bars(metrics.get("rejected") or {}, "Samples rejected, by reason", "samples")]
+    drawn = any((out / "reasons.png").is_file() for out in node.outs)  # by the stage itself
+    rejected = {} if drawn else metrics.get("rejected") or {}
+    charts = [bars(rejected, "Samples rejected, by reason", "samples")]
     if cells := told.get("silhouette_cells"):
         shares = {cell: round(100 * share) for cell, share in cells.items()}
         charts.append(bars(shares, "Outlines that are the caption's shape", "% of images"))

@@ -29,7 +29,7 @@ h1{font-size:1.6rem;margin:.2rem 0}h2{margin-top:2.5rem;border-bottom:1px solid 
 .numbers small,figcaption,.note{color:var(--note);font-size:.85rem}
 img,svg{max-width:100%;height:auto}figure{margin:0}
 img{image-rendering:pixelated;border:1px solid var(--line)}
-table{border-collapse:collapse;width:100%}
+table{border-collapse:collapse}
 td,th{padding:.15rem .6rem .15rem 0;text-align:left;vertical-align:top;font-weight:normal}
 td{font-variant-numeric:tabular-nums}
 pre{background:var(--soft);padding:.6rem;white-space:pre-wrap;font-size:.85rem}
@@ -40,7 +40,7 @@ input[type=range]{width:100%}summary{cursor:pointer}
 <body>
 <h1>{{ title }}</h1>
 <p class="note">{{ whose }}</p>
-<div class="first">
+<div{% if sheet %} class="first"{% endif %}>
 <div>
 {% for line in verdict %}<p>{{ line }}</p>
 {% endfor %}

@@ -116,7 +116,7 @@ def _write(context: StageContext, scores: dict[str, Any], curve: list[dict[str, 
     holds a time: they are outputs, and the same model gives the same bytes.
     """
     from components.evaluation.charts import draw_curve, write_curve
-    from pipeline.stages.whole_run import final_numbers
+    from pipeline.stages.whole_run import headline
 
     paths = context.arguments
     draw_curve(paths.out / "truncation.png", curve)
@@ -125,8 +125,7 @@ def _write(context: StageContext, scores: dict[str, Any], curve: list[dict[str, 
     short = {name: value for name, value in scores.items() if name not in BESIDE}
     files = [(paths.report, short), (paths.out / "metrics.json", scores)]
     if paths.metrics:
-        numbers = {name: round(value, 4) for name, value in final_numbers(scores).items()}
-        files.append((paths.metrics, numbers))
+        files.append((paths.metrics, headline(scores)))
     for file, content in files:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")

@@ -181,8 +181,8 @@ def _track(tracker: Tracker, plan: Plan, rows: Sequence[Mapping[str, Any]]) -> N
         folder = Path(plan.settings["folder"]) / row["key"]
         values = {name: row[name] for name in plan.search.space}
         rungs = sorted(folder.glob("rung-*.json"))
-        # One that failed early has neither.
-        times = [p.stat().st_mtime_ns // 10**6 for p in (folder / "values.json", *rungs[-1:])]
+        files = [path for path in (folder / "values.json", *rungs[-1:]) if path.is_file()]
+        times = [path.stat().st_mtime_ns // 10**6 for path in files] or [0]  # failed at once: now
         trial = tracker.trial(
             row["key"], trial_name(values), {"trial": row["key"], "status": row["status"]}, times[0]
         )

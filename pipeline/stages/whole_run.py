@@ -32,6 +32,15 @@ FINAL = {
     "recall": "recall",
     "memorised": "memorised",
 }
+# Name in MLflow -> in DVC's tables, where nine columns and a parameter share 160 characters.
+SHORT = {
+    "judge_all": "judge",
+    "judge_shape": "shape",
+    "clip_score": "clip",
+    "seed_variety": "seeds",
+    "memorised": "copies",
+    "frechet_ratio": "ratio",
+}
 
 
 def open_whole_run(params: Params, say: Callable[[str], None]) -> Tracker:
@@ -106,3 +115,9 @@ def final_numbers(scores: Mapping[str, Any]) -> dict[str, float]:
         found["frechet"] = metric_at(scores, f"{distances[0]}.after")
         found["frechet_ratio"] = metric_at(scores, f"{distances[0]}.ratio")
     return {name: value for name, value in found.items() if value is not None}
+
+
+def headline(scores: Mapping[str, Any]) -> dict[str, float]:
+    """Return the same numbers for DVC's tables, under short names and rounded."""
+    numbers = final_numbers(scores).items()
+    return {SHORT.get(name, name): round(value, 4) for name, value in numbers}

@@ -15,6 +15,7 @@ PARENT = "mlflow.parentRunId"
 # MLflow 3.17 shows traces and tokens first, unless the experiment or the link says otherwise.
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 MODE = "workflowType=machine_learning"
+KIMG_AXIS = {"xAxisKey": "metric", "selectedXAxisMetricKey": "kimg", "lineSmoothness": 0}
 VIEW, VIEW_TAG = "ganline", "mlflow.sharedViewState."
 
 RUNS_NOTE = """One row is one run of the pipeline: what was asked for, and what it gave. Open a row
@@ -108,9 +109,5 @@ def _view(is_search: bool) -> dict[str, Any]:
         "selectedColumns": ["attributes.`Duration`", *columns],
         "runsHiddenMode": "FIRST_20_RUNS",
         "hideEmptyCharts": True,
-        "globalLineChartConfig": {
-            "xAxisKey": "metric",
-            "selectedXAxisMetricKey": "kimg",
-            "lineSmoothness": 0,
-        },
+        **({} if is_search else {"globalLineChartConfig": KIMG_AXIS}),
     }

@@ -17,6 +17,7 @@ from pipeline.stages.whole_run import (
     family_title,
     final_numbers,
     guidance,
+    headline,
     open_whole_run,
     run_name,
 )
@@ -51,6 +52,14 @@ def test_one_row_has_the_weight_and_what_it_gave():
         "clip_score": None,
         "cards": {},
     }
+    assert headline(scores | {"clip_score": 0.81239}) == {
+        "judge": 0.4,
+        "shape": 0.5,
+        "clip": 0.8124,
+        "seeds": 1.1,
+        "frechet": 3.0,
+        "ratio": 0.3333,
+    }
     assert final_numbers(scores) == {
         "judge_all": 0.4,
         "judge_shape": 0.5,
@@ -79,6 +88,7 @@ def searched(tmp_path: Path, monkeypatch) -> tuple[Plan, list[dict]]:
         (folder / "samples").mkdir(parents=True)
         (folder / "values.json").write_text(json.dumps(values))
         os.utime(folder / "values.json", (1000, 1000))
+    (folder / "values.json").unlink()  # its worker was killed before it wrote anything
     scores = {"score": 2.0, "frechet": 9.0, "alignment": 0.4, "seed_variety": 0.9}
     rows[1] |= dict.fromkeys(scores)
     rows[0] |= {"status": "finished", **scores}
