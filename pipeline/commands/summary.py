@@ -229,9 +229,9 @@ def _metric_lines(summary: dict[str, Any]) -> list[str]:
     if seeds:
         lines.append(f"  seed variety   {'  '.join(seeds)}  (1 = as real images)")
     if summary["memorised"] is not None:
-        features, pixels, real = (f"{100 * summary[name]:.1f} %" for name in COPIED)
+        seen, pixels, real = (f"{100 * summary[name]:.1f} %" for name in COPIED)
         lines.append(
-            f"  memorised      features {features}  pixels {pixels}  (held-out images: {real})"
+            f"  memorised      features {seen}  pixels {pixels}  (held-out images: {real})"
         )
     if summary["class_right"] is not None:
         right, real = (f"{100 * (summary[name] or 0):.1f} %" for name in CLASSED)
@@ -241,9 +241,10 @@ def _metric_lines(summary: dict[str, Any]) -> list[str]:
         times = f"  ({before / after:.1f} times lower)" if after > 0 else ""
         lines.append(f"  Frechet (judge's features)  {before:.4g} -> {after:.4g}{times}")
     score, sensitivity = (summary[name] for name in ALIGNED)
-    if score is not None and sensitivity is not None:
-        shuffled = f"with shuffled prompts {score - sensitivity:.3f}"
-        lines.append(f"  CLIP score     {score:.3f}, {shuffled}")
+    if None not in (score, sensitivity):
+        lines.append(
+            f"  CLIP score     {score:.3f}, with shuffled prompts {score - sensitivity:.3f}"
+        )
     if summary["base_images_per_s"] is not None:
         lines.append(f"  base stage     {summary['base_images_per_s']:.0f} images/s")
     filtered = summary["filter"]

@@ -9,7 +9,6 @@ continues it, a changed parameter or input starts another, and a finished one is
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import json
 import shutil
@@ -36,13 +35,13 @@ from pipeline.progress import (
     of_the_model,
     read_ticks,
 )
+from pipeline.stages.curve import CURVE, write_curve
 from pipeline.stages.estimates import JOB, estimate
 from pipeline.stages.frame import StageContext, keyed_entry, run_stage
 
 if TYPE_CHECKING:
     from components.training.config import StageConfig
 
-CURVE = ("kimg", "series", "value")  # columns of the curve
 KEYED = ("superres", "adapt")  # stages with an entry for each key
 
 
@@ -288,18 +287,6 @@ def _publish(job: TrainingJob, context: StageContext) -> None:
         f"{job.stage}: {report['kimg']:g} kimg in {last['seconds']:.0f} s of training, "
         f"{speed:.0f} images/s -> {options.out}"
     )
-
-
-def write_curve(path: Path, ticks: list[dict[str, Any]]) -> None:
-    """Write one row (kimg, series, value) per metric of each tick; none of the machine."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(CURVE)
-        for tick in ticks:
-            metrics = of_the_model(metrics_of(tick))
-            kimg = metrics.pop("kimg")
-            writer.writerows((kimg, name, metrics[name]) for name in sorted(metrics))
 
 
 def _plan(context: StageContext) -> dict[str, Any]:

@@ -27,7 +27,8 @@ from pipeline.cluster.row_batches import BatchActor, pack, unpack
 from pipeline.cluster.soft_stop import stop_requested, stopping_softly
 from pipeline.fingerprint import data_content_hash, training_fingerprint
 from pipeline.progress import OF_THE_MACHINE, Progress, line_of, read_ticks
-from pipeline.stages.train import resolve_recipe, stage_name, write_curve
+from pipeline.stages.curve import write_curve
+from pipeline.stages.train import resolve_recipe, stage_name
 from tests.pipeline import tiny_world
 
 
