@@ -15,6 +15,7 @@ from typing import Any
 
 from components.errors import StorageError
 from components.requests.subjects import kind_of, label_names
+from pipeline.commands.metric_lines import ALIGNED, CLASSED, COPIED, OUTLINED, VARIED, metric_lines
 from pipeline.commands.seconds import LastCommand, seconds_table
 from pipeline.exit_codes import guarded
 from pipeline.graph import Node, read_graph
@@ -24,12 +25,7 @@ SUMMARY = "summary.json"
 PEAK = "peak_memory.json"
 OF_THE_MACHINE = ("seconds", "phases", "seconds_between", "base_images_per_s", "peak_memory_gib")
 FROM_ELSEWHERE = "these numbers came with the repository: no stage has run here yet (make demo)"
-ALIGNED = ("clip_score", "prompt_sensitivity")
 JUDGED = ("background", "size", "colour", "shape", "all")
-OUTLINED = ("shape", "worst")
-VARIED = ("seed_variety", "seed_variety_pixels", "seed_variety_centre", "recall")
-CLASSED = ("class_right", "class_right_real")
-COPIED = ("memorised", "memorised_pixels", "memorised_held_out")
 CARDS = "metrics.json"  # in evaluate's output folder: what its report leaves out
 DRAWN, NOT_DRAWN = 0.8, 0.5  # shares of a kind of image from and below which this is said
 
@@ -132,7 +128,7 @@ def summary_text(summary: dict[str, Any], sources: Sources, written: Path) -> st
     records = {n.name: sources.records[n.name] for n in sources.nodes if n.name in sources.records}
     lines = ["", *seconds_table(records, sources.last)]
     lines = [FROM_ELSEWHERE] if is_from_elsewhere(sources) else lines
-    lines += ["", "metrics", *_metric_lines(summary), *words_about(summary, sources.nodes)]
+    lines += ["", "metrics", *metric_lines(summary), *words_about(summary, sources.nodes)]
     sheet = sample_sheet(sources.nodes)
     if sheet is not None:
         lines += ["", f"sample sheet   {sheet}"]
@@ -212,54 +208,6 @@ def words_about(summary: dict[str, Any], nodes: list[Node]) -> list[str]:
         lines.append("  published      no: the model misses a threshold and is not champion")
     lines += [f"  missed         {line}" for line in summary["missed"]]
     return lines
-
-
-def _metric_lines(summary: dict[str, Any]) -> list[str]:
-    judge = {k: v for k, v in summary["judge"].items() if v is not None}
-    lines = []
-    if judge:
-        words = "  ".join(f"{name} {100 * value:.1f} %" for name, value in judge.items())
-        lines.append(f"  judge          {words}")
-    outlined = {k: v for k, v in summary["silhouette"].items() if v is not None}
-    if outlined:
-        shape, worst = (f"{100 * outlined[name]:.1f} %" for name in OUTLINED)
-        lines.append(f"  outlines       shape {shape}  worst kind of image {worst}")
-    varied = zip(("features", "pixels", "place"), VARIED, strict=False)
-    seeds = [f"{word} {summary[k]:.2f}" for word, k in varied if summary[k] is not None]
-    if seeds:
-        lines.append(f"  seed variety   {'  '.join(seeds)}  (1 = as real images)")
-    if summary["memorised"] is not None:
-        seen, pixels, real = (f"{100 * summary[name]:.1f} %" for name in COPIED)
-        lines.append(
-            f"  memorised      features {seen}  pixels {pixels}  (held-out images: {real})"
-        )
-    if summary["class_right"] is not None:
-        right, real = (f"{100 * (summary[name] or 0):.1f} %" for name in CLASSED)
-        lines.append(f"  class right    {right}  (held-out images: {real})")
-    before, after = summary["frechet_judge"]["before"], summary["frechet_judge"]["after"]
-    if before is not None and after is not None:
-        times = f"  ({before / after:.1f} times lower)" if after > 0 else ""
-        lines.append(f"  Frechet (judge's features)  {before:.4g} -> {after:.4g}{times}")
-    score, sensitivity = (summary[name] for name in ALIGNED)
-    if None not in (score, sensitivity):
-        lines.append(
-            f"  CLIP score     {score:.3f}, with shuffled prompts {score - sensitivity:.3f}"
-        )
-    if summary["base_images_per_s"] is not None:
-        lines.append(f"  base stage     {summary['base_images_per_s']:.0f} images/s")
-    filtered = summary["filter"]
-    if filtered["in"] is not None:
-        rejected = sum(filtered["rejected"].values())
-        counts = f"{filtered['in']:,} in, {filtered['kept']:,} kept, {rejected:,} rejected"
-        lines.append(f"  filter         {counts}")
-    if filtered["swapped_rejected"] is not None:
-        lines.append(
-            f"                 {100 * filtered['swapped_rejected']:.1f} % of swapped captions "
-            f"rejected, {100 * filtered['clean_kept']:.1f} % of clean pairs kept"
-        )
-    if summary["peak_memory_gib"] is not None:
-        lines.append(f"  peak memory    {summary['peak_memory_gib']:.2f} GiB, all processes")
-    return lines or ["  none yet: run `make demo` or `dvc repro`"]
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,0 +1,60 @@
+"""The measured numbers of a summary as lines for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+OUTLINED = ("shape", "worst")
+VARIED = ("seed_variety", "seed_variety_pixels", "seed_variety_centre", "recall")
+COPIED = ("memorised", "memorised_pixels", "memorised_held_out")
+CLASSED = ("class_right", "class_right_real")
+ALIGNED = ("clip_score", "prompt_sensitivity")
+
+
+def metric_lines(summary: dict[str, Any]) -> list[str]:
+    """Return one line for each thing that was measured; nothing about what was not."""
+    judge = {k: v for k, v in summary["judge"].items() if v is not None}
+    lines = []
+    if judge:
+        words = "  ".join(f"{name} {100 * value:.1f} %" for name, value in judge.items())
+        lines.append(f"  judge          {words}")
+    outlined = {k: v for k, v in summary["silhouette"].items() if v is not None}
+    if outlined:
+        shape, worst = (f"{100 * outlined[name]:.1f} %" for name in OUTLINED)
+        lines.append(f"  outlines       shape {shape}  worst kind of image {worst}")
+    varied = zip(("features", "pixels", "place"), VARIED, strict=False)
+    seeds = [f"{word} {summary[k]:.2f}" for word, k in varied if summary[k] is not None]
+    if seeds:
+        lines.append(f"  seed variety   {'  '.join(seeds)}  (1 = as real images)")
+    if summary["memorised"] is not None:
+        seen, pixels, real = (f"{100 * summary[name]:.1f} %" for name in COPIED)
+        lines.append(
+            f"  memorised      features {seen}  pixels {pixels}  (held-out images: {real})"
+        )
+    if summary["class_right"] is not None:
+        right, real = (f"{100 * (summary[name] or 0):.1f} %" for name in CLASSED)
+        lines.append(f"  class right    {right}  (held-out images: {real})")
+    before, after = summary["frechet_judge"]["before"], summary["frechet_judge"]["after"]
+    if before is not None and after is not None:
+        times = f"  ({before / after:.1f} times lower)" if after > 0 else ""
+        lines.append(f"  Frechet (judge's features)  {before:.4g} -> {after:.4g}{times}")
+    score, sensitivity = (summary[name] for name in ALIGNED)
+    if None not in (score, sensitivity):
+        lines.append(
+            f"  CLIP score     {score:.3f}, with shuffled prompts {score - sensitivity:.3f}"
+        )
+    if summary["base_images_per_s"] is not None:
+        lines.append(f"  base stage     {summary['base_images_per_s']:.0f} images/s")
+    filtered = summary["filter"]
+    if filtered["in"] is not None:
+        rejected = sum(filtered["rejected"].values())
+        counts = f"{filtered['in']:,} in, {filtered['kept']:,} kept, {rejected:,} rejected"
+        lines.append(f"  filter         {counts}")
+    if filtered["swapped_rejected"] is not None:
+        lines.append(
+            f"                 {100 * filtered['swapped_rejected']:.1f} % of swapped captions "
+            f"rejected, {100 * filtered['clean_kept']:.1f} % of clean pairs kept"
+        )
+    if summary["peak_memory_gib"] is not None:
+        lines.append(f"  peak memory    {summary['peak_memory_gib']:.2f} GiB, all processes")
+    return lines or ["  none yet: run `make demo` or `dvc repro`"]
