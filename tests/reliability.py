@@ -110,7 +110,7 @@ OPEN = {
 }
 
 
-def tests_of_rows() -> dict[str, list[str]]:
+def marked_rows() -> dict[str, list[str]]:
     """Return row -> the tests that are marked with it, as pytest names them."""
     found: dict[str, list[str]] = {}
     for file in python_files("tests"):
@@ -125,7 +125,7 @@ def tests_of_rows() -> dict[str, list[str]]:
 
 def page() -> str:
     """Return tests/RELIABILITY.md."""
-    tests = tests_of_rows()
+    tests = marked_rows()
     lines = [
         "# Reliability",
         "",

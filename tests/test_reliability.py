@@ -1,11 +1,11 @@
 """Every row of the fault matrix is held by a test, or says why it is not."""
 
 from tests.house_source import ROOT
-from tests.reliability import OPEN, ROWS, page, tests_of_rows
+from tests.reliability import OPEN, ROWS, marked_rows, page
 
 
 def test_every_row_has_a_test_and_every_marker_a_row():
-    marked = set(tests_of_rows())
+    marked = set(marked_rows())
     assert sorted(set(ROWS) - marked) == [], "rows without a test"
     assert sorted(marked - set(ROWS)) == [], "markers without a row"
     assert not set(ROWS) & set(OPEN)

@@ -81,3 +81,4 @@ class Pulse:
             thread.join()
             with contextlib.suppress(OSError):
                 self.path.unlink(missing_ok=True)
+                self.folder.rmdir()  # the last rank

@@ -267,3 +267,27 @@ def test_the_command_ends_as_a_stage_does(tmp_path, capsys, monkeypatch, error, 
     assert command.main([str(path), "--device", "cpu"]) == code
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1].startswith("error: ") and not any("Traceback" in line for line in lines)
+
+
+@pytest.mark.row("A18")
+@pytest.mark.parametrize("kind", ["space", "umlaut", "link"])
+def test_a_run_folder_may_have_any_name(tmp_path, kind):
+    place = tmp_path / {"space": "my runs", "umlaut": "l\u00e4ufe \u65e5", "link": "link"}[kind]
+    if kind == "link":
+        (tmp_path / "far").mkdir()
+        place.symlink_to(tmp_path / "far")
+    path = tmp_path / "job.json"
+    wanted = job(tmp_path, run_dir=str(place / "base"), artifact_dir=str(tmp_path / "out"))
+    path.write_text(json.dumps(dataclasses.asdict(wanted)))
+    assert command.main([str(path), "--device", "cpu"]) == 0
+    assert read_card(tmp_path / "out")["nimg"] == 80
+
+
+@pytest.mark.row("A18")
+def test_a_run_folder_that_cannot_be_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "job.json"
+    path.write_text(json.dumps(dataclasses.asdict(job(tmp_path, run_dir=str(tmp_path / "file/x")))))
+    assert command.main([str(path), "--device", "cpu"]) == 5
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: Not a directory") and str(tmp_path / "file") in line

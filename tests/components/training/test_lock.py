@@ -19,7 +19,7 @@ def owner(path, **changes):
         "pid": os.getpid(),
         "host": socket.gethostname(),
         "token": "",
-        "process_start": lock_module._process_start(os.getpid()),
+        "process_start": lock_module.process_start(os.getpid()),
         "started_utc": "2026-01-01T00:00:00Z",
     }
     path.write_text(json.dumps(values | changes))
@@ -55,7 +55,7 @@ def test_the_lock_of_a_dead_process_is_taken_over(tmp_path):
 
 def test_the_lock_of_a_killed_child_not_yet_reaped_is_taken_over(tmp_path):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    start = lock_module._process_start(child.pid)
+    start = lock_module.process_start(child.pid)
     owner(tmp_path / "run.lock", pid=child.pid, process_start=start)
     with pytest.raises(ConfigError):
         RunLock(tmp_path).acquire()

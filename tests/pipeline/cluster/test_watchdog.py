@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -12,11 +13,17 @@ from pathlib import Path
 
 import pytest
 
+import models.families
 from components.errors import Interrupted
 from components.training import pulse as pulse_module
+from components.training import site as site_module
+from components.training.job import TrainingJob
 from components.training.pulse import FOLDER, Pulse
+from models.families import Family
+from pipeline.cluster.rank import run_rank
 from pipeline.cluster.soft_stop import STOP
 from pipeline.cluster.watchdog import SILENT_S, STOPPING_S, Watchdog
+from tests.components.training.fake_recipes import FakeSource, fake_config
 
 START = multiprocessing.get_context("fork")
 
@@ -93,7 +100,7 @@ def both(tmp_path: Path) -> Iterator[Run]:
 def test_a_stopped_rank_is_named_with_its_phase_and_ended(both: Run) -> None:
     first = both.ranks[0]
     os.kill(first.pid, signal.SIGSTOP)
-    for _ in range(7):
+    for _ in range(9):
         both.later(SILENT_S / 6, beating=(1,))
         if both.said:
             break
@@ -165,7 +172,29 @@ def test_a_pulse_leaves_nothing_behind_and_a_full_disk_stops_nothing(tmp_path: P
     pulse = Pulse(tmp_path / FOLDER)
     with pulse.beating():
         assert json.loads(pulse.path.read_text())["phase"] == "start"
-    assert list((tmp_path / FOLDER).iterdir()) == []
+    assert not (tmp_path / FOLDER).exists()
     (tmp_path / "file").write_text("")
     with Pulse(tmp_path / "file").beating():
         pass
+
+
+def test_a_training_rank_says_what_it_does_and_takes_its_sign_away(tmp_path, monkeypatch) -> None:
+    family = Family(recipe="tests.components.training.fake_recipes:FakeGAN")
+    monkeypatch.setattr(models.families, "FAMILIES", {"fake_gan": family})
+    monkeypatch.setattr(site_module, "_open", lambda job, config, split: FakeSource())
+    seen: list[str] = []
+    monkeypatch.setattr(Pulse, "at", lambda pulse, phase: seen.append(phase))
+    job = TrainingJob(
+        stage="train_base",
+        seed=3,
+        recipe={"name": "fake_gan"},
+        train=dataclasses.asdict(fake_config(total_kimg=0.016)),
+        run_dir=str(tmp_path),
+        data_dir="fake",
+    )
+    settings = {"job": dataclasses.asdict(job), "threads": 1, "stage": ""}
+    outcome = run_rank(settings, 0, 1, "cpu", lambda line: None)
+    assert outcome["result"]["nimg"] == 16
+    assert seen[:3] == ["batch at nimg 0", "judge at nimg 0", "judge at nimg 0, sum over the ranks"]
+    assert seen[-1].startswith("save at nimg 16")
+    assert not (tmp_path / FOLDER).exists()
