@@ -50,7 +50,7 @@ def channels_of(channels: Channels, direction_E: Tensor, count: int = 5) -> Sequ
         direction_E: from `ClipText.direction`.
         count: how many.
     """
-    relevance_C = select_channels(channels.direction_CE, direction_E).relevance_C
+    relevance_C = select_channels(channels.direction_CE.cpu(), direction_E.cpu()).relevance_C
     order = relevance_C.abs().argsort(descending=True, stable=True)[:count].tolist()
     found = []
     for index in order:

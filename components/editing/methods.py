@@ -122,12 +122,15 @@ def edit_by_channels(
         ConfigError: no channel is that relevant, or the family has no styles.
     """
     try:
-        selection = select_channels(channels.direction_CE, direction_E, beta=beta, top=top)
+        # A sweep from a file lies on the CPU.
+        directions_CE = channels.direction_CE.to(ws_1LD.device)
+        text_E = direction_E.to(ws_1LD.device)
+        selection = select_channels(directions_CE, text_E, beta=beta, top=top)
     except ValueError as error:
         what, _, todo = str(error).partition("; ")
         raise ConfigError(what, "--beta", todo) from error
     with torch.no_grad():
         styles = styles_of(generator, ws_1LD)
-    parts = channels.split(selection.move_C * channels.deviation_C)
+    parts = channels.split(selection.move_C * channels.deviation_C.to(ws_1LD.device))
     moved = {name: parts.get(name, torch.zeros_like(x[0]))[None] for name, x in styles.items()}
     return Edit(styles, moved), selection

@@ -60,7 +60,7 @@ def embedder(net: Any, resize: Resize = "net") -> Embed:
             image_NCHW = shorter_side(image_NCHW, net.image_size, antialias=antialias)
         # Differences of two close embeddings lose too much in bfloat16.
         with full_precision(image_NCHW):
-            pooled_NE: Tensor = net(image_NCHW.float())["pooled"].float()
-        return pooled_NE
+            pooled_NE = net(image_NCHW.float())["pooled"].float()
+        return F.normalize(pooled_NE, dim=1)
 
     return embed

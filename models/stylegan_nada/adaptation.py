@@ -133,10 +133,16 @@ class Adaptation:
 
     # --- Layers.
 
-    def check_layers(self) -> None:
-        """Raise ValueError where layers are to be chosen of a network that has none."""
+    def check(self) -> None:
+        """Raise ValueError where a net does not do what is asked of it."""
         if self._fields.selected_layers:
             self.layers()
+        for role in self._fields.clips:
+            if not hasattr(self._frozen[role], "encode_text"):
+                raise ValueError(f"clips: {role} reads no text; name roles of CLIPs")
+        watching = self._fields.watch_role
+        if watching and getattr(self._frozen[watching], "kind", "") == "vit":
+            raise ValueError(f"watch_role: {watching} has no one vector for an image; name a CLIP")
 
     def layers(self) -> tuple[StyleLayer, ...]:
         """Return the layers with styles of the network that trains."""

@@ -66,7 +66,7 @@ class StyleGANNADA(StyleGANNADAFields):
         frozen |= {role: site.encoder(role) for role in self.encoder_roles}
         networks = Networks(trained={"generator": model}, frozen=frozen)
         adaptation = Adaptation(self, networks)
-        adaptation.check_layers()
+        adaptation.check()
         if not self.watch_every_kimg:
             return networks
         watching = Watching(

@@ -22,8 +22,8 @@ from pipeline.commands.editing_options import (
     channels_for,
     check_text,
     code_of,
+    identity_net,
     open_all,
-    open_net,
     say,
 )
 from pipeline.exit_codes import guarded
@@ -198,7 +198,7 @@ def _found(
         )
         say(f"{selection.count} of {len(selection.move_C)} channels move")
         return editing.Edit(found.start, {n: options.alpha * x for n, x in found.change.items()})
-    identity = open_net(options, options.identity)[0] if options.identity else None
+    identity = identity_net(options)
 
     def report(step: Any) -> None:
         if step.step * 10 // config.steps > (step.step - 1) * 10 // config.steps:
@@ -275,7 +275,7 @@ def train(options: argparse.Namespace) -> None:
         config,
         generator_sha256=code_hashes(opened.card)[0],
         state=state,
-        identity=open_net(options, options.identity)[0] if options.identity else None,
+        identity=identity_net(options),
         report=report,
     )
     write_mapper(options.out, stored)

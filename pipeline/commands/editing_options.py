@@ -136,6 +136,22 @@ def open_net(options: argparse.Namespace, role: str) -> tuple[Any, str]:
     return net.to("cuda" if torch.cuda.is_available() else "cpu"), sha256
 
 
+def identity_net(options: argparse.Namespace) -> Any | None:
+    """Return the net whose features of the image are to stay, None where none is asked for.
+
+    Raises:
+        ConfigError: it has no one vector for an image.
+        StorageError: there is none of this role.
+    """
+    if not options.identity:
+        return None
+    net, _ = open_net(options, options.identity)
+    if net.kind == "vit":
+        todo = "name a CLIP or a classifier"
+        raise ConfigError(f"{options.identity} has no one vector for an image", "--identity", todo)
+    return net
+
+
 def code_of(options: argparse.Namespace, opened: Opened) -> Tensor:
     """Return the code [1, L, D] that is edited: of a seed, a file or a picture.
 

@@ -9,7 +9,7 @@ from models.interfaces import Batch, Condition, ConditionShape, Site, Start
 from models.stylegan_nada.adaptation import Adaptation, Asked
 from models.stylegan_nada.recipe import StyleGANNADA
 from models.stylegan_nada.watch import spread
-from tests.models.conftest import SIZE, TEXT_DIM, FakeClip, small_clip
+from tests.models.conftest import SIZE, TEXT_DIM, FakeClip, FakeCnn, small_clip
 
 NOTHING = ConditionShape()
 PARENTS = {
@@ -36,7 +36,7 @@ def recipe_of(name="stylegan2", **fields):
 def built(recipe, shape=NOTHING, text_encoder=None, pictures=None):
     torch.manual_seed(5)
     tensors = recipe.generator(SIZE, shape).state_dict()
-    nets = {"clip": FakeClip(), "other": FakeClip(), "words": small_clip()}
+    nets = {"clip": FakeClip(), "other": FakeClip(), "words": small_clip(), "blind": FakeCnn()}
     start = Start(card={"resolution_px": SIZE}, generator=tensors, text_encoder=text_encoder)
     site = Site(resolution=SIZE, shape=shape, encoder=nets.__getitem__, start=start)
     if pictures is not None:
@@ -248,6 +248,11 @@ def test_a_start_of_another_size_and_no_start_are_refused():
         recipe.build(Site(resolution=16, shape=NOTHING, encoder=lambda role: FakeClip()))
     with pytest.raises(ValueError, match="set `start`"):
         StyleGANNADA(source="a", target="b").generator(16, NOTHING)
+
+
+def test_a_net_that_reads_no_text_cannot_guide():
+    with pytest.raises(ValueError, match="clips: blind reads no text"):
+        built(recipe_of(clips=("blind",)))
 
 
 def test_there_are_79_templates():

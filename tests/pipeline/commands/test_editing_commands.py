@@ -103,6 +103,7 @@ def test_a_mapper_is_trained_used_and_refused_for_another_model(words, tmp_path,
         ([RED, "--to", BLUE, "--template", "no hole"], "template"),
         ([RED, "--to", BLUE, "--code", "a", "--image", "b"], "a code and an image"),
         ([RED, "--to", BLUE, "--clip-role", "dino"], "reads no text"),
+        ([RED, "--to", BLUE, "--identity", "dino"], "no one vector"),
         ([RED, "--to", BLUE, "--out", "x.txt"], "cannot save"),
     ],
 )
