@@ -108,6 +108,11 @@ def _tools() -> dict[str, tuple[str, Callable[[], Main]]]:
 
         return main
 
+    def data() -> Main:
+        from pipeline.commands.data import main
+
+        return main
+
     def doctor() -> Main:
         from pipeline.commands.doctor import main
 
@@ -129,6 +134,7 @@ def _tools() -> dict[str, tuple[str, Callable[[], Main]]]:
         "benchmark_coco": ("measure FID and CLIP score on COCO, zero-shot", benchmark_coco),
         "report": ("write one HTML page about the last run", report),
         "summary": ("say in short what the last run did, and write it as JSON", summary),
+        "data": ("say what is in a folder of images, and how to set source", data),
         "doctor": ("check versions, GPU, disk, memory, encoders, DVC, git, ports", doctor),
         "ui": ("show the runs in MLflow on 127.0.0.1", ui),
         "sync": ("send to MLflow what could not be sent during a run", sync),

@@ -14,7 +14,7 @@ from pipeline.graph import stage_titles
 
 ROOT = Path(__file__).parents[2]
 SAMPLING = ["generate", "interpolate", "invert", "mix", "sweep"]
-TOOLS = [*SAMPLING, "import", "benchmark_coco", "report", "summary", "doctor", "ui", "sync"]
+TOOLS = [*SAMPLING, "import", "benchmark_coco", "report", "summary", "data", "doctor", "ui", "sync"]
 STAGES = [
     "synthesize",
     "encoders",
