@@ -58,11 +58,12 @@ def _write_set(folder: Path, rows: int, times: int, side: int) -> None:
 
     import numpy as np
 
-    from components.data.config import FilterConfig
+    from components.data.config import FilterConfig, SourceConfig
     from components.data.decode import encode_png
+    from components.data.labels import Labels
     from components.data.shards import read_manifest, write_manifest
     from components.data.synthetic import draw, sample_pairs
-    from components.data.training_set import Labels, Sample, write_training_set
+    from components.data.training_set import Sample, write_training_set
 
     class RandomText:
         embedding_dim, context_length = 512, 77
@@ -82,7 +83,8 @@ def _write_set(folder: Path, rows: int, times: int, side: int) -> None:
 
     config = FilterConfig(resolution_px=side, shard_rows=rows)
     splits: dict[str, Iterator[Sample]] = {"train": samples(), "heldout": iter(())}
-    write_training_set(splits, folder, config, "#ffffff", Labels.of([]), RandomText(), {})
+    source = SourceConfig(path="")
+    write_training_set(splits, folder, config, source, Labels.of([]), RandomText(), {})
     manifest = read_manifest(folder)
     manifest.pop("content_hash")
     train = manifest["splits"]["train"]

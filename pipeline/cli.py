@@ -124,6 +124,11 @@ def _tools() -> dict[str, tuple[str, Callable[[], Main]]]:
 
         return main
 
+    def data() -> Main:
+        from pipeline.commands.data import main
+
+        return main
+
     def doctor() -> Main:
         from pipeline.commands.doctor import main
 
@@ -152,6 +157,7 @@ def _tools() -> dict[str, tuple[str, Callable[[], Main]]]:
         "repro": ("check params.yaml, then run what has changed, as make demo does", repro),
         "report": ("write one HTML page about the last run", report),
         "summary": ("say in short what the last run did, and write it as JSON", summary),
+        "data": ("say what is in a folder of images, and how to set source", data),
         "doctor": ("check versions, GPU, disk, memory, encoders, DVC, git, ports", doctor),
         "ui": ("show the runs in MLflow on 127.0.0.1", ui),
         "states": ("list and verify the resumable states of a run", states),

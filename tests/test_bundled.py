@@ -44,7 +44,8 @@ def drawn(split: str, count: int) -> ImageSet:
     pairs = sample_pairs(987, split, range(count))
     values = [pairs.values(row) for row in range(count)]
     labels = [str(label_of(one["shape"], one["colour"])) for one in values]
-    return image_set(draw(pairs.attributes, pairs.generators, 64), pairs.captions, labels)
+    drawn = draw(pairs.attributes, pairs.generators, 64)
+    return image_set(drawn, pairs.captions, labels, "index")
 
 
 @cache

@@ -25,7 +25,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from components.data.shards import check_shard, read_manifest
+from components.data.other_captions import with_other_captions
+from components.data.shards import check_shard, read_manifest, rows_per_group
 from components.errors import DataError
 from models.interfaces import Batch, Condition, ConditionShape
 
@@ -79,7 +80,8 @@ class BatchSource:
         self._files = [folder / shard["file"] for shard in shards]
         self._unchecked = {n: str(shard["sha256"]) for n, shard in enumerate(shards)}
         self._open_files: OrderedDict[int, pq.ParquetFile] = OrderedDict()
-        self._groups = self._list_groups()
+        rows = [shard["rows"] for shard in manifest["splits"][split]["shards"]]
+        self._groups = self._list_groups(rows, rows_per_group(stored))
         self.num_rows = int(self._groups[:, 2].sum())
         if self.num_rows != manifest["splits"][split]["rows"]:
             raise DataError("rows differ from the manifest", str(folder), "filter again")
@@ -114,14 +116,23 @@ class BatchSource:
             raise DataError("no rows in the split", str(self.folder), "loosen the filter")
         return self._batch(pa.concat_tables(pieces))
 
-    def _list_groups(self) -> np.ndarray:
-        """Return [G, 3]: file, row group in it, rows."""
+    def _list_groups(self, rows: list[int], group_rows: int) -> np.ndarray:
+        """Return [G, 3]: file, row group in it, rows.
+
+        The manifest tells the rows of each file. Only where the first file is not cut as this
+        version cuts, every footer is read.
+        """
         found = []
-        for number in range(len(self._files)):
-            facts = self._file(number).metadata
-            sizes = [facts.row_group(i).num_rows for i in range(facts.num_row_groups)]
+        usual = not rows or self._sizes(0) == _cut(rows[0], group_rows)
+        for number, count in enumerate(rows):
+            sizes = _cut(count, group_rows) if usual else self._sizes(number)
             found += [(number, i, size) for i, size in enumerate(sizes) if size]
         return np.array(found, dtype=np.int64).reshape(-1, 3)
+
+    def _sizes(self, number: int) -> list[int]:
+        """Return the rows of each row group of a file, from its footer."""
+        facts = self._file(number).metadata
+        return [facts.row_group(i).num_rows for i in range(facts.num_row_groups)]
 
     def _file(self, number: int) -> pq.ParquetFile:
         if number not in self._open_files:
@@ -173,7 +184,8 @@ class BatchSource:
             groups = epoch.groups[epoch.bounds[window] : epoch.bounds[window + 1]]
             table = pa.concat_tables([self._read_group(int(group)) for group in groups])
             rng = np.random.default_rng((self.seed, epoch.number, window + 1))
-            self._windows[place] = table.take(rng.permutation(len(table)))
+            mixed = table.take(rng.permutation(len(table)))
+            self._windows[place] = with_other_captions(mixed, self.seed, epoch.number)
             if len(self._windows) > _WINDOWS_KEPT:
                 self._windows.popitem(last=False)
         self._windows.move_to_end(place)
@@ -207,6 +219,10 @@ class BatchSource:
 def _unreadable(path: Path, error: Exception) -> DataError:
     what = f"unreadable shard: {' '.join(str(error).split())[:160]}"
     return DataError(what, str(path), "filter again")
+
+
+def _cut(rows: int, group_rows: int) -> list[int]:
+    return [min(group_rows, rows - at) for at in range(0, rows, group_rows)]
 
 
 def as_images(pixels_NHWC: Tensor, resolution: int) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from models.fields import Between
 
 Fraction = Annotated[float, Between(0.0, 1.0)]
+Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,17 +21,26 @@ class SourceConfig:
     """Where the image-text pairs come from and how a sample is read.
 
     Attributes:
-        kind: "webdataset" (a folder of .tar shards, members KEY.png|jpg|jpeg|webp, KEY.txt,
-            KEY.json) or "image_folder" (a file tree and one table of captions).
+        kind: "webdataset" (a folder of .tar shards, members KEY.png|jpg|webp|gif|avif, KEY.txt,
+            KEY.json), "image_folder" (a file tree, with a table of captions, a text file beside
+            each image, or class folders), "parquet" (files with a column of images), or "auto":
+            look, and take what is there; a doubt is an error.
         condition: what a model learns to draw from: "text" (the caption), "label" (the class) or
             "none". Without text no caption is needed and CLIP is not asked.
         path: the folder.
         heldout_path: a folder of the same kind whose readable samples become the held-out split; ""
             splits `path` by group instead.
         heldout_fraction: share of the groups that is held out when heldout_path is "".
-        captions_file: image_folder: table inside `path`; .csv is split at commas, anything else at
-            tabs.
-        file_column: image_folder: column with the image's path relative to `path`.
+        captions: what becomes of several captions of one image: "first", "random" (another one in
+            each epoch, by seed, epoch and key) or "each" (a sample for each).
+        captions_file: image_folder: table inside `path` (.csv, .tsv, .jsonl, COCO's .json), or
+            "*.txt" for a text file beside each image; "" looks for one of them.
+        separator: image_folder: what stands between the columns of the table; "auto" reads it from
+            the header.
+        encoding: image_folder: of the table, by Python's name ("utf-8", "latin-1", "cp1252");
+            "auto" tells UTF-16 from UTF-8.
+        file_column: image_folder: column with the image's path relative to `path`. parquet: column
+            of the image: its bytes, {bytes, path}, or a path.
         caption_column: column of the table (or, where a sample has no .txt, key of its .json) with
             the caption.
         group_column: column or .json key; rows of one group never stand on both sides of the split.
@@ -39,20 +49,37 @@ class SourceConfig:
             are the class ([colour, shape]: "red circle"); "" = no classes or, where condition is
             "label", the name of the image's folder (image_folder) or the member KEY.cls
             (webdataset).
+        label_kind: "name" (a class is what it is called, "7" and "07" too), or "index" (whole
+            numbers that stand for themselves, gaps included).
+        class_folders: image_folder: a class is named after its folder ("name") or after the folder
+            and all above it ("path"); "auto" is "name" and refuses two folders of one name.
+        image_member: webdataset: ending of the member with the image, such as "input.jpg"; "" = the
+            first that says it is an image.
+        caption_member: webdataset: ending of the member with the caption.
         background_rgb: what transparent pixels are laid on, "#rrggbb".
+        grey_range: largest value of images with 16 bits of grey: 65535, or 4095 where a camera of
+            12 bits wrote them.
     """
 
-    kind: Literal["webdataset", "image_folder"] = "webdataset"
+    kind: Literal["auto", "webdataset", "image_folder", "parquet"] = "auto"
     condition: Literal["text", "label", "none"] = "text"
     path: str
     heldout_path: str = ""
     heldout_fraction: Fraction = 0.05
-    captions_file: str = "captions.tsv"
+    captions: Literal["first", "random", "each"] = "first"
+    captions_file: str = ""
+    separator: Literal["auto", "tab", "comma", "semicolon", "bar"] = "auto"
+    encoding: str = "auto"
     file_column: str = "file"
     caption_column: str = "caption"
     group_column: str = ""
     label_column: str | tuple[str, ...] = ""
+    label_kind: Literal["name", "index"] = "name"
+    class_folders: Literal["auto", "name", "path"] = "auto"
+    image_member: str = ""
+    caption_member: str = "txt"
     background_rgb: str = "#ffffff"
+    grey_range: Annotated[int, Between(255, 65_535)] = 65_535
 
     @property
     def label_columns(self) -> tuple[str, ...]:
@@ -163,3 +190,19 @@ class FilterConfig:
     near_duplicate_levels: Annotated[float, Between(0.0, 255.0)] = 4.0
     shard_rows: Annotated[int, Between(1, None)] = 4_096
     max_reject_fraction: Fraction = 0.5
+
+
+def parse_colour(text: str) -> Colour:
+    """Read "#rrggbb".
+
+    Raises:
+        ValueError: the text has another form.
+    """
+    digits = text.removeprefix("#")
+    if len(digits) == 8 or text.lower() in ("none", "transparent", "alpha", "rgba"):
+        what = "images are RGB: transparent pixels are laid on a colour"
+        raise ValueError(f'{what} such as "#ffffff"; got {text!r}')
+    if len(digits) != 6 or any(c not in "0123456789abcdefABCDEF" for c in digits):
+        raise ValueError(f'a colour must look like "#ffffff"; got {text!r}')
+    red, green, blue = bytes.fromhex(digits)
+    return red, green, blue

@@ -2,8 +2,9 @@
 
 The outcome is a value in both cases.
 
-Only the bytes decide the format, only three decoders are open, the size is judged from the header,
-and a cut file is refused, never filled up with grey. Everything becomes RGB uint8, upright.
+Only the bytes decide the format, only five decoders are open, the size is judged from the header,
+and a cut file is refused, never filled up with grey. Everything becomes RGB uint8, upright, sRGB;
+of a film the first picture.
 """
 
 from __future__ import annotations
@@ -11,28 +12,46 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from components.data.colours import to_srgb
+from components.data.config import Colour, parse_colour
+from components.data.image_bytes import Found, look_at, sniff
 from components.data.reasons import Reason
 
+__all__ = ["Decoded", "centre_square", "decode", "encode_png", "parse_colour", "sniff"]
+
 MAX_PIXELS = 64_000_000
-Colour = tuple[int, int, int]
+FULL_GREY = 65_535
 WHITE: Colour = (255, 255, 255)
+# Put before the end mark of a JPEG to see whether its pixels were all there; no byte is a marker.
+_FILLING = bytes((37 * i * i + 101 * i + 71) % 251 for i in range(64))
+_BLOCK_PX, _FLAT_LEVELS = 8, 2
 
 # Pillow warns from 89 million pixels on; our own limit is lower and refuses.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# What Pillow's decoders raise, and no narrower family, on bytes that break the format.
+_BROKEN = (
+    *(OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, TypeError, KeyError),
+    *(AttributeError, OverflowError, ZeroDivisionError, RuntimeError, MemoryError),
+)
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A readable image: pixels_HWC uint8 RGB, upright; format and mode are those of the file."""
+    """A readable image: pixels_HWC uint8 RGB, upright; format and mode are those of the file.
+
+    grey_max is the largest value of an image with 16 bits of grey, 0 for all others.
+    """
 
     pixels_HWC: np.ndarray
     format: str
     mode: str
+    grey_max: int = 0
 
     @property
     def width(self) -> int:
@@ -46,7 +65,10 @@ class Decoded:
 
 
 def decode(
-    data: bytes, background: Colour = WHITE, max_pixels: int = MAX_PIXELS
+    data: bytes,
+    background: Colour = WHITE,
+    max_pixels: int = MAX_PIXELS,
+    grey_range: int = FULL_GREY,
 ) -> Decoded | Reason:
     """Decode the bytes of one file.
 
@@ -54,35 +76,29 @@ def decode(
         data: the whole file.
         background: what transparent pixels are laid on.
         max_pixels: a larger image is refused before its pixels are read.
+        grey_range: value of 16-bit grey that becomes white.
     """
     kind = sniff(data)
     if kind is None:
         return Reason.IMAGE_FORMAT if data else Reason.IMAGE_TRUNCATED
+    found = look_at(data, kind)
     try:
-        image = Image.open(io.BytesIO(data), formats=[kind])
+        image = Image.open(io.BytesIO(found.data), formats=[kind])
         if image.width * image.height > max_pixels:
             return Reason.IMAGE_TOO_MANY_PIXELS
-        if _is_cut(data, kind):
+        if found.is_cut:
             return Reason.IMAGE_TRUNCATED
-        mode = image.mode
+        mode, profile = image.mode, found.profile or image.info.get("icc_profile") or b""
         image.load()
-        return Decoded(np.asarray(_to_rgb(_upright(image), background)), kind, mode)
+        if kind == "JPEG" and _ends_early(image, found):
+            return Reason.IMAGE_TRUNCATED
+        grey_max = _brightest(image)
+        rgb = _to_rgb(to_srgb(_upright(image), profile), background, grey_range)
+        return Decoded(np.asarray(rgb), kind, mode, grey_max)
     except Image.DecompressionBombError:
         return Reason.IMAGE_TOO_MANY_PIXELS
-    # Pillow's decoders raise these, and no narrower family, on bytes that break the format.
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, TypeError):
-        return Reason.IMAGE_TRUNCATED if _is_cut(data, kind) else Reason.IMAGE_BROKEN
-
-
-def sniff(data: bytes) -> str | None:
-    """Return "JPEG", "PNG" or "WEBP" by the first bytes; None for all else."""
-    if data.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    return None
+    except _BROKEN:
+        return Reason.IMAGE_TRUNCATED if found.is_cut else Reason.IMAGE_BROKEN
 
 
 def centre_square(pixels_HWC: np.ndarray, side: int) -> np.ndarray:
@@ -108,41 +124,46 @@ def encode_png(pixels_HWC: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def parse_colour(text: str) -> Colour:
-    """Read "#rrggbb".
+def _ends_early(image: Image.Image, found: Found) -> bool:
+    """Tell whether a JPEG's pixels end before its end mark does.
 
-    Raises:
-        ValueError: the text has another form.
+    libjpeg fills what is missing without a word: with one flat colour per block. So a file whose
+    last block has one brightness is decoded again with other bytes before the end mark, which a
+    whole image does not read.
     """
-    digits = text.removeprefix("#")
-    if len(digits) != 6 or any(c not in "0123456789abcdefABCDEF" for c in digits):
-        raise ValueError(f'a colour must look like "#ffffff"; got {text!r}')
-    red, green, blue = bytes.fromhex(digits)
-    return red, green, blue
+    if not found.is_progressive:
+        width, height = image.size
+        left = (width - 1) // _BLOCK_PX * _BLOCK_PX
+        top = (height - 1) // _BLOCK_PX * _BLOCK_PX
+        corner = image.crop((left, top, width, height))
+        light = corner.getchannel("K") if image.mode == "CMYK" else corner.convert("L")
+        if np.ptp(np.asarray(light)) > _FLAT_LEVELS:
+            return False
+    other = Image.open(io.BytesIO(found.data[:-2] + _FILLING + b"\xff\xd9"), formats=["JPEG"])
+    other.load()
+    return image.tobytes() != other.tobytes()
 
 
-def _is_cut(data: bytes, kind: str) -> bool:
-    """Tell whether the file ends before its format's end mark."""
-    if kind == "JPEG":
-        # The end of the image comes after its scan; an embedded thumbnail's end comes before.
-        return data.rfind(b"\xff\xd9") <= data.rfind(b"\xff\xda")
-    if kind == "PNG":
-        return data.rfind(b"IEND") < 0
-    return len(data) < 16 or struct.unpack("<I", data[4:8])[0] + 8 > len(data)
+def _brightest(image: Image.Image) -> int:
+    if not image.mode.startswith("I"):
+        return 0
+    return int(np.asarray(image).max(initial=0))
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error):
-        return image  # broken EXIF says nothing about the pixels
+    # Broken EXIF says nothing about the pixels.
+    with suppress(OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error):
+        ImageOps.exif_transpose(image, in_place=True)  # no second copy of the pixels
+    return image
 
 
-def _to_rgb(image: Image.Image, background: Colour) -> Image.Image:
+def _to_rgb(image: Image.Image, background: Colour, grey_range: int) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits of grey: scaled to 8, where convert() would clip
-        grey = np.asarray(image).astype(np.float64) / 257.0
-        return Image.fromarray(np.clip(grey + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
+        values = np.arange(FULL_GREY + 1) * (255.0 / grey_range) + 0.5
+        table = np.clip(values, 0, 255).astype(np.uint8)
+        grey = np.clip(np.asarray(image), 0, FULL_GREY).astype(np.uint16)
+        return Image.fromarray(table[grey]).convert("RGB")
     if image.has_transparency_data:
         canvas = Image.new("RGBA", image.size, (*background, 255))
         return Image.alpha_composite(canvas, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

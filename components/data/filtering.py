@@ -9,35 +9,24 @@ Legend: N samples.
 
 from __future__ import annotations
 
+import array
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from components.data.config import FilterConfig
-from components.data.fingerprints import later_copies
+from components.data.near_copies import later_copies
 from components.data.reasons import Reason
+from components.data.score_columns import Columns, columns_of
 from components.errors import DataError
 
 REPORT_TOP = 5
+LEAST_HELDOUT = 2
 # Below these, a training repeats its images, and a distance depends on which ones are held out.
 FEW_TRAINING, FEW_HELD_OUT = 1000, 200
-
-
-@dataclass(frozen=True)
-class Columns:
-    """The columns that rules look at, each [N], in the order of the table."""
-
-    width: np.ndarray
-    height: np.ndarray
-    caption_chars: np.ndarray
-    clip_similarity: np.ndarray
-    sha256: np.ndarray
-    phash: np.ndarray
-    thumbnail: list[bytes | None]
 
 
 # (columns, parameters, rows still in [M]) -> which of those rows are good, bool [M].
@@ -57,8 +46,10 @@ def decide(scores: pa.Table, config: FilterConfig, *, text: bool = True) -> np.n
         config: the thresholds.
         text: whether the rules of captions count.
     """
-    reasons = np.array([r or "" for r in scores["reason"].to_pylist()], dtype=object)
-    columns = _columns(scores)
+    # One text for all rows of a reason: an object a row would be a hundred bytes.
+    codes = scores["reason"].fill_null("").combine_chunks().dictionary_encode()
+    reasons = np.array(codes.dictionary.to_pylist(), dtype=object)[codes.indices.to_numpy()]
+    columns = columns_of(scores)
     for reason, rule in RULES.items():
         if reason in TEXT_RULES and not text:
             continue
@@ -68,15 +59,23 @@ def decide(scores: pa.Table, config: FilterConfig, *, text: bool = True) -> np.n
     return reasons
 
 
-def in_heldout(groups: list[str], keys: list[str], seed: int, fraction: float) -> np.ndarray:
+def in_heldout(
+    groups: Iterable[str], keys: Iterable[str], seed: int, fraction: float
+) -> np.ndarray:
     """Choose whole groups for the held-out split, bool [N]; a row without a group is its own.
 
     A group's side depends on the seed and its name alone: more data moves nobody across.
     """
-    names = [group or key for group, key in zip(groups, keys, strict=True)]
-    marks = [hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8] for name in names]
-    places = np.array([int.from_bytes(mark, "big") for mark in marks], dtype=np.float64)
-    return places / 2.0**64 < fraction
+    return _places_of_groups(groups, keys, seed) < fraction
+
+
+def _places_of_groups(groups: Iterable[str], keys: Iterable[str], seed: int) -> np.ndarray:
+    """Return a number in [0, 1) for each row, a function of the seed and its group, [N]."""
+    start, places = f"{seed}:".encode(), array.array("d")
+    for group, key in zip(groups, keys, strict=True):
+        mark = hashlib.sha256(start + (group or key).encode()).digest()[:8]
+        places.append(int.from_bytes(mark, "big") / 2.0**64)
+    return np.frombuffer(places, dtype=np.float64)
 
 
 def make_report(reasons: np.ndarray, heldout: np.ndarray) -> dict[str, Any]:
@@ -108,6 +107,9 @@ def check_enough(report: dict[str, Any], config: FilterConfig, where: str) -> No
     rejected = sum(report["rejected"].values())
     top = sorted(report["rejected"].items(), key=lambda item: (-item[1], item[0]))[:REPORT_TOP]
     text = ", ".join(f"{reason} {count:,}" for reason, count in top) or "the source is empty"
+    if not report["kept"] and report["heldout"]:
+        what = f"all {report['heldout']:,} samples that are left are held out, none is to train on"
+        raise DataError(what, where, "lower source.heldout_fraction, or set it to 0")
     if not report["kept"]:
         raise DataError(f"nothing is left of {report['in']:,} samples: {text}", where, _TODO)
     if rejected > config.max_reject_fraction * report["in"]:
@@ -135,22 +137,44 @@ def too_few(train: int, heldout: int) -> list[str]:
     return lines
 
 
+def check_heldout(
+    report: dict[str, Any], groups: Iterable[str], keys: Iterable[str], seed: int
+) -> None:
+    """Refuse a split that leaves too little to measure on, and say which fraction would do.
+
+    Args:
+        report: as `make_report` returns it.
+        groups, keys: of the kept rows.
+        seed: of the split.
+
+    Raises:
+        DataError: one or no row is held out, though some should be.
+    """
+    if report["heldout"] >= LEAST_HELDOUT:
+        return
+    places = np.sort(_places_of_groups(groups, keys, seed))
+    count = report["kept"] + report["heldout"]
+    what = f"{report['heldout']} of {count:,} rows held out, measuring takes {LEAST_HELDOUT}"
+    todo = "add images, or set it to 0 and measure nothing"
+    if len(places) > LEAST_HELDOUT and places[LEAST_HELDOUT - 1] < places[-1]:
+        enough = np.ceil(places[LEAST_HELDOUT - 1] * 1_000 + 1e-6) / 1_000
+        if enough <= places[-1]:
+            todo = f"set it to {enough:.3f}"
+    raise DataError(what, "source.heldout_fraction", todo)
+
+
+def grey_facts(scores: pa.Table) -> dict[str, Any]:
+    """Return what the report says of images with 16 bits of grey, {} where there are none.
+
+    A largest value far below 65,535 means a camera of fewer bits: source.grey_range says so.
+    """
+    values = scores["grey_max"].drop_null().to_numpy()
+    if not len(values):
+        return {}
+    return {"grey_16_bit": {"images": len(values), "largest_value": int(values.max())}}
+
+
 _TODO = "mend the source or loosen the thresholds under filter in params.yaml"
-
-
-def _columns(scores: pa.Table) -> Columns:
-    def numbers(name: str, missing: float) -> np.ndarray:
-        return np.asarray(scores[name].fill_null(missing).to_numpy())
-
-    return Columns(
-        width=numbers("width", 0),
-        height=numbers("height", 0),
-        caption_chars=numbers("caption_chars", 0),
-        clip_similarity=numbers("clip_similarity", float("nan")),
-        sha256=np.array(scores["sha256"].to_pylist(), dtype=object),
-        phash=numbers("phash", 0),
-        thumbnail=scores["thumbnail"].to_pylist(),
-    )
 
 
 def _large_enough(columns: Columns, config: FilterConfig, alive: np.ndarray) -> np.ndarray:
@@ -195,21 +219,22 @@ def similarity_threshold(values: np.ndarray, config: FilterConfig) -> float:
 
 
 def _not_seen(columns: Columns, config: FilterConfig, alive: np.ndarray) -> np.ndarray:
-    good = np.ones(len(alive), dtype=bool)
-    if config.exact_duplicates:
-        _, first = np.unique(columns.sha256[alive].astype(str), return_index=True)
-        good[:] = False
-        good[first] = True
-    return good
+    if not config.exact_duplicates:
+        return np.ones(len(alive), dtype=bool)
+    _, first, back = np.unique(columns.digest[alive], return_index=True, return_inverse=True)
+    # Several captions of one image are no copies of each other.
+    place = columns.place[alive]
+    return np.asarray(place == place[first][back])
 
 
 def _not_near(columns: Columns, config: FilterConfig, alive: np.ndarray) -> np.ndarray:
     if config.near_duplicate_bits < 0:
         return np.ones(len(alive), dtype=bool)
-    joined = b"".join(columns.thumbnail[row] or b"" for row in alive)
-    thumbnails = np.frombuffer(joined, dtype=np.uint8).reshape(len(alive), -1)
+    _, first, back = np.unique(columns.place[alive], return_index=True, return_inverse=True)
+    rows = alive[first]
     bits, levels = config.near_duplicate_bits, config.near_duplicate_levels
-    return ~later_copies(columns.phash[alive], thumbnails, bits, levels)
+    marked = later_copies(columns.phash[rows], columns.thumbnail_NP[rows], bits, levels)
+    return np.asarray(~marked[back])
 
 
 # In this order. What `score` could not read comes before all of them.

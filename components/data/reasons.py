@@ -7,12 +7,21 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Where it happened, then what: `score` writes the first four groups, `filter` the last."""
+    """Where it happened, then what: `filter` writes the last group, `score` the others."""
 
-    SHARD_UNREADABLE = "shard.unreadable"  # not a tar, or an empty file
+    SHARD_UNREADABLE = "shard.unreadable"  # not a tar, no regular file, or an empty one
+    SHARD_COMPRESSED = "shard.compressed"  # a tar inside gzip or the like
+    SHARD_EMPTY = "shard.empty"  # a tar without a member
     SHARD_TRUNCATED = "shard.truncated"  # no end mark: samples before the cut are kept
+    SHARD_TRAILING_DATA = "shard.trailing_data"  # more behind the end mark, such as a second tar
     SHARD_UNSAFE_MEMBER = "shard.unsafe_member"  # link, device, absolute name or ".."
 
+    FOLDER_UNREADABLE = "folder.unreadable"  # no permission
+    FOLDER_LOOP = "folder.loop"  # a link to a folder above, or more than 200 inside one another
+    ENTRY_HIDDEN = "entry.hidden"  # no data and no row: counted beside the rows
+
+    SAMPLE_NOT_A_FILE = "sample.not_a_file"  # a pipe, a device, a broken link, no permission
+    SAMPLE_BAD_ROW = "sample.bad_row"  # a row of a table with another number of cells
     SAMPLE_MISSING_IMAGE = "sample.missing_image"
     SAMPLE_MISSING_CAPTION = "sample.missing_caption"
     SAMPLE_MISSING_LABEL = "sample.missing_label"
@@ -22,10 +31,12 @@ class Reason(StrEnum):
 
     CAPTION_EMPTY = "caption.empty"
     CAPTION_ENCODING = "caption.encoding"  # not UTF-8
+    CAPTION_TYPE = "caption.type"  # in JSON or Parquet: neither a text nor a list of texts
 
-    IMAGE_FORMAT = "image.format"  # not JPEG, PNG or WEBP by its first bytes
+    IMAGE_FORMAT = "image.format"  # not JPEG, PNG, WebP, GIF or AVIF by its first bytes
     IMAGE_TRUNCATED = "image.truncated"
     IMAGE_BROKEN = "image.broken"
+    IMAGE_TOO_MANY_BYTES = "image.too_many_bytes"  # a file of more than 256 MiB
     IMAGE_TOO_MANY_PIXELS = "image.too_many_pixels"
 
     FILTER_TOO_SMALL = "filter.too_small"

@@ -10,8 +10,8 @@ Legend: N images, D width.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,9 +23,8 @@ from components.data.config import SourceConfig
 from components.data.decode import Decoded, centre_square, decode, parse_colour
 from components.data.fingerprints import perceptual_hash, thumbnail
 from components.data.reasons import Reason
-from components.data.shards import ShardWriter, write_json
-from components.data.sources import Part, parts, read_part
-from components.data.tar_samples import Record
+from components.data.records import Record
+from components.data.sources import Part, read_part
 
 SCORE_SCHEMA = pa.schema(
     [
@@ -36,9 +35,11 @@ SCORE_SCHEMA = pa.schema(
         ("sha256", pa.string()),
         ("format", pa.string()),
         ("mode", pa.string()),
+        ("grey_max", pa.int32()),
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("caption", pa.string()),
+        ("captions", pa.list_(pa.string())),
         ("caption_chars", pa.int32()),
         ("clip_similarity", pa.float32()),
         ("phash", pa.int64()),
@@ -48,14 +49,15 @@ SCORE_SCHEMA = pa.schema(
         ("reason", pa.string()),
     ]
 )
-SCORE_SHARD_ROWS = 100_000
 
 Row = dict[str, Any]
-MapParts = Callable[[list[Row], type, Row], list[Row]]
 
 
 class SimilarityNet(Protocol):
     """What the scorer needs of a CLIP."""
+
+    def small(self, pixels_HWC: np.ndarray) -> np.ndarray:
+        """Return what is kept of an image until its batch is full."""
 
     def similarity(self, images: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
         """Return the cosine of each pair, float32 [N]."""
@@ -72,11 +74,14 @@ class ClipSimilarity:
         self.net = open_clip(folder).to(self.device)
         self.side = int(self.net.preprocess.image_size_px)
 
+    def small(self, pixels_HWC: np.ndarray) -> np.ndarray:
+        """Return what is looked at of an image, uint8 [side, side, 3]."""
+        return centre_square(pixels_HWC, self.side)
+
     def similarity(self, images: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
-        """Return the cosine of each pair, float32 [N]; images are uint8 [H, W, 3] of any size."""
+        """Return the cosine of each pair, float32 [N]; images as `small` returns them."""
         torch = self._torch
-        squares = np.stack([centre_square(image, self.side) for image in images])
-        image_NCHW = torch.from_numpy(squares).permute(0, 3, 1, 2).to(self.device)
+        image_NCHW = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(self.device)
         with torch.inference_mode():
             image_ND = self.net(image_NCHW.float() / 127.5 - 1)["pooled"]
             text_ND = self.net.encode_text(list(captions))
@@ -115,75 +120,34 @@ class Scorer:
         rows: list[Row] = []
         for item in items:
             records = read_part(self.source, self.folder, Part(**item))
-            for some in _batches(records, self.batch):
-                rows += self._score(some)
+            while some := self._score(islice(records, self.batch)):
+                rows += some
         return rows
 
-    def _score(self, records: list[Record]) -> list[Row]:
-        decoded = [decode(r.image, self.background) if r.image else None for r in records]
-        rows = [_row(r, d) for r, d in zip(records, decoded, strict=True)]
-        good = [i for i, row in enumerate(rows) if row["reason"] is None]
-        if good and self.net is not None:
-            images = [d.pixels_HWC for i in good if isinstance(d := decoded[i], Decoded)]
-            values = self.net.similarity(images, [rows[i]["caption"] for i in good])
-            for i, value in zip(good, values.tolist(), strict=True):
-                rows[i]["clip_similarity"] = value
+    def _score(self, records: Iterable[Record]) -> list[Row]:
+        """Return the rows of one batch; of an image no more is held than the net looks at."""
+        rows: list[Row] = []
+        asked: list[int] = []
+        images: list[np.ndarray] = []
+        captions: list[str] = []
+        for record in records:
+            found: Decoded | Reason | None = None
+            if record.image and record.reason != Reason.ENTRY_HIDDEN:
+                found = decode(record.image, self.background, grey_range=self.source.grey_range)
+            rows.append(_row(record, found))
+            if rows[-1]["reason"] is None and self.net is not None and isinstance(found, Decoded):
+                small = self.net.small(found.pixels_HWC)
+                for caption in record.captions or (record.caption,):
+                    asked.append(len(rows) - 1)
+                    images.append(small)
+                    captions.append(caption)
+        if asked and self.net is not None:
+            for row, value in zip(asked, self.net.similarity(images, captions), strict=True):
+                # Of several captions the worst decides: each of them will be trained on.
+                before = rows[row]["clip_similarity"]
+                known = float(value) if before is None else min(before, float(value))
+                rows[row]["clip_similarity"] = float("nan") if np.isnan(value) else known
         return rows
-
-
-def score_rows(
-    source: SourceConfig,
-    folder: Path,
-    encoders: Path,
-    batch: int,
-    map_parts: MapParts | None = None,
-    net: SimilarityNet | None = None,
-) -> Iterator[Row]:
-    """Yield one row for every sample of the source, in stored order.
-
-    Args:
-        source: how to read it.
-        folder: its folder.
-        encoders: folder that holds `clip`.
-        batch: images per call of CLIP.
-        map_parts: (items, worker class, constructor arguments) -> rows in order; None = a plain
-            loop here.
-        net: stands in for CLIP, in tests.
-    """
-    items = [asdict(part) for part in parts(source, folder)]
-    build: Row = {"source": asdict(source), "folder": str(folder.resolve())}
-    build |= {"encoders": str(encoders.resolve()), "batch": batch, "net": net}
-    rows: Iterator[Row]
-    if map_parts is None:
-        scorer = Scorer(**build)
-        rows = (row for item in items for row in scorer([item]))
-    else:
-        rows = iter(map_parts(items, Scorer, build))
-    return _mark_repeated_keys(rows)
-
-
-def write_scores(rows: Iterator[Row], out: Path) -> dict[str, Any]:
-    """Write out/scores-*.parquet and out/manifest.json; return {rows, shards, reasons}."""
-    writer = ShardWriter(out, "scores", SCORE_SCHEMA, SCORE_SHARD_ROWS)
-    reasons: dict[str, int] = {}
-    for row in rows:
-        writer.write(row)
-        if row["reason"]:
-            reasons[str(row["reason"])] = reasons.get(str(row["reason"]), 0) + 1
-    facts = writer.close() | {"reasons": reasons}
-    write_json(out / "manifest.json", facts)
-    return facts
-
-
-def _mark_repeated_keys(rows: Iterator[Row]) -> Iterator[Row]:
-    seen: set[bytes] = set()
-    for row in rows:
-        # 16 bytes of a hash instead of the key keep the set small.
-        mark = hashlib.blake2b(row["key"].encode(), digest_size=16).digest()
-        if mark in seen:
-            row = {**row, "reason": Reason.SAMPLE_DUPLICATE_KEY.value, "clip_similarity": None}
-        seen.add(mark)
-        yield row
 
 
 def _row(record: Record, decoded: Decoded | Reason | None) -> Row:
@@ -191,25 +155,16 @@ def _row(record: Record, decoded: Decoded | Reason | None) -> Row:
     row: Row = dict.fromkeys(SCORE_SCHEMA.names)
     row |= {"key": record.key, "shard": record.shard, "offset": record.offset}
     row |= {"num_bytes": len(record.image), "caption": record.caption}
+    row["captions"] = list(record.captions) or None
     row |= {"caption_chars": len(record.caption), "group": record.group, "label": record.label}
     if record.image:
         row["sha256"] = hashlib.sha256(record.image).hexdigest()
     if isinstance(decoded, Decoded):
         row |= {"format": decoded.format, "mode": decoded.mode}
+        row["grey_max"] = decoded.grey_max or None
         row |= {"width": decoded.width, "height": decoded.height}
         row["phash"] = perceptual_hash(decoded.pixels_HWC)
         row["thumbnail"] = thumbnail(decoded.pixels_HWC)
     reason = record.reason or (decoded if isinstance(decoded, Reason) else "")
     row["reason"] = str(reason) or None
     return row
-
-
-def _batches(records: Iterator[Record], size: int) -> Iterator[list[Record]]:
-    some: list[Record] = []
-    for record in records:
-        some.append(record)
-        if len(some) == size:
-            yield some
-            some = []
-    if some:
-        yield some

@@ -12,8 +12,9 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ class ShardWriter:
         schema: one field per key of a row.
         shard_rows: rows per file.
         group_rows: rows per row group: what a reader loads at once.
+        resumes: whole shards of this prefix that are there count as written; `shards` lists them.
     """
 
     def __init__(
@@ -82,14 +84,33 @@ class ShardWriter:
         schema: pa.Schema,
         shard_rows: int,
         group_rows: int = MAX_GROUP_ROWS,
+        resumes: bool = False,
     ) -> None:
         self.folder, self.prefix, self.schema = folder, prefix, schema
         self.shard_rows, self.group_rows = shard_rows, group_rows
         self.shards: list[dict[str, Any]] = []
         self._rows: list[Mapping[str, Any]] = []
         folder.mkdir(parents=True, exist_ok=True)
+        while resumes and self._take_next():
+            pass
+        taken = {shard["file"] for shard in self.shards}
         for stale in folder.glob(f"{prefix}-*.parquet*"):
-            stale.unlink()
+            if stale.name not in taken:
+                stale.unlink()
+
+    def _take_next(self) -> bool:
+        """Count the next shard as written if it is there, whole and full."""
+        path = self.folder / f"{self.prefix}-{len(self.shards):05d}.parquet"
+        try:
+            with pq.ParquetFile(path) as file:
+                whole = file.metadata.num_rows == self.shard_rows
+                whole = whole and file.schema_arrow.equals(self.schema)
+        except (OSError, pa.ArrowException):
+            return False
+        if whole:
+            entry = {"file": path.name, "rows": self.shard_rows, "sha256": file_sha256(path)}
+            self.shards.append(entry)
+        return whole
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Add one row."""
@@ -111,6 +132,16 @@ class ShardWriter:
             self.write_shard(pa.Table.from_pylist(self._rows, schema=self.schema))
             self._rows = []
         return {"rows": sum(s["rows"] for s in self.shards), "shards": self.shards}
+
+
+def move_shards(work: Path, out: Path, prefixes: Sequence[str]) -> None:
+    """Move all shards of these prefixes to `out`, and remove what stands there from before."""
+    out.mkdir(parents=True, exist_ok=True)
+    for prefix in prefixes:
+        for stale in out.glob(f"{prefix}-*.parquet*"):
+            stale.unlink()
+        for path in sorted(work.glob(f"{prefix}-*.parquet")):
+            shutil.move(path, out / path.name)
 
 
 def write_manifest(folder: Path, facts: Mapping[str, Any]) -> str:
@@ -138,6 +169,11 @@ def read_manifest(folder: Path, stage: str = "filter") -> dict[str, Any]:
     if manifest.get("content_hash", found) != found:
         raise DataError("the manifest has changed since it was written", str(path), todo)
     return manifest
+
+
+def rows_per_group(resolution: int) -> int:
+    """Return the rows of a row group, what a reader loads at once: 128, fewer for large images."""
+    return max(16, min(128, 2**21 // resolution**2))
 
 
 def read_shards(folder: Path, prefix: str, schema: pa.Schema) -> pa.Table:

@@ -1,35 +1,40 @@
 """Read every sample of a source, good or bad, exactly once.
 
-A source is a folder of tars, or images with a table.
+A source is a folder of tars, of Parquet files, or of images.
 
-A source is cut into parts (a tar, or a range of files) that can be read in any order and anywhere;
-a part's records depend on nothing else. Nothing is ever extracted to disk.
+A source is cut into parts (a tar, a row group's file, or a range of files) that can be read in any
+order and anywhere; a part's records depend on nothing else. Nothing is ever extracted to disk.
 """
 
 from __future__ import annotations
 
-import csv
 import io
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO
 
 from components.data.config import SourceConfig
+from components.data.file_tree import Tree, extension, images_of, is_regular, look
+from components.data.image_folder import listing, read_entries
+from components.data.names import restored, shown, written
+from components.data.parquet_samples import read_cell, read_parquet
 from components.data.reasons import Reason
-from components.data.tar_samples import Record, read_tar, subject_of
+from components.data.records import Record, lost
+from components.data.tar_samples import read_tar
 from components.errors import DataError
 
-__all__ = ["ImageReader", "Part", "Record", "parts", "read_part"]
+__all__ = ["ImageReader", "Part", "Record", "found_in", "parts", "read_part", "settled"]
 
 PART_FILES = 1_000  # files of an image folder that form one part
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+_PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a source: a tar by name, or files [start, stop) of an image folder."""
+    """A piece of a source: a tar or Parquet file by name, or files [start, stop) of a folder."""
 
     shard: str
     start: int = 0
@@ -40,33 +45,91 @@ def parts(config: SourceConfig, folder: Path) -> list[Part]:
     """List the parts of a source in their fixed order.
 
     Raises:
-        DataError: the folder, its shards or its table are missing.
+        DataError: the folder, its shards or its table are missing, or it is of no clear kind.
     """
-    if not folder.is_dir():
-        raise DataError("no such folder", str(folder), "set source.path to your data")
-    if config.kind == "webdataset":
-        names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.tar"))
-        if not names:
-            raise DataError("no .tar in it", str(folder), "set source.path or source.kind")
-        return [Part(name) for name in names]
-    count = len(_folder_rows(folder, config))
-    return [Part("", at, min(at + PART_FILES, count)) for at in range(0, count, PART_FILES)]
+    config = settled(config, folder)
+    if config.kind == "image_folder":
+        count = len(listing(folder, config).entries)
+        return [Part("", at, min(at + PART_FILES, count)) for at in range(0, count, PART_FILES)]
+    tree = look(folder)
+    ending = "tar" if config.kind == "webdataset" else "parquet"
+    names = [f for f in tree.files if extension(f) == ending]
+    names += [f for f in tree.files if ending == "tar" and f.lower().endswith(_PACKED)]
+    names += [f for f in tree.odd if f.endswith("/") or extension(f) == ending]
+    if not names:
+        raise DataError(f"no .{ending} in it", str(folder), "set source.path or source.kind")
+    if all(name.lower().endswith(_PACKED) for name in names):
+        what = f"{shown(names[0])} is compressed, and samples are read again by their place"
+        raise DataError(what, str(folder), "unpack it to .tar")
+    hidden = [Part(f"{_HIDDEN}{written(f)}") for f in tree.hidden]
+    return [*(Part(written(name)) for name in sorted(names)), *hidden]
+
+
+_HIDDEN = "//"  # marks the part of a hidden entry; no path inside a folder begins so
 
 
 def read_part(config: SourceConfig, folder: Path, part: Part) -> Iterator[Record]:
-    """Yield one record for each sample of a part."""
-    if config.kind == "webdataset":
-        yield from read_tar(folder, part.shard, config)
-        return
-    for row in _folder_rows(folder, config)[part.start : part.stop]:
-        yield _folder_record(folder, row, config)
+    """Yield the records of a part: one for each sample, and one for each hidden entry."""
+    config = settled(config, folder)
+    shard = part.shard
+    if config.kind == "image_folder":
+        yield from read_entries(folder, config, part.start, part.stop)
+    elif shard.startswith(_HIDDEN):
+        yield lost(shard.removeprefix(_HIDDEN), "", 0, Reason.ENTRY_HIDDEN)
+    elif shard.endswith("/"):
+        yield lost(shard, "", 0, look(folder).odd.get(restored(shard), Reason.FOLDER_UNREADABLE))
+    elif config.kind == "parquet":
+        yield from read_parquet(folder, shard, config)
+    else:
+        yield from read_tar(folder, shard, config)
+
+
+@lru_cache(maxsize=16)
+def settled(config: SourceConfig, folder: Path) -> SourceConfig:
+    """Return the configuration with its kind decided.
+
+    Raises:
+        DataError: there is no such folder, nothing in it, or two kinds in it.
+    """
+    if not folder.is_dir():
+        raise DataError("no such folder", shown(str(folder), 200), "set source.path to your data")
+    if config.kind != "auto":
+        return config
+    found = found_in(folder)
+    kinds = [kind for kind in ("webdataset", "parquet", "image_folder") if found[kind]]
+    where = shown(str(folder), 200)
+    if not kinds:
+        what = "no .tar, no .parquet and no image in it"
+        raise DataError(what, where, "set source.path to your data")
+    if len(kinds) > 1:
+        counts = " and ".join(f"{found[kind]:,} {_WORDS[kind]}" for kind in kinds)
+        todo = f"set source.kind to {' or '.join(kinds)}"
+        raise DataError(f"{counts} in it", where, todo)
+    return replace(config, kind=kinds[0])  # type: ignore[arg-type]
+
+
+_WORDS = {"webdataset": "tars", "parquet": "Parquet files", "image_folder": "images"}
+
+
+def found_in(folder: Path) -> Counter[str]:
+    """Return how many files of each kind of source a folder holds, by the name of the kind."""
+    tree: Tree = look(folder)
+    found: Counter[str] = Counter()
+    names = set(tree.files)
+    for file in [*tree.files, *tree.odd]:
+        if extension(file) == "tar" or file.lower().endswith(_PACKED):
+            found["webdataset"] += 1
+        elif extension(file) == "parquet" and file[:-8] + ".tar" not in names:
+            found["parquet"] += 1  # img2dataset writes a table beside each tar
+    found["image_folder"] = sum(1 for _ in images_of(folder, tree))
+    return found
 
 
 class ImageReader:
     """Read image files again by (shard, offset, num_bytes), keeping the last shard open."""
 
     def __init__(self, config: SourceConfig, folder: Path) -> None:
-        self.config, self.folder = config, folder
+        self.config, self.folder = settled(config, folder), folder
         self._name = ""
         self._file: IO[bytes] = io.BytesIO()
 
@@ -76,10 +139,15 @@ class ImageReader:
         Raises:
             DataError: the source is not what was scored.
         """
+        if self.config.kind == "parquet":
+            return read_cell(self.folder, shard, offset, self.config)
         if shard != self._name:
             self._file.close()
+            path = self.folder / restored(shard)
             try:
-                self._file = open(self.folder / shard, "rb")  # noqa: SIM115 - kept open
+                if not is_regular(path):
+                    raise OSError("no such file")
+                self._file = open(path, "rb")  # noqa: SIM115 - kept open
             except OSError as error:
                 todo = "score the source again (raise score.revision)"
                 raise DataError(f"gone since it was scored: {error}", shard, todo) from None
@@ -92,80 +160,3 @@ class ImageReader:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
-
-
-@dataclass(frozen=True)
-class _FolderRow:
-    """One image of a folder and what the table says of it; caption None: not in the table."""
-
-    file: str
-    caption: str | None
-    group: str = ""
-    label: str = ""
-
-
-@lru_cache(maxsize=4)
-def _folder_rows(folder: Path, config: SourceConfig) -> list[_FolderRow]:
-    """Return the table's rows, then the images that it does not name, sorted."""
-    needs_table = config.condition == "text" or config.label_columns or config.group_column
-    rows = _table_rows(folder, config) if needs_table else []
-    named = {row.file for row in rows}
-    found = (p.relative_to(folder).as_posix() for p in folder.rglob("*"))
-    images = sorted(f for f in found if f.lower().endswith(IMAGE_SUFFIXES) and f not in named)
-    return rows + [_FolderRow(file, None) for file in images]
-
-
-def _table_rows(folder: Path, config: SourceConfig) -> list[_FolderRow]:
-    table = folder / config.captions_file
-    tabs = table.suffix != ".csv"
-    try:
-        # Bytes that are not UTF-8 come through as surrogates and are refused per row.
-        with open(table, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            # A table with tabs has no quoting: a quote sign in a caption is just that.
-            tsv = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-            reader = tsv if tabs else csv.DictReader(file)
-            _check_columns(table, config, list(reader.fieldnames or []))
-            return [_row(line, config) for line in reader]
-    except (OSError, csv.Error) as error:
-        raise DataError(
-            f"no readable table: {error}", str(table), "set source.captions_file"
-        ) from None
-
-
-def _row(line: dict[str, str | None], config: SourceConfig) -> _FolderRow:
-    def cell(column: str) -> str:
-        return (line.get(column) or "") if column else ""
-
-    caption = cell(config.caption_column) if config.condition == "text" else None
-    return _FolderRow(
-        cell(config.file_column), caption, cell(config.group_column), config.label_of(cell)
-    )
-
-
-def _check_columns(table: Path, config: SourceConfig, columns: list[str]) -> None:
-    wanted = [("file_column", config.file_column), ("group_column", config.group_column)]
-    wanted += [("label_column", name) for name in config.label_columns]
-    if config.condition == "text":
-        wanted.append(("caption_column", config.caption_column))
-    for field, name in wanted:
-        if name and name not in columns:
-            known = ", ".join(columns) or "none"
-            raise DataError(
-                f"no column {name!r}; it has {known}", str(table), f"set source.{field}"
-            )
-
-
-def _folder_record(folder: Path, row: _FolderRow, config: SourceConfig) -> Record:
-    key = row.file.encode("utf-8", "replace").decode()
-    path = PurePosixPath(row.file)
-    if path.is_absolute() or ".." in path.parts or not row.file:
-        return Record(key, "", 0, b"", "", reason=Reason.SHARD_UNSAFE_MEMBER)
-    try:
-        image = (folder / row.file).read_bytes()
-    except (OSError, ValueError):
-        return Record(key, row.file, 0, b"", "", reason=Reason.SAMPLE_MISSING_IMAGE)
-    label = row.label if config.condition != "none" else ""
-    if config.condition == "label" and not config.label_columns:
-        label = path.parent.name
-    caption, reason = subject_of(row.caption, label, config)
-    return Record(key, row.file, 0, image, caption, row.group, label, reason)

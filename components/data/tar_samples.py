@@ -2,13 +2,16 @@
 
 The key of a member is its path up to the first dot of its file name; adjacent members with the same
 key are one sample. A key that comes back later is a second record (the scorer marks it as a
-duplicate), so that no half sample is ever taken for a whole one.
+duplicate), so that no half sample is ever taken for a whole one. No size that a header tells is
+believed, and only members that are asked for are read.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import tarfile
+import unicodedata
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -16,138 +19,135 @@ from pathlib import Path, PureWindowsPath
 from typing import IO, Any
 
 from components.data.config import SourceConfig
+from components.data.file_tree import IMAGE_EXTENSIONS, is_regular
+from components.data.names import is_hidden, restored, written
 from components.data.reasons import Reason
-
-# What counts as the sample's image; whether it can be read, its bytes decide.
-IMAGE_EXTENSIONS = frozenset(
-    ["png", "jpg", "jpeg", "jfif", "webp", "gif", "bmp", "tif", "tiff", "svg", "avif", "heic"]
+from components.data.records import (
+    MOST_IMAGE_BYTES,
+    MOST_TEXT_BYTES,
+    Record,
+    caption_of,
+    lines_of,
+    listed,
+    lost,
+    subjects,
 )
+
 _BLOCK = 512
-
-
-@dataclass(frozen=True)
-class Record:
-    """One input sample as found. reason is "" when image and caption are there; the image is not
-    yet decoded.
-
-    shard and offset say where the bytes of the image begin, for reading it again.
-    """
-
-    key: str
-    shard: str
-    offset: int
-    image: bytes
-    caption: str
-    group: str = ""
-    label: str = ""
-    reason: str = ""
+_NAME_CHARS = 1_000
+_MOST_PADDING_MIB = 16  # zeros behind an archive that are looked through
+# gzip, bzip2, xz, zstd, lz4: by their first bytes.
+_PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18")
+# What tarfile raises on bytes that are no archive, or whose numbers nobody can seek to.
+_FAULTS = (tarfile.TarError, EOFError, ValueError, OverflowError, OSError, RecursionError)
 
 
 @dataclass
 class _Group:
-    """Members of one key, as they come."""
+    """Members of one key, as they come; of those not asked for, the ending alone."""
 
     key: str
     offset: int
     members: dict[str, bytes] = field(default_factory=dict)
     image: bytes | None = None
+    reason: str = ""
 
 
 def read_tar(folder: Path, shard: str, config: SourceConfig) -> Iterator[Record]:
-    """Yield the records of one tar in stored order; a fault becomes a record with a reason."""
-    with open(folder / shard, "rb") as file, ExitStack() as stack:
+    """Yield the records of one tar in stored order; a fault becomes a record with a reason.
+
+    Args:
+        folder: of the source.
+        shard: the tar's path in it, as `written` gives it.
+        config: which members are image and caption.
+    """
+    path = folder / restored(shard)
+    if not is_regular(path):
+        yield lost(f"<{shard}>", shard, 0, Reason.SHARD_UNREADABLE)
+        return
+    with ExitStack() as stack:
         try:
+            file = stack.enter_context(open(path, "rb"))
+            start = file.read(_BLOCK)
+            if start.startswith(_PACKED):
+                yield lost(f"<{shard}>", shard, 0, Reason.SHARD_COMPRESSED)
+                return
+            file.seek(0)
             tar = stack.enter_context(tarfile.open(fileobj=file, mode="r:"))
-        except (tarfile.TarError, EOFError, ValueError):
-            yield _lost(f"<{shard}>", shard, 0, Reason.SHARD_UNREADABLE)
+        except _FAULTS:
+            yield lost(f"<{shard}>", shard, 0, Reason.SHARD_UNREADABLE)
             return
         yield from _records(tar, file, shard, config)
-
-
-def caption_of(text: str | bytes | None) -> tuple[str, str]:
-    """Return a caption with its white space made plain, and a reason ("" = usable)."""
-    if text is None:
-        return "", Reason.SAMPLE_MISSING_CAPTION
-    try:
-        text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
-        text.encode("utf-8")  # a lone surrogate cannot be written again
-    except UnicodeError:
-        return "", Reason.CAPTION_ENCODING
-    plain = " ".join(text.replace("\0", " ").split())
-    return plain, "" if plain else Reason.CAPTION_EMPTY
-
-
-def subject_of(text: str | bytes | None, label: str, config: SourceConfig) -> tuple[str, str]:
-    """Return what the image shows, in words, and a reason ("" = usable).
-
-    That is the caption, the class' name, or nothing, by what the source is conditioned on.
-    """
-    if config.condition == "text":
-        return caption_of(text)
-    if config.condition == "label":
-        return label, "" if label else Reason.SAMPLE_MISSING_LABEL
-    return "", ""
 
 
 def _records(
     tar: tarfile.TarFile, file: IO[bytes], shard: str, config: SourceConfig
 ) -> Iterator[Record]:
     group: _Group | None = None
-    cut = False
+    cut, empty = False, True
+    size = os.fstat(file.fileno()).st_size
     try:
         for member in tar:
+            empty = False
             if member.isdir():
                 continue
-            if _is_unsafe(member):
-                yield _lost(_plain(member.name), shard, member.offset, Reason.SHARD_UNSAFE_MEMBER)
+            name = written(member.name)[:_NAME_CHARS]
+            if _is_hidden(member.name):
+                yield lost(name, shard, member.offset, Reason.ENTRY_HIDDEN)
                 continue
-            key, extension = _split_name(member.name)
-            if group is None or key != group.key or extension in group.members:
+            if _is_unsafe(member):
+                yield lost(name, shard, member.offset, Reason.SHARD_UNSAFE_MEMBER)
+                continue
+            key, ending = _split_name(member.name)
+            if group is None or key != group.key or ending in group.members:
                 if group:
-                    yield _close(group, shard, config)
+                    yield from _close(group, shard, config)
                 group = _Group(key, member.offset_data)
-            if not _add(group, extension, member, file):
+            if member.offset_data + member.size > size:
                 cut = True
                 break
-    except (tarfile.TarError, EOFError, ValueError):
+            _add(group, ending, member, file, config)
+    except _FAULTS:
         cut = True
     cut = cut or not _has_end_mark(file, tar.offset)
     whole = group is not None and group.image is not None and len(group.members) > 1
     if group and (whole or not cut):
-        yield _close(group, shard, config)
+        yield from _close(group, shard, config)
     if cut:
         # One row for whatever was lost: nobody can say how many samples that are.
         key = f"<{shard}>" if whole or group is None else group.key
-        yield _lost(key, shard, tar.offset, Reason.SHARD_TRUNCATED)
+        yield lost(key, shard, tar.offset, Reason.SHARD_TRUNCATED)
+    elif _has_more(file, tar.offset):
+        yield lost(f"<{shard}>", shard, tar.offset, Reason.SHARD_TRAILING_DATA)
+    elif empty:
+        yield lost(f"<{shard}>", shard, 0, Reason.SHARD_EMPTY)
 
 
-def _add(group: _Group, extension: str, member: tarfile.TarInfo, file: IO[bytes]) -> bool:
-    """Read a member into its group; False when the file ends before the member does."""
+def _add(
+    group: _Group, ending: str, member: tarfile.TarInfo, file: IO[bytes], config: SourceConfig
+) -> None:
+    """Read a member into its group, if it is one that is asked for."""
+    is_image = ending == config.image_member.lower() or (
+        not config.image_member and ending in IMAGE_EXTENSIONS
+    )
+    group.members[ending] = b""
     file.seek(member.offset_data)
-    content = file.read(member.size)
-    if len(content) < member.size:
-        return False
-    group.members[extension] = content
-    if extension in IMAGE_EXTENSIONS and group.image is None:
-        group.image, group.offset = content, member.offset_data
-    return True
+    if is_image and group.image is None:
+        group.offset = member.offset_data
+        if member.size > MOST_IMAGE_BYTES:
+            group.reason = Reason.IMAGE_TOO_MANY_BYTES
+        else:
+            group.image = file.read(member.size)
+    elif ending in (config.caption_member.lower(), "json", "cls"):
+        group.members[ending] = file.read(min(member.size, MOST_TEXT_BYTES))
 
 
-def _lost(key: str, shard: str, offset: int, reason: Reason) -> Record:
-    return Record(key, shard, offset, b"", "", reason=reason)
-
-
-def _plain(name: str) -> str:
-    """Return a member's name as text that can be written; bytes that are not UTF-8 become marks."""
-    return name.encode("utf-8", "replace").decode()[:1000]
-
-
-def _close(group: _Group, shard: str, config: SourceConfig) -> Record:
-    """Turn the members of one key into its record."""
+def _close(group: _Group, shard: str, config: SourceConfig) -> Iterator[Record]:
+    """Yield the record of the members of one key, or several where each caption is a sample."""
     facts, broken = _read_json(group.members.get("json"))
-    text = group.members.get("txt", facts.get(config.caption_column))
-    if text is not None and not isinstance(text, bytes):
-        text = str(text)
+    captions = lines_of(group.members.get(config.caption_member.lower()))
+    if not captions and config.caption_column in facts:
+        captions = listed(facts[config.caption_column])
 
     def fact(column: str) -> str:
         value = facts.get(column) if column else None
@@ -156,21 +156,22 @@ def _close(group: _Group, shard: str, config: SourceConfig) -> Record:
     label = config.label_of(fact)
     if config.condition == "label" and not config.label_columns:
         label = caption_of(group.members.get("cls"))[0]
-    caption, reason = subject_of(text, label, config)
+    reason = group.reason
     if group.image is None:
-        reason = Reason.SAMPLE_MISSING_IMAGE
+        reason = reason or Reason.SAMPLE_MISSING_IMAGE
     elif broken:
         reason = Reason.SAMPLE_BAD_JSON
-    return Record(
+    record = Record(
         key=group.key,
         shard=shard,
         offset=group.offset,
         image=group.image or b"",
-        caption=caption,
+        caption="",
         group=fact(config.group_column),
         label=label if config.condition != "none" else "",
         reason=reason,
     )
+    yield from subjects(record, captions, config)
 
 
 def _read_json(content: bytes | None) -> tuple[dict[str, Any], bool]:
@@ -185,9 +186,18 @@ def _read_json(content: bytes | None) -> tuple[dict[str, Any], bool]:
 
 
 def _split_name(name: str) -> tuple[str, str]:
-    folder, slash, file = _plain(name).rpartition("/")
-    stem, _, extension = file.partition(".")
-    return (folder + slash + stem).removeprefix("./"), extension.lower()
+    # Composed letters: members of one sample may come from two systems.
+    plain = written(unicodedata.normalize("NFC", name))
+    if len(plain) > _NAME_CHARS:
+        plain = plain[:_NAME_CHARS]
+    folder, slash, file = plain.rpartition("/")
+    stem, _, ending = file.partition(".")
+    return (folder + slash + stem).removeprefix("./"), ending.lower()
+
+
+def _is_hidden(name: str) -> bool:
+    """Tell whether a member is the system's, such as macOS' `._x.png`."""
+    return any(is_hidden(part) for part in name.split("/") if part not in ("", ".", ".."))
 
 
 def _is_unsafe(member: tarfile.TarInfo) -> bool:
@@ -204,8 +214,17 @@ def _has_end_mark(file: IO[bytes], offset: int) -> bool:
     """
     # After the end mark tarfile's offset may already lie behind it.
     for at in (offset, max(0, offset - _BLOCK)):
-        file.seek(at)
+        try:
+            file.seek(at)
+        except (OverflowError, OSError, ValueError):
+            return False
         block = file.read(_BLOCK)
         if block == bytes(_BLOCK):
             return True
     return False
+
+
+def _has_more(file: IO[bytes], offset: int) -> bool:
+    """Tell whether anything but zeros stands close behind the end mark."""
+    file.seek(offset)
+    return any(file.read(2**20).strip(b"\0") for _ in range(_MOST_PADDING_MIB))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,25 +20,32 @@ import pyarrow as pa
 from components.data.clip_net import open_clip
 from components.data.config import FilterConfig, SourceConfig
 from components.data.decode import Decoded, centre_square, decode, encode_png, parse_colour
+from components.data.labels import Labels
 from components.data.reasons import Reason
-from components.data.shards import ShardWriter, write_manifest
+from components.data.shards import ShardWriter, move_shards, rows_per_group, write_manifest
 from components.data.sources import ImageReader, parts, read_part
 from components.errors import DataError
 
 _KNOWN_CAPTIONS = 65_536  # embeddings kept for captions that come again
 _TEXT_BATCH = 512
 _THREADS = 2
+_FILES_AT_ONCE = 32
+_ROWS_AT_ONCE = 1_024
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample to store: the bytes of its image as found, and what goes beside it."""
+    """One sample to store: the bytes of its image as found, and what goes beside it.
+
+    captions holds all captions where each epoch takes another one; else it is empty.
+    """
 
     key: str
     image: bytes
     caption: str
     group: str
     label: str
+    captions: tuple[str, ...] = ()
 
 
 class TextEncoder(Protocol):
@@ -84,64 +91,59 @@ class ClipText:
         return self.net.tokenize(list(captions)).numpy().astype(np.int32)
 
 
-@dataclass(frozen=True)
-class Labels:
-    """Class names -> numbers. Labels that are all whole numbers stand for themselves."""
+class KeptSamples:
+    """The rows of `scores` that `keep` marks, their images read again from the source."""
 
-    names: list[str]
-    count: int
+    def __init__(
+        self, scores: pa.Table, keep: np.ndarray, source: SourceConfig, folder: Path
+    ) -> None:
+        columns = ["key", "shard", "offset", "num_bytes", "caption", "captions", "group", "label"]
+        self.rows = scores.select(columns).filter(pa.array(keep))
+        self.source, self.folder = source, folder
 
-    @classmethod
-    def of(cls, labels: Iterable[str]) -> Labels:
-        """Number the classes that occur; none when no sample has a label."""
-        found = sorted({label for label in labels if label})
-        if found and all(label.isdecimal() for label in found):
-            return cls([], 1 + max(int(label) for label in found))
-        return cls(found, len(found))
+    def __iter__(self) -> Iterator[Sample]:
+        return self.after(0)
 
-    def number(self, label: str) -> int:
-        """Return the class, -1 for none."""
-        if not self.names:
-            return int(label) if label.isdecimal() and int(label) < self.count else -1
-        return self.names.index(label) if label in self.names else -1
-
-
-def kept_samples(
-    scores: pa.Table, keep: np.ndarray, source: SourceConfig, folder: Path
-) -> Iterator[Sample]:
-    """Yield the rows of `scores` that `keep` marks, their images read again from the source."""
-    columns = ["key", "shard", "offset", "num_bytes", "caption", "group", "label"]
-    with ImageReader(source, folder) as reader:
-        for row in scores.select(columns).filter(pa.array(keep)).to_pylist():
-            image = reader.read(row["shard"], row["offset"], row["num_bytes"])
-            yield Sample(row["key"], image, row["caption"], row["group"], row["label"])
+    def after(self, count: int) -> Iterator[Sample]:
+        """Yield all but the first `count` samples."""
+        with ImageReader(self.source, self.folder) as reader:
+            for batch in self.rows.slice(count).to_batches(max_chunksize=_ROWS_AT_ONCE):
+                for row in batch.to_pylist():
+                    image = reader.read(row["shard"], row["offset"], row["num_bytes"])
+                    words = (row["caption"], row["group"], row["label"])
+                    yield Sample(row["key"], image, *words, tuple(row["captions"] or ()))
 
 
 def heldout_samples(
     source: SourceConfig, folder: Path, counts: dict[str, int], labels: Labels
 ) -> Iterator[Sample]:
     """Yield every readable sample of the held-out source; count all by reason ("" = good)."""
+    colour = parse_colour(source.background_rgb)
     for part in parts(source, folder):
         for record in read_part(source, folder, part):
             reason = record.reason
+            if reason == Reason.ENTRY_HIDDEN:
+                continue
             if not reason:
-                found = decode(record.image, parse_colour(source.background_rgb))
+                found = decode(record.image, colour, grey_range=source.grey_range)
                 reason = found if isinstance(found, Reason) else ""
             if not reason and source.condition == "label" and labels.number(record.label) < 0:
                 reason = Reason.SAMPLE_UNKNOWN_LABEL
             counts[str(reason)] = counts.get(str(reason), 0) + 1
             if not reason:
-                yield Sample(record.key, record.image, record.caption, record.group, record.label)
+                words = (record.caption, record.group, record.label)
+                yield Sample(record.key, record.image, *words, record.captions)
 
 
 def write_training_set(
     splits: Mapping[str, Iterable[Sample]],
     out: Path,
     config: FilterConfig,
-    background: str,
+    source: SourceConfig,
     labels: Labels,
     text_encoder: TextEncoder | None,
     facts: dict[str, Any],
+    work: Path | None = None,
 ) -> str:
     """Write out/<split>-*.parquet and out/manifest.json; return the content hash.
 
@@ -149,22 +151,29 @@ def write_training_set(
         splits: "train" and "heldout" -> samples in the order in which they are stored.
         out: folder.
         config: resolution_px, shard_rows.
-        background: what transparent pixels are laid on, "#rrggbb".
+        source: how its images are read.
         labels: numbers of the classes.
         text_encoder: embeds the captions; None: a source without text.
         facts: added to the manifest.
+        work: folder of shards that an earlier try with the same arguments finished; they are taken
+            as they are, where the samples of a split are `KeptSamples`. None: `out` itself, anew.
     """
     (out / "manifest.json").unlink(missing_ok=True)
-    schema = _schema(text_encoder)
+    schema = _schema(text_encoder, several=source.captions == "random")
     written = {}
+    rows = rows_per_group(config.resolution_px)
     for split, samples in splits.items():
-        rows = rows_per_group(config.resolution_px)
-        writer = ShardWriter(out, split, schema, config.shard_rows, rows)
-        stream = iter(samples)
-        while some := list(islice(stream, config.shard_rows)):
-            images = _square_files(some, config.resolution_px, background)
-            writer.write_shard(_table(some, images, labels, text_encoder, schema))
+        resumes = work is not None and isinstance(samples, KeptSamples)
+        writer = ShardWriter(work or out, split, schema, config.shard_rows, rows, resumes)
+        done = sum(shard["rows"] for shard in writer.shards)
+        stream = samples.after(done) if isinstance(samples, KeptSamples) else iter(samples)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            squares = _squares(stream, config.resolution_px, source, pool)
+            while some := list(islice(squares, config.shard_rows)):
+                writer.write_shard(_table(some, labels, text_encoder, schema))
         written[split] = writer.close()
+    if work is not None:
+        move_shards(work, out, list(splits))
     manifest = {
         "resolution_px": config.resolution_px,
         "embedding_dim": text_encoder.embedding_dim if text_encoder else 0,
@@ -175,39 +184,45 @@ def write_training_set(
     return write_manifest(out, manifest | facts)
 
 
-def rows_per_group(resolution: int) -> int:
-    """Return the rows of a row group, what a reader loads at once: 128, fewer for large images."""
-    return max(16, min(128, 2**21 // resolution**2))
-
-
-def _schema(text_encoder: TextEncoder | None) -> pa.Schema:
+def _schema(text_encoder: TextEncoder | None, several: bool = False) -> pa.Schema:
     fields = [("key", pa.string()), ("image", pa.binary()), ("caption", pa.string())]
     if text_encoder is not None:
         fields += [
             ("text_embedding", pa.list_(pa.float16(), text_encoder.embedding_dim)),
             ("token_ids", pa.list_(pa.int32(), text_encoder.context_length)),
         ]
+        if several:  # all captions but the first; numbers one caption after the other
+            fields += [
+                ("more_captions", pa.list_(pa.string())),
+                ("more_embeddings", pa.list_(pa.float16())),
+                ("more_token_ids", pa.list_(pa.int32())),
+            ]
     return pa.schema([*fields, ("label", pa.int32()), ("group", pa.string())])
 
 
-def _square_files(samples: Sequence[Sample], side: int, background: str) -> list[bytes]:
-    colour = parse_colour(background)
+def _squares(
+    stream: Iterator[Sample], side: int, source: SourceConfig, pool: ThreadPoolExecutor
+) -> Iterator[Sample]:
+    """Yield the samples with a PNG of the middle square in place of the file.
 
-    def square_file(sample: Sample) -> bytes:
-        found = decode(sample.image, colour)
+    Few files are held at a time, and one image per thread: memory is bounded by pixels.
+    """
+    colour = parse_colour(source.background_rgb)
+
+    def square(sample: Sample) -> Sample:
+        found = decode(sample.image, colour, grey_range=source.grey_range)
         if not isinstance(found, Decoded):
             what = f"{sample.key} was readable when it was scored, now: {found}"
             raise DataError(what, "source", "score again (raise score.revision)")
-        return encode_png(centre_square(found.pixels_HWC, side))
+        return replace(sample, image=encode_png(centre_square(found.pixels_HWC, side)))
 
     # Pillow lets go of the interpreter while it works, so threads do help.
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(square_file, samples))
+    while some := list(islice(stream, _FILES_AT_ONCE)):
+        yield from pool.map(square, some)
 
 
 def _table(
     samples: Sequence[Sample],
-    images: list[bytes],
     labels: Labels,
     text_encoder: TextEncoder | None,
     schema: pa.Schema,
@@ -215,7 +230,7 @@ def _table(
     captions = [sample.caption for sample in samples]
     columns: dict[str, Any] = {
         "key": [sample.key for sample in samples],
-        "image": images,
+        "image": [sample.image for sample in samples],
         "caption": captions,
         "label": [labels.number(sample.label) for sample in samples],
         "group": [sample.group for sample in samples],
@@ -223,6 +238,13 @@ def _table(
     if text_encoder is not None:
         columns["text_embedding"] = _rows_of(text_encoder(captions).astype(np.float16))
         columns["token_ids"] = _rows_of(text_encoder.ids(captions))
+    if text_encoder is not None and "more_captions" in schema.names:
+        more = [list(sample.captions[1:]) for sample in samples]
+        columns["more_captions"] = more
+        columns["more_embeddings"] = [
+            text_encoder(some).astype(np.float16).ravel() if some else [] for some in more
+        ]
+        columns["more_token_ids"] = [text_encoder.ids(s).ravel() if s else [] for s in more]
     return pa.table(columns, schema=schema)
 
 

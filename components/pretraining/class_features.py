@@ -21,6 +21,7 @@ from torch import Tensor
 
 from components.data.config import SourceConfig
 from components.data.decode import Decoded, centre_square, decode, parse_colour
+from components.data.labels import in_order
 from components.data.sources import parts, read_part
 from components.errors import ConfigError, StorageError
 from models.features.cnn import NUM_STAGES
@@ -61,8 +62,7 @@ def class_features(
             add()
     if labels:
         add()
-    numbers = all(name.isdecimal() for name in sums)
-    names = sorted(sums, key=int) if numbers else sorted(sums)
+    names = in_order(sums)
     return names, torch.stack([sums[name] / counts[name] for name in names]).float()
 
 
@@ -84,7 +84,7 @@ def _labelled(
             seen = counts.get(record.label, 0)
             if record.reason or not record.label or seen >= per_class:
                 continue
-            image = decode(record.image, background)
+            image = decode(record.image, background, grey_range=source.grey_range)
             if isinstance(image, Decoded):
                 counts[record.label] = seen + 1
                 yield record.label, centre_square(image.pixels_HWC, side_px)

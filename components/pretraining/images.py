@@ -15,6 +15,7 @@ from torch import Tensor
 from components.data.captions import ATTRIBUTES, attributes_of
 from components.data.config import SourceConfig
 from components.data.decode import Decoded, centre_square, decode, parse_colour
+from components.data.labels import Labels
 from components.data.sources import parts, read_part
 from components.errors import DataError
 
@@ -68,21 +69,20 @@ class ImageSet:
         return replace(self, label_N=label_N, label_names=label_names)
 
 
-def image_set(pixels_NHWC: np.ndarray, captions: list[str], labels: list[str]) -> ImageSet:
+def image_set(
+    pixels_NHWC: np.ndarray, captions: list[str], labels: list[str], label_kind: str = "name"
+) -> ImageSet:
     """Build a set from arrays.
 
     Args:
         pixels_NHWC: uint8.
         captions: one per image.
-        labels: class of each image as text, "" for none; whole numbers are kept as they are,
-            other labels are numbered in alphabetical order.
+        labels: class of each image as text, "" for none.
+        label_kind: "name" numbers them in the order of their names; "index" keeps whole numbers.
     """
     pixels = torch.from_numpy(pixels_NHWC).permute(0, 3, 1, 2).contiguous()
-    names = sorted({label for label in labels if label})
-    index = {name: number for number, name in enumerate(names)}
-    if all(name.isdecimal() for name in names):
-        index, names = {name: int(name) for name in names}, []
-    label_N = torch.tensor([index.get(label, -1) for label in labels], dtype=torch.long)
+    numbers = Labels.of(labels, label_kind)
+    label_N = torch.tensor([numbers.number(label) for label in labels], dtype=torch.long)
     told = [attributes_of(caption) for caption in captions]
     known = None
     if told and all(told):
@@ -90,7 +90,7 @@ def image_set(pixels_NHWC: np.ndarray, captions: list[str], labels: list[str]) -
             name: torch.tensor([values.index(one[name]) for one in told if one])
             for name, values in ATTRIBUTES.items()
         }
-    return ImageSet(pixels, captions, label_N, known, tuple(names))
+    return ImageSet(pixels, captions, label_N, known, tuple(numbers.names))
 
 
 def read_images(config: SourceConfig, folder: Path, side_px: int, max_images: int) -> ImageSet:
@@ -111,25 +111,31 @@ def read_images(config: SourceConfig, folder: Path, side_px: int, max_images: in
     labels: list[str] = []
     for part in parts(config, folder):
         for record in read_part(config, folder, part):
-            image = None if record.reason else decode(record.image, background)
+            image = (
+                None
+                if record.reason
+                else decode(record.image, background, grey_range=config.grey_range)
+            )
             if isinstance(image, Decoded):
                 pixels.append(centre_square(image.pixels_HWC, side_px))
                 captions.append(record.caption)
                 labels.append(record.label)
             if len(pixels) == max_images:
-                return image_set(np.stack(pixels), captions, labels)
+                return image_set(np.stack(pixels), captions, labels, config.label_kind)
     if len(pixels) < 2:
         raise DataError(
             f"{len(pixels)} readable images", str(folder), "give at least two to train encoders on"
         )
-    return image_set(np.stack(pixels), captions, labels)
+    return image_set(np.stack(pixels), captions, labels, config.label_kind)
 
 
 def read_clean_split(
     folder: Path, side_px: int, label_column: str | tuple[str, ...] = "label"
 ) -> ImageSet:
     """Read a split that `synthesize` wrote: tars whose json holds the label, and each attribute."""
-    config = SourceConfig(path=str(folder), label_column=label_column)
+    config = SourceConfig(
+        kind="webdataset", path=str(folder), label_column=label_column, label_kind="index"
+    )
     return read_images(config, folder, side_px, max_images=1_000_000)
 
 

@@ -154,22 +154,23 @@ def map_batches(
     batch_size: int,
     config: ClusterConfig,
     address: str = "",
-) -> list[dict[str, Any]]:
+) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """Apply `worker_class(**constructor_kwargs)` to batches of items on Ray Data actors.
 
-    The same as a local loop over `items[i : i + batch_size]`: same batches, rows in the same order.
+    Yields (number of the batch, its rows) as they are ready, in any order; the batches are those of
+    a local loop over `items[i : i + batch_size]`, and Ray holds back while the caller writes.
 
     Args:
         items: what one call receives `batch_size` of.
         worker_class: its instances, one per actor, map a list of items to a list of rows.
     """
-    records = row_batches.pack(items, batch_size)
+    packed = row_batches.pack(items, batch_size)
     with connect(address, config, config.scoring_workers * config.cpus_per_worker, "ray.data"):
         import ray.data
 
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         ray.data.DataContext.get_current().enable_progress_bars = False
-        dataset = ray.data.from_items(records, override_num_blocks=max(1, len(records)))
+        dataset = ray.data.from_items(packed, override_num_blocks=max(1, len(packed)))
         mapped = dataset.map_batches(
             row_batches.BatchActor,
             fn_constructor_args=(worker_class, constructor_kwargs),
@@ -178,7 +179,7 @@ def map_batches(
             num_cpus=config.cpus_per_worker,
             num_gpus=config.resources_per_worker.get("GPU", 0),
         )
-        return row_batches.unpack(mapped.take_all())
+        yield from map(row_batches.unpack, mapped.iter_rows())
 
 
 def tune(

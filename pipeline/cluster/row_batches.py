@@ -7,7 +7,7 @@ nested values on the way; so the far side computes on exactly the batches of a l
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -17,10 +17,9 @@ def pack(items: Sequence[dict[str, Any]], batch_size: int) -> list[dict[str, Any
     return [{"index": i, "items": pickle.dumps(list(items[i : i + batch_size]))} for i in starts]
 
 
-def unpack(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows of all records {index, rows}, in the order of `pack`."""
-    ordered = sorted(records, key=lambda record: int(record["index"]))
-    return [row for record in ordered for row in pickle.loads(record["rows"])]
+def unpack(record: dict[str, Any]) -> tuple[int, list[dict[str, Any]]]:
+    """Return (number of the batch, its rows) of one record {index, rows}."""
+    return int(record["index"]), pickle.loads(record["rows"])
 
 
 class BatchActor:

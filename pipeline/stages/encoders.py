@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--raw", type=Path, required=True, help="folder with the clean splits")
     parser.add_argument(
-        "--source", type=Path, required=True, help="your data, if raw has no splits"
+        "--source", type=Path, help="your data, if raw has no splits; default source.path"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder that is replaced")
 

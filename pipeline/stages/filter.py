@@ -10,15 +10,21 @@ Example:
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.stages.frame import StageContext, run_stage
+from pipeline.places import runs_folder
+from pipeline.stages.frame import StageContext, resolved, run_stage
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
+
+_ROWS_AT_ONCE = 65_536
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,8 +33,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--source", type=Path, required=True, help="folder of the source")
-    parser.add_argument("--heldout", default="", help='folder of the held-out source, "" = split')
+    parser.add_argument("--source", type=Path, help="folder of the source; default source.path")
+    parser.add_argument("--heldout", help="held-out source, '' = split; default heldout_path")
     parser.add_argument("--scores", type=Path, required=True, help="folder of the scores")
     parser.add_argument("--encoders", type=Path, required=True, help="folder that holds clip/")
     parser.add_argument("--out", type=Path, required=True, help="folder for the training shards")
@@ -56,7 +62,9 @@ def _work(context: StageContext) -> None:
     from components.data.filter_charts import write_charts
     from components.data.filtering import (
         check_enough,
+        check_heldout,
         decide,
+        grey_facts,
         in_stored_order,
         make_report,
         too_few,
@@ -68,13 +76,15 @@ def _work(context: StageContext) -> None:
     scores = in_stored_order(read_shards(arguments.scores, "scores", SCORE_SCHEMA))
     reasons = decide(scores, config, text=context.params.source.condition == "text")
     kept, heldout = reasons == "", _heldout(context, scores)
-    report = make_report(reasons, heldout)
+    report = make_report(reasons, heldout) | grey_facts(scores)
     _write_decisions(arguments.decisions, scores, reasons, heldout)
     similarity = scores["clip_similarity"].fill_null(float("nan")).to_numpy()
     charts = write_charts(arguments.plots, similarity, kept, report)
     # The counts and charts are written first: they show why a source is refused.
     write_json(arguments.report, report)
     check_enough(report, config, str(arguments.source))
+    if not arguments.heldout and context.params.source.heldout_fraction:
+        check_heldout(report, *_groups(scores.filter(kept)), context.params.seed)
     counts = _write_shards(context, scores, kept, heldout)
     if counts is not None:
         write_json(arguments.report, report | {"heldout_source": counts})
@@ -97,8 +107,17 @@ def _heldout(context: StageContext, scores: pa.Table) -> np.ndarray:
 
     source = context.params.source
     fraction = 0.0 if context.arguments.heldout else source.heldout_fraction
-    groups, keys = scores["group"].to_pylist(), scores["key"].to_pylist()
-    return in_heldout(groups, keys, context.params.seed, fraction)
+    return in_heldout(*_groups(scores), context.params.seed, fraction)
+
+
+def _groups(scores: pa.Table) -> tuple[Iterator[str], Iterator[str]]:
+    """Return group and key of each row; no list of them all is made."""
+    return _texts(scores["group"]), _texts(scores["key"])
+
+
+def _texts(column: pa.ChunkedArray) -> Iterator[str]:
+    for at in range(0, len(column), _ROWS_AT_ONCE):
+        yield from column.slice(at, _ROWS_AT_ONCE).to_pylist()
 
 
 def _write_decisions(
@@ -106,57 +125,81 @@ def _write_decisions(
 ) -> None:
     import numpy as np
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     from components.data.shards import write_table
 
     kept = reasons == ""
-    split = np.where(kept, np.where(heldout, "heldout", "train"), "")
+    split = np.where(kept, np.where(heldout, 2, 1), 0).astype(np.int8)
+    names = pa.array(["", "train", "heldout"])
     table = scores.select(["key", "shard", "offset"])
     table = table.append_column("kept", pa.array(kept))
-    table = table.append_column("reason", pa.array(reasons.tolist(), pa.string()))
+    table = table.append_column("reason", pa.array(reasons, pa.string()))
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_table(path, table.append_column("split", pa.array(split.tolist(), pa.string())))
+    write_table(path, table.append_column("split", pc.take(names, pa.array(split))))
 
 
 def _write_shards(
     context: StageContext, scores: pa.Table, kept: np.ndarray, heldout: np.ndarray
 ) -> dict[str, Any] | None:
     """Write both splits; return the counts of the held-out source if there is one."""
-    import json
+    import shutil
 
+    from components.data.labels import Labels
     from components.data.training_set import (
         ClipText,
-        Labels,
+        KeptSamples,
         heldout_samples,
-        kept_samples,
         write_training_set,
     )
 
     arguments, source = context.arguments, context.params.source
     counts: dict[str, int] = {}
-    labels = Labels.of(scores.filter(kept)["label"].to_pylist())
-    splits = {"train": kept_samples(scores, kept & ~heldout, source, arguments.source)}
+    names = scores.filter(kept)["label"].unique().to_pylist()
+    labels = Labels.of(names, source.label_kind)
+    splits: dict[str, Any] = {
+        "train": KeptSamples(scores, kept & ~heldout, source, arguments.source)
+    }
     if arguments.heldout:
         splits["heldout"] = heldout_samples(source, Path(arguments.heldout), counts, labels)
     else:
-        splits["heldout"] = kept_samples(scores, kept & heldout, source, arguments.source)
+        splits["heldout"] = KeptSamples(scores, kept & heldout, source, arguments.source)
     clip, text_encoder, facts = arguments.encoders / "clip", None, {}
     if source.condition == "text":
         text_encoder = ClipText(clip)
         facts = {"clip_sha256": json.loads((clip / "card.json").read_text())["sha256"]}
+    work = _work_folder(context, facts)
     write_training_set(
         splits,
         arguments.out,
         context.params.filter,
-        source.background_rgb,
+        source,
         labels,
         text_encoder,
         facts,
+        work,
     )
+    shutil.rmtree(work, ignore_errors=True)
     if not arguments.heldout:
         return None
     good = counts.pop("", 0)
     return {"in": good + sum(counts.values()), "kept": good, "rejected": counts}
+
+
+def _work_folder(context: StageContext, facts: dict[str, Any]) -> Path:
+    """Return the folder of finished shards, outside of what DVC deletes before a stage.
+
+    Its name holds all that the shards depend on.
+    """
+    from components.code_version import git_commit
+    from components.data.shards import file_sha256
+
+    arguments = context.arguments
+    scores = [file_sha256(path) for path in sorted(arguments.scores.glob("scores-*.parquet"))]
+    places = [str(path.resolve()) for path in (arguments.source, arguments.out)]
+    values = [scores, places, arguments.heldout, facts, git_commit()]
+    text = json.dumps([values, resolved(context.params, "filter")], sort_keys=True)
+    return runs_folder() / f"filter-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 if __name__ == "__main__":

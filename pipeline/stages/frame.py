@@ -118,6 +118,17 @@ def keyed_entry(params: Params, section: str, key: str) -> StageConfig:
     return entries[key]
 
 
+def _with_source(options: argparse.Namespace, params: Params) -> None:
+    """Take the paths of the user's data from the parameters, where the command names none.
+
+    So they pass through no shell: a folder may be called `Tom & Jerry`.
+    """
+    if getattr(options, "source", "") is None:
+        options.source = Path(params.source.path)
+    if getattr(options, "heldout", "") is None:
+        options.heldout = params.source.heldout_path
+
+
 def resolved(params: Params, name: str) -> dict[str, Any]:
     """Return the parameters of one stage as plain values: the seed and its section."""
     section, _, key = re.sub(r" ", "@", name).partition("@")
@@ -147,6 +158,7 @@ def _dry_run(
     from pipeline.tracking.tracker import Tracker
 
     params = load_params(options.params, options.set)
+    _with_source(options, params)
     shown = resolved(params, name)
     if plan is not None:
         context = StageContext(params, options, Tracker.silent(), _speaker())
@@ -162,6 +174,7 @@ def _run(
     from pipeline.tracking.tracker import open_stage_tracker
 
     params = load_params(options.params, options.set)
+    _with_source(options, params)
     started, clock = datetime.now(UTC), time.monotonic()
     config = resolved(params, name)
     digest = hashlib.sha256(json.dumps([name, config], sort_keys=True).encode()).hexdigest()[:12]

@@ -15,7 +15,7 @@ from pipeline.graph import stage_titles
 ROOT = Path(__file__).parents[2]
 SAMPLING = ["generate", "interpolate", "invert", "mix", "sweep"]
 TOOLS = [*SAMPLING, "app", "serve", "import", "benchmark_coco", "repro", "report", "summary"]
-TOOLS += ["doctor", "ui", "states", "sync"]
+TOOLS += ["data", "doctor", "ui", "states", "sync"]
 STAGES = [
     "synthesize",
     "encoders",

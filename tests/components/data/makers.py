@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 from components.data.captions import attributes_of
-from components.data.config import FilterConfig
+from components.data.config import FilterConfig, SourceConfig
+from components.data.labels import Labels
 from components.data.scoring import SCORE_SCHEMA
-from components.data.training_set import Labels, Sample, write_training_set
+from components.data.training_set import Sample, write_training_set
 
 
 def png_bytes(
@@ -93,6 +95,9 @@ class TruthNet:
     def __init__(self, truth: dict[bytes, dict[str, str]]) -> None:
         self.truth = truth
 
+    def small(self, pixels: np.ndarray) -> np.ndarray:
+        return pixels
+
     def similarity(self, images: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
         found = []
         for image, caption in zip(images, captions, strict=True):
@@ -104,6 +109,9 @@ class TruthNet:
 
 class FlatNet:
     """Stands in for CLIP: a cosine that depends on the image alone; can be pickled."""
+
+    def small(self, pixels: np.ndarray) -> np.ndarray:
+        return pixels
 
     def similarity(self, images: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
         return np.array([image.mean() / 255 for image in images], dtype=np.float32)
@@ -136,5 +144,12 @@ def write_numbered_set(
     config = FilterConfig(resolution_px=side, shard_rows=shard_rows)
     splits = {"train": samples(rows, 0), "heldout": samples(heldout, rows)}
     labels = Labels.of(["0", "1", "2"])
-    write_training_set(splits, out, config, "#ffffff", labels, HashedText(), {"made": "by hand"})
+    source = SourceConfig(path="")
+    write_training_set(splits, out, config, source, labels, HashedText(), {"made": "by hand"})
     return {f"k{i}": np.array([i // 256, i % 256, 7]) for i in range(rows + heldout)}
+
+
+def read_back(folder: Path, prefix: str) -> pa.Table:
+    """Return all rows of a prefix' shards, in order."""
+    paths = sorted(folder.glob(f"{prefix}-*.parquet"))
+    return pa.concat_tables([pq.read_table(path) for path in paths])

@@ -4,7 +4,9 @@ import pytest
 from components.data.config import FilterConfig
 from components.data.filtering import (
     check_enough,
+    check_heldout,
     decide,
+    grey_facts,
     in_heldout,
     in_stored_order,
     make_report,
@@ -143,3 +145,45 @@ def test_too_little_left_is_an_error_with_the_reasons():
 def test_few_images_are_said_with_their_consequence(train, heldout, says):
     lines = too_few(train, heldout)
     assert len(lines) == len(says) and all(map(str.startswith, lines, says))
+
+
+def test_everything_held_out_says_so():
+    report = {"in": 6, "kept": 0, "heldout": 5, "rejected": {"a": 1}}
+    with pytest.raises(DataError, match=r"all 5 samples that are left are held out.*fraction"):
+        check_enough(report, FilterConfig(), "here")
+
+
+@pytest.mark.parametrize("count", [3, 5, 40])
+def test_too_few_held_out_names_the_fraction_that_does(count):
+    keys, groups = [f"k{i}.png" for i in range(count)], [""] * count
+    report = {"in": count, "kept": count, "heldout": 0, "rejected": {}}
+    with pytest.raises(DataError, match=rf"0 of {count} rows held out.*set it to 0\.") as caught:
+        check_heldout(report, groups, keys, 1)
+    fraction = float(caught.value.todo.split()[-1])
+    assert 2 <= in_heldout(groups, keys, 1, fraction).sum() < count
+    assert in_heldout(groups, keys, 1, fraction - 0.001).sum() < 2
+    check_heldout(report | {"heldout": 2}, groups, keys, 1)
+    with pytest.raises(DataError, match="add images, or set it to 0"):
+        check_heldout(report, groups[:2], keys[:2], 1)
+    with pytest.raises(DataError, match="add images, or set it to 0"):
+        check_heldout(report, ["one"] * count, keys, 1)
+
+
+def test_captions_of_one_image_are_no_copies_of_each_other():
+    first = {"shard": "a.tar", "offset": 512, "sha256": "a", "phash": 1, "thumbnail": bytes(192)}
+    copy = first | {"offset": 4096}
+    rows = [
+        first | {"key": "a"},
+        first | {"key": "a#2"},
+        copy | {"key": "b"},
+        copy | {"key": "b#2"},
+    ]
+    assert reasons_of(rows) == ["", "", *2 * ["filter.exact_duplicate"]]
+    rows[2]["sha256"] = rows[3]["sha256"] = "other file"
+    assert reasons_of(rows) == ["", "", *2 * ["filter.near_duplicate"]]
+
+
+def test_the_range_of_grey_is_told():
+    rows = [{"grey_max": None}, {"grey_max": 4000}, {"grey_max": 4095}]
+    assert grey_facts(score_table(rows)) == {"grey_16_bit": {"images": 2, "largest_value": 4095}}
+    assert grey_facts(score_table([{}])) == {}

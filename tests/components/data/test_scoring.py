@@ -1,19 +1,21 @@
 import hashlib
-from itertools import islice
+import os
+import shutil
 
 import numpy as np
 import pytest
 
 from components.artifacts.frozen_nets import ABSENT
 from components.data.config import SourceConfig
-from components.data.scoring import SCORE_SCHEMA, score_rows, write_scores
-from components.data.shards import read_shards
+from components.data.score_parts import score_source
+from components.data.scoring import SCORE_SCHEMA
 from components.data.training_set import ClipText
 from components.errors import ConfigError, StorageError
 from tests.components.data.makers import (
     FlatNet,
     encoded,
     picture,
+    read_back,
     sample_members,
     write_plain_tar,
 )
@@ -32,20 +34,29 @@ def folder(tmp_path):
     return src
 
 
+def score(folder, batch=3, **options):
+    options = {"net": FlatNet(), "encoders": folder} | options
+    places = {"work": folder.parent / "work", "out": folder.parent / "scores"}
+    return score_source(SOURCE, folder, batch=batch, **places, **options)
+
+
 def test_captions_without_a_clip_are_one_line(folder, tmp_path):
     with pytest.raises(ConfigError, match=r"no CLIP to read captions with \(.*clip\): set enc"):
-        next(score_rows(SOURCE, folder, tmp_path, 3))
+        score(folder, encoders=tmp_path, net=None)
     (tmp_path / "clip").mkdir()
     (tmp_path / "clip" / ABSENT).write_text("{}")
     with pytest.raises(ConfigError, match="no CLIP to read captions with"):
         ClipText(tmp_path / "clip")
     (tmp_path / "clip" / ABSENT).rename(tmp_path / "clip" / "card.json")
     with pytest.raises(StorageError, match="run the encoders stage again"):
-        next(score_rows(SOURCE, folder, tmp_path, 3))
+        score(folder, encoders=tmp_path, net=None)
 
 
 def rows_of(folder, batch=3, **options):
-    return list(score_rows(SOURCE, folder, folder, batch, net=FlatNet(), **options))
+    score(folder, batch, **options)
+    rows = read_back(folder.parent / "scores", "scores").to_pylist()
+    shutil.rmtree(folder.parent / "work")
+    return rows
 
 
 def test_every_sample_has_one_row(folder):
@@ -75,35 +86,87 @@ def test_unreadable_rows_have_no_similarity(folder):
         assert (row["clip_similarity"] is None) == (row["reason"] is not None)
 
 
+def test_of_several_captions_the_worst_decides(tmp_path):
+    members = [("a.png", encoded(picture())), ("a.txt", b"good\nbad\n\nfair")]
+    write_plain_tar(tmp_path / "src/a.tar", members)
+
+    class Words(FlatNet):
+        def similarity(self, images, captions):
+            return np.array([{"good": 0.9, "bad": 0.1, "fair": 0.5}[c] for c in captions])
+
+    source = SourceConfig(path="", captions="random")
+    places = tmp_path / "work", tmp_path / "scores"
+    score_source(source, tmp_path / "src", tmp_path, 8, *places, net=Words())
+    (row,) = read_back(tmp_path / "scores", "scores").to_pylist()
+    assert row["captions"] == ["good", "bad", "fair"] and row["caption"] == "good"
+    assert row["clip_similarity"] == pytest.approx(0.1)
+
+
 def test_backends_and_batches_give_the_same_rows(folder):
     def other_order(items, worker, arguments):
         """Do as a pool does: one object per part, the last part first."""
-        found = {i: worker(**arguments)([item]) for i, item in reversed(list(enumerate(items)))}
-        return [row for i in range(len(items)) for row in found[i]]
+        for number, item in reversed(list(enumerate(items))):
+            yield number, worker(**arguments)([item])
 
     assert rows_of(folder) == rows_of(folder, map_parts=other_order) == rows_of(folder, batch=100)
 
 
-def test_scores_are_written_with_their_counts(folder, tmp_path):
-    out = tmp_path / "scores"
-    facts = write_scores(iter(rows_of(folder)), out)
+def test_scores_are_written_with_their_counts(folder):
+    out = folder.parent / "scores"
+    facts = score(folder)
     assert facts["rows"] == 12
     assert facts["reasons"] == {
         "image.truncated": 1,
-        "sample.missing_image": 1,
         "sample.duplicate_key": 1,
+        "sample.missing_image": 1,
         "shard.unreadable": 1,
     }
-    table = read_shards(out, "scores")
+    table = read_back(out, "scores")
     assert table.schema == SCORE_SCHEMA and table.num_rows == 12
     first = {path.name: path.read_bytes() for path in out.iterdir()}
-    write_scores(iter(rows_of(folder)), out)
+    shutil.rmtree(folder.parent / "work")
+    score(folder)
     assert first == {path.name: path.read_bytes() for path in out.iterdir()}
 
 
-def test_rows_stream(folder):
-    rows = score_rows(SOURCE, folder, folder, 2, net=FlatNet())
-    assert [row["key"] for row in islice(rows, 2)] == ["k0", "k1"]
+def test_a_kill_loses_one_part_and_changes_no_byte(folder):
+    out, work = folder.parent / "scores", folder.parent / "work"
+    assert score(folder)["resumed"] == 0
+    want = {path.name: path.read_bytes() for path in out.iterdir()}
+    # Killed while it wrote the second part: the first is whole, the second half written.
+    half = (work / "part-000001.parquet").read_bytes()[:300]
+    (work / "part-000001.parquet").write_bytes(half)
+    (work / "part-000002.parquet").unlink()
+    shutil.rmtree(out)
+
+    class Counted(FlatNet):
+        images = 0
+
+        def small(self, pixels):
+            Counted.images += 1
+            return pixels
+
+    assert score(folder, net=Counted())["resumed"] == 1
+    assert Counted.images == 2  # of b.tar alone
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == want
+    # A shard that changed is scored again.
+    os.utime(folder / "a.tar", (1, 1))
+    assert score(folder)["resumed"] == 2
+
+
+def test_no_more_of_an_image_is_held_than_the_net_looks_at(folder):
+    seen = []
+
+    class Small(FlatNet):
+        def small(self, pixels):
+            return pixels[:2, :2].copy()
+
+        def similarity(self, images, captions):
+            seen.extend(image.shape for image in images)
+            return super().similarity(images, captions)
+
+    rows_of(folder, net=Small())
+    assert set(seen) == {(2, 2, 3)} and len(seen) == 9
 
 
 def test_nan_is_handed_on(folder):
@@ -111,5 +174,5 @@ def test_nan_is_handed_on(folder):
         def similarity(self, images, captions):
             return np.full(len(images), np.nan, np.float32)
 
-    row = next(score_rows(SOURCE, folder, folder, 4, net=NanNet()))
+    row = rows_of(folder, net=NanNet())[0]
     assert np.isnan(row["clip_similarity"]) and row["reason"] is None

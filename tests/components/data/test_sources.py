@@ -131,15 +131,19 @@ def test_a_cut_tar_keeps_what_stands_before_the_cut(tmp_path, where):
 
 
 @pytest.mark.row("B14")
-@pytest.mark.parametrize("content", [b"", b"not a tar" * 100, b"\x1f\x8b" + bytes(600)])
-def test_what_is_no_tar_is_one_row(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "unreadable"),
+        (b"not a tar" * 100, "unreadable"),
+        (b"\x1f\x8b" + bytes(600), "compressed"),
+        (bytes(512), "empty"),
+        (bytes(10_240), "empty"),
+    ],
+)
+def test_what_is_no_tar_is_one_row(tmp_path, content, reason):
     (tmp_path / "a.tar").write_bytes(content)
-    assert reasons_of(tmp_path) == {"<a.tar>": "shard.unreadable"}
-
-
-def test_an_empty_tar_has_no_rows(tmp_path):
-    write_plain_tar(tmp_path / "a.tar", [])
-    assert reasons_of(tmp_path) == {}
+    assert reasons_of(tmp_path) == {"<a.tar>": f"shard.{reason}"}
 
 
 def write_folder(folder, table, name="captions.tsv"):
@@ -158,10 +162,10 @@ def test_image_folder_reads_every_file_and_every_row(tmp_path):
     found = records_of(tmp_path, kind="image_folder", group_column="codepoints")
     assert [(r.key, str(r.reason), r.group) for r in found] == [
         ("x/a.png", "", "23"),
+        ("x/a.png#2", "caption.encoding", ""),
         ("x/b.webp", "caption.empty", "23"),
         ("no.png", "sample.missing_image", ""),
         ("../c.jpg", "shard.unsafe_member", ""),
-        ("x/a.png", "caption.encoding", "6"),
         ("c.jpg", "sample.missing_caption", ""),
     ]
     assert found[0].caption == 'a "red" hash'
@@ -177,12 +181,20 @@ def test_csv_with_quotes(tmp_path):
 
 def test_errors_name_what_to_set(tmp_path):
     with pytest.raises(DataError, match=r"no \.tar in it"):
+        records_of(tmp_path, kind="webdataset")
+    with pytest.raises(DataError, match=r"no \.tar, no \.parquet and no image in it"):
+        records_of(tmp_path)
+    (tmp_path / "a.tar.gz").write_bytes(b"")
+    with pytest.raises(DataError, match=r"a\.tar\.gz is compressed.*unpack it"):
         records_of(tmp_path)
     with pytest.raises(DataError, match="no such folder"):
         records_of(tmp_path / "none")
-    with pytest.raises(DataError, match=r"captions\.tsv"):
+    with pytest.raises(DataError, match=r"no image in it"):
         records_of(tmp_path, kind="image_folder")
-    write_folder(tmp_path, b"file\tname\n")
+    write_folder(tmp_path, b"file\tname\n", "list.tsv")
+    with pytest.raises(DataError, match=r"3 images, but no captions\.tsv.*captions_file"):
+        records_of(tmp_path, kind="image_folder")
+    (tmp_path / "list.tsv").rename(tmp_path / "captions.tsv")
     with pytest.raises(DataError, match=r"no column 'caption'; it has file, name.*caption_column"):
         records_of(tmp_path, kind="image_folder")
 

@@ -8,14 +8,17 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from components.data.batches import BatchSource
 from components.data.config import FilterConfig, SourceConfig
 from components.data.decode import centre_square
-from components.data.scoring import score_rows, write_scores
-from components.data.shards import read_manifest, read_shards
+from components.data.labels import Labels
+from components.data.score_parts import score_source
+from components.data.shards import ShardWriter, read_manifest
+from components.data.sources import ImageReader
 from components.data.training_set import (
-    Labels,
+    KeptSamples,
+    Sample,
     heldout_samples,
-    kept_samples,
     rows_per_group,
     write_training_set,
 )
@@ -25,6 +28,7 @@ from tests.components.data.makers import (
     HashedText,
     encoded,
     picture,
+    read_back,
     sample_members,
     write_numbered_set,
     write_plain_tar,
@@ -38,22 +42,23 @@ def scored(tmp_path):
     folder = tmp_path / "src"
     members = [m for i in range(6) for m in sample_members(f"k{i}", i, f"caption {i}")]
     write_plain_tar(folder / "a.tar", members)
-    write_scores(score_rows(SOURCE, folder, folder, 4, net=FlatNet()), tmp_path / "scores")
-    return folder, read_shards(tmp_path / "scores", "scores")
+    places = tmp_path / "work", tmp_path / "scores"
+    score_source(SOURCE, folder, folder, 4, *places, net=FlatNet())
+    return folder, read_back(tmp_path / "scores", "scores")
 
 
-def write(scored, out, keep, heldout=None, side=16, shard_rows=2):
+def write(scored, out, keep, heldout=None, side=16, shard_rows=2, work=None):
     folder, scores = scored
-    splits = {"train": kept_samples(scores, keep, SOURCE, folder), "heldout": heldout or iter([])}
+    splits = {"train": KeptSamples(scores, keep, SOURCE, folder), "heldout": heldout or iter([])}
     config = FilterConfig(resolution_px=side, shard_rows=shard_rows)
     labels = Labels.of(scores["label"].to_pylist())
-    return write_training_set(splits, out, config, "#ffffff", labels, HashedText(), {"x": 1})
+    return write_training_set(splits, out, config, SOURCE, labels, HashedText(), {"x": 1}, work)
 
 
 def test_rows_are_the_kept_samples_resized_once(scored, tmp_path):
     keep = np.array([True, False, True, True, False, True])
     write(scored, tmp_path / "out", keep)
-    table = read_shards(tmp_path / "out", "train")
+    table = read_back(tmp_path / "out", "train")
     assert table["key"].to_pylist() == ["k0", "k2", "k3", "k5"]
     for row in table.to_pylist():
         number = int(row["key"][1:])
@@ -112,18 +117,71 @@ def test_heldout_source_is_counted(scored, tmp_path):
     keep = np.ones(6, bool)
     write(scored, tmp_path / "out", keep, heldout_samples(SOURCE, folder, counts, Labels([], 0)))
     assert counts == {"": 1, "image.truncated": 1, "sample.missing_caption": 1}
-    assert read_shards(tmp_path / "out", "heldout")["key"].to_pylist() == ["h"]
+    assert read_back(tmp_path / "out", "heldout")["key"].to_pylist() == ["h"]
 
 
-def test_labels_are_numbers_or_sorted_names():
+def test_finished_shards_are_taken_as_they_are(scored, tmp_path, monkeypatch):
+    keep, work = np.ones(6, bool), tmp_path / "work"
+    want_hash = write(scored, tmp_path / "want", keep)
+    want = {path.name: path.read_bytes() for path in (tmp_path / "want").iterdir()}
+    # Killed after two shards: the third sample cannot be read any more, and nobody asks for it.
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardWriter, "close", lambda self: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            write(scored, tmp_path / "out", keep, work=work)
+    (work / "train-00002.parquet").write_bytes(b"half")
+    seen = []
+    read = ImageReader.read
+    monkeypatch.setattr(ImageReader, "read", lambda *a: seen.append(a[2]) or read(*a))
+    assert write(scored, tmp_path / "out", keep, work=work) == want_hash
+    assert len(seen) == 2
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == want
+
+
+def test_each_epoch_takes_another_caption_and_all_of_it(tmp_path):
+    words = ["one", "two", "three"]
+    samples = [Sample(f"k{i}", encoded(picture()), "one", "", "", tuple(words)) for i in range(40)]
+    samples += [Sample("alone", encoded(picture()), "alone", "", "")]
+    config, source = FilterConfig(resolution_px=8), SourceConfig(path="", captions="random")
+    splits = {"train": samples, "heldout": samples[:1]}
+    text, labels = HashedText(), Labels.of([])
+    write_training_set(splits, tmp_path, config, source, labels, text, {})
+    batches = BatchSource(tmp_path, "train", 8, seed=3)
+    seen = {}
+    for epoch in range(3):
+        batch = batches.atom(41 * epoch, 41)
+        for key, caption, pooled, ids in zip(
+            batch.keys,
+            batch.captions,
+            batch.condition.pooled_ND,
+            batch.condition.ids_NT,
+            strict=True,
+        ):
+            assert np.allclose(pooled.numpy(), text([caption])[0].astype(np.float32))
+            assert ids.tolist() == text.ids([caption])[0].tolist()
+            seen.setdefault(key, []).append(caption)
+    assert seen.pop("alone") == ["alone"] * 3
+    assert {caption for told in seen.values() for caption in told} == set(words)
+    assert sum(len(set(told)) > 1 for told in seen.values()) > 30
+    again = BatchSource(tmp_path, "train", 8, seed=3).atom(41, 41)
+    assert again.captions == batches.atom(41, 41).captions
+    assert BatchSource(tmp_path, "heldout", 8, seed=3).first(1).captions == ("one",)
+
+
+def test_classes_are_names_and_indices_only_where_the_source_says_so():
     assert Labels.of(["", ""]).count == 0
-    numbers = Labels.of(["3", "", "1"])
+    numbers = Labels.of(["3", "", "1"], "index")
     assert (numbers.count, [numbers.number(x) for x in ("3", "", "7", "x")]) == (4, [3, -1, -1, -1])
     names = Labels.of(["dog", "", "cat"])
     assert (names.count, [names.number(x) for x in ("cat", "dog", "", "cow")]) == (
         2,
         [0, 1, -1, -1],
     )
+    assert Labels.of(["2023", "2019", "10"]).names == ["10", "2019", "2023"]
+    assert Labels.of(["01", "1"]).names == ["01", "1"]
+    assert Labels.of(["4006381333931", "12"]).count == 2
+    with pytest.raises(DataError, match=r"'4006381333931' is no index.*label_kind: name"):
+        Labels.of(["4006381333931", "12"], "index")
 
 
 def test_row_groups_shrink_with_the_image():
@@ -133,7 +191,7 @@ def test_row_groups_shrink_with_the_image():
 
 def test_numbered_set_is_what_the_loader_tests_rely_on(tmp_path):
     want = write_numbered_set(tmp_path, 10, side=8)
-    table = read_shards(tmp_path, "train")
+    table = read_back(tmp_path, "train")
     assert pa.types.is_binary(table.schema.field("image").type)
     for row in table.to_pylist():
         assert (np.asarray(Image.open(io.BytesIO(row["image"]))) == want[row["key"]]).all()

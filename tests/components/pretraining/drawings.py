@@ -13,7 +13,8 @@ def drawings(split: str, count: int, side_px: int = 32) -> ImageSet:
     pairs = sample_pairs(0, split, range(count))
     values = [pairs.values(row) for row in range(count)]
     labels = [str(label_of(one["shape"], one["colour"])) for one in values]
-    return image_set(draw(pairs.attributes, pairs.generators, side_px), pairs.captions, labels)
+    drawn = draw(pairs.attributes, pairs.generators, side_px)
+    return image_set(drawn, pairs.captions, labels, "index")
 
 
 def drawn_data(config: EncodersConfig, count: int, side_px: int = 32, seed: int = 0):

@@ -1,0 +1,190 @@
+"""Look through a folder once: its regular files, what is hidden, and what cannot be read.
+
+Links are followed, loops are not. Nothing is opened that is no regular file.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from components.data.decode import sniff
+from components.data.names import is_hidden
+from components.data.reasons import Reason
+
+# What says of itself that it is an image; whether it can be read, its bytes decide.
+IMAGE_EXTENSIONS = frozenset(
+    [
+        "png",
+        "jpg",
+        "jpeg",
+        "jpe",
+        "jfif",
+        "jif",
+        "webp",
+        "gif",
+        "avif",
+        "avifs",
+        "apng",
+        "bmp",
+        "dib",
+        "tif",
+        "tiff",
+        "svg",
+        "heic",
+        "heif",
+        "jxl",
+        "jp2",
+        "ico",
+        "psd",
+        "tga",
+    ]
+)
+# Files of these kinds lie beside images and are none; all others without an image's ending are
+# looked into.
+_NO_IMAGES = frozenset(
+    [
+        "txt",
+        "json",
+        "jsonl",
+        "csv",
+        "tsv",
+        "cls",
+        "md",
+        "html",
+        "htm",
+        "xml",
+        "yaml",
+        "yml",
+        "log",
+        "npy",
+        "npz",
+        "pt",
+        "safetensors",
+        "parquet",
+        "tar",
+        "gz",
+        "tgz",
+        "zip",
+        "7z",
+        "pdf",
+        "py",
+        "mp4",
+        "mov",
+        "mkv",
+        "webm",
+        "mp3",
+        "wav",
+        "db",
+        "ini",
+        "tmp",
+        "caption",
+        "ipynb",
+        "toml",
+    ]
+)
+_DEEPEST = 200  # folders inside one another
+_SNIFFED = 32  # bytes; enough for every format that `sniff` knows
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What a folder holds, in sorted order; paths are relative to it, with forward slashes.
+
+    Attributes:
+        files: regular files.
+        odd: path -> why it is not read: a pipe, a broken link, a loop, a folder without permission.
+        hidden: hidden entries; what a hidden folder holds is not looked at.
+    """
+
+    files: list[str] = field(default_factory=list)
+    odd: dict[str, Reason] = field(default_factory=dict)
+    hidden: list[str] = field(default_factory=list)
+
+
+def look(folder: Path) -> Tree:
+    """Return the tree below a folder."""
+    tree = Tree()
+    info = os.stat(folder)
+    _walk(str(folder), "", ((info.st_dev, info.st_ino),), tree)
+    tree.files.sort()
+    tree.hidden.sort()
+    return tree
+
+
+def extension(name: str) -> str:
+    """Return the ending of a file's name, in small letters, "" for none."""
+    stem, dot, ending = name.rpartition("/")[2].rpartition(".")
+    return ending.lower() if dot and stem else ""
+
+
+def images_of(folder: Path, tree: Tree) -> Iterator[str]:
+    """Yield every file that is an image or says that it is one."""
+    for file in tree.files:
+        ending = extension(file)
+        if ending in IMAGE_EXTENSIONS or (
+            ending not in _NO_IMAGES and _starts_as_image(folder, file)
+        ):
+            yield file
+
+
+def is_regular(path: Path) -> bool:
+    """Tell whether a path leads to a regular file; never opens it."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def read_regular(path: Path, most: int) -> bytes | None:
+    """Return the bytes of a regular file, None when it is larger than `most` bytes.
+
+    Raises:
+        OSError: it cannot be read or is no regular file.
+    """
+    # Not blocking: between the look and the opening a pipe may have taken its place.
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(f"no regular file: {path}")
+        content = file.read(most + 1)
+    return content if len(content) <= most else None
+
+
+def _walk(root: str, inside: str, above: tuple[tuple[int, int], ...], tree: Tree) -> None:
+    try:
+        with os.scandir(os.path.join(root, inside)) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except OSError:
+        tree.odd[f"{inside}/"] = Reason.FOLDER_UNREADABLE
+        return
+    for entry in found:
+        path = f"{inside}/{entry.name}" if inside else entry.name
+        if is_hidden(entry.name):
+            tree.hidden.append(path)
+            continue
+        try:
+            if entry.is_dir():
+                info = entry.stat()
+                place = (info.st_dev, info.st_ino)
+                if place in above or len(above) > _DEEPEST:
+                    tree.odd[f"{path}/"] = Reason.FOLDER_LOOP
+                else:
+                    _walk(root, path, (*above, place), tree)
+            elif entry.is_file():
+                tree.files.append(path)
+            else:
+                tree.odd[path] = Reason.SAMPLE_NOT_A_FILE
+        except OSError:  # a link that leads to itself
+            tree.odd[path] = Reason.SAMPLE_NOT_A_FILE
+
+
+def _starts_as_image(folder: Path, file: str) -> bool:
+    try:
+        with open(folder / file, "rb") as opened:
+            return sniff(opened.read(_SNIFFED)) is not None
+    except OSError:
+        return False

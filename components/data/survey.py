@@ -1,0 +1,131 @@
+"""Look into a source before anything is set: what is there, what would be rejected, and why."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from components.data.config import SourceConfig
+from components.data.decode import Decoded, centre_square, decode
+from components.data.file_tree import images_of, look
+from components.data.image_folder import table_of
+from components.data.reasons import Reason
+from components.data.records import Record
+from components.data.sources import Part, found_in, parts, read_part, settled
+from components.errors import DataError
+
+SAMPLED = 1_000
+SIDES = (32, 64, 128, 256, 512, 1_024, 2_048)
+SHOWN, SHOWN_PX, NAMED = 10, 128, 10
+
+
+@dataclass
+class Survey:
+    """What a sample of a source says of it.
+
+    Attributes:
+        source: the configuration to begin with.
+        files: files of each kind that are there.
+        parts, looked_at: pieces of the source, and samples that were read.
+        reasons: reason -> samples of those looked at.
+        sides: shorter sides of the readable ones, in pixels.
+        captioned, several: readable ones with a caption, and with more than one.
+        captions, labels: how often each was met.
+        pairs: some images [px, px, 3] and their captions.
+    """
+
+    source: SourceConfig
+    files: Counter[str]
+    parts: int = 0
+    looked_at: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    sides: list[int] = field(default_factory=list)
+    captioned: int = 0
+    several: int = 0
+    captions: Counter[str] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)
+    pairs: list[tuple[np.ndarray, str]] = field(default_factory=list)
+
+
+def survey(folder: Path, source: SourceConfig, seed: int = 0) -> Survey:
+    """Look at up to SAMPLED samples, taken from parts all over the source.
+
+    Args:
+        folder: of the source.
+        source: what is known of it; a source of text without a table of captions is looked at as
+            one of classes where it has class folders, else as one of images alone.
+        seed: of the choice.
+
+    Raises:
+        DataError: there is nothing to look at, or more than one reading.
+    """
+    found = Survey(_readable(source, folder), found_in(folder))
+    asked = replace(found.source, captions="random")
+    chosen = parts(asked, folder)
+    found.parts = len(chosen)
+    draw = random.Random(seed)
+    draw.shuffle(chosen)
+    for number, record in enumerate(_some(asked, folder, chosen), 1):
+        _count(found, record)
+        # Each sample has the same chance to be among those shown (reservoir sampling).
+        place = len(found.pairs) if len(found.pairs) < SHOWN else draw.randrange(number)
+        if place < SHOWN and not record.reason:
+            image = decode(record.image)
+            if isinstance(image, Decoded):
+                pair = (centre_square(image.pixels_HWC, SHOWN_PX), record.caption)
+                found.pairs[place : place + 1] = [pair]
+    return found
+
+
+def _some(source: SourceConfig, folder: Path, chosen: list[Part]) -> Iterator[Record]:
+    """Yield up to SAMPLED records, the same number from each part."""
+    each = max(1, -(-SAMPLED // max(1, len(chosen))))
+    left = SAMPLED
+    for part in chosen:
+        for number, record in enumerate(read_part(source, folder, part)):
+            if number == each or not left:
+                break
+            left -= 1
+            yield record
+        if not left:
+            return
+
+
+def _count(found: Survey, record: Record) -> None:
+    reason = record.reason
+    if reason == Reason.ENTRY_HIDDEN:
+        found.reasons[str(reason)] += 1
+        return
+    found.looked_at += 1
+    image = decode(record.image) if record.image else None
+    if isinstance(image, Decoded):
+        found.sides.append(min(image.width, image.height))
+        found.captioned += bool(record.caption)
+        found.several += len(record.captions) > 1
+        found.captions[record.caption] += 1
+        found.labels[record.label] += 1
+    reason = reason or (image if isinstance(image, Reason) else "")
+    if reason:
+        found.reasons[str(reason)] += 1
+
+
+def _readable(source: SourceConfig, folder: Path) -> SourceConfig:
+    """Return the configuration with kind and condition that this folder can be read with."""
+    source = settled(source, folder)
+    if source.kind != "image_folder":
+        return source
+    tree = look(folder)
+    images = list(images_of(folder, tree))
+    try:
+        name = table_of(folder, tree, images, source)
+    except DataError:
+        if source.captions_file or any("caption" in file.lower() for file in tree.files):
+            raise
+        folders = {file.rpartition("/")[0] for file in images}
+        return replace(source, condition="label" if len(folders) > 1 else "none")
+    return replace(source, captions_file=name)

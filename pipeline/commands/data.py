@@ -1,0 +1,99 @@
+"""`ganline data check PATH`: say in seconds what is in a folder, and how to set `source`."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from pipeline.exit_codes import guarded
+
+if TYPE_CHECKING:
+    from components.data.survey import Survey
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    parser = argparse.ArgumentParser(prog="ganline data", description=__doc__)
+    parser.add_argument("action", choices=["check"], help="what to do")
+    parser.add_argument("path", type=Path, metavar="PATH", help="your folder; it is not changed")
+    parser.add_argument("--kind", default="auto", help="as source.kind")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="write ten pairs as a PNG")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    options = parser.parse_args(argv)
+    return guarded(lambda: _check(options), options.debug)
+
+
+def _check(options: argparse.Namespace) -> None:
+    from components.data.config import SourceConfig
+    from components.data.survey import survey
+    from components.errors import ConfigError
+
+    kinds = ("auto", "webdataset", "image_folder", "parquet")
+    if options.kind not in kinds:
+        raise ConfigError(f"got {options.kind!r}", "--kind", f"allowed: {', '.join(kinds)}")
+    source = SourceConfig(kind=options.kind, path=str(options.path))
+    found = survey(options.path, source)
+    print("\n".join(_lines(found)))
+    if options.picture and found.pairs:
+        _write_pairs(found, options.picture)
+        print(f"{len(found.pairs)} pairs: {options.picture}")
+
+
+def _lines(found: Survey) -> Iterator[str]:
+    from components.data.names import shown
+    from components.data.reasons import Reason
+    from components.data.survey import NAMED, SAMPLED, SIDES
+
+    there = ", ".join(f"{count:,} {kind}" for kind, count in sorted(found.files.items()) if count)
+    yield f"files by kind: {there}; read as {found.source.kind}, in {found.parts:,} parts"
+    readable = len(found.sides)
+    yield f"looked at {found.looked_at:,} samples (at most {SAMPLED:,}): {readable:,} readable"
+    if readable:
+        yield "shorter side, px:"
+        edges = [0, *SIDES, 1 << 30]
+        for low, high in itertools.pairwise(edges):
+            count = sum(low <= side < high for side in found.sides)
+            if count:
+                bar = "#" * max(1, round(40 * count / readable))
+                name = f"{low:>5} to {high - 1}" if high < 1 << 30 else f"{low:>5} and more"
+                yield f"  {name:16} {count:>6}  {bar}"
+        share = found.captioned / readable
+        yield f"with a caption: {share:.1%}; with several: {found.several / readable:.1%}"
+    counted = found.labels if found.source.condition == "label" else found.captions
+    for text, count in counted.most_common(NAMED):
+        if text:
+            yield f"  {count:>6} x {shown(text, 90)}"
+    hidden = found.reasons.pop(Reason.ENTRY_HIDDEN.value, 0)
+    if hidden:
+        yield f"hidden entries, which are no data: {hidden:,}"
+    for reason, count in found.reasons.most_common():
+        yield f"would be rejected: {count:>6} for {reason}"
+    yield "\n# for params.yaml"
+    yield yaml.safe_dump({"source": _section(found)}, sort_keys=False, allow_unicode=True).rstrip()
+
+
+def _section(found: Survey) -> dict[str, str]:
+    """Return the fields of `source` that are not the usual ones."""
+    source = found.source
+    section = {"kind": source.kind, "condition": source.condition, "path": source.path}
+    if source.captions_file:
+        section["captions_file"] = source.captions_file
+    if found.several:
+        section["captions"] = "random"
+    return section
+
+
+def _write_pairs(found: Survey, path: Path) -> None:
+    import numpy as np
+
+    from components.pictures.picture_files import save_picture
+    from components.pictures.sheets import image_grid
+
+    images = np.stack([image for image, _ in found.pairs])
+    captions = [caption or "(no caption)" for _, caption in found.pairs]
+    save_picture(image_grid(images, 5, captions), path)

@@ -1,0 +1,60 @@
+"""`ganline data check` says what is there, and its section of params.yaml reads it."""
+
+from pathlib import Path
+
+import yaml
+from PIL import Image
+
+from components.data.config import SourceConfig
+from components.data.sources import parts, read_part
+from pipeline.commands.data import main
+from tests.components.data.makers import encoded, picture, sample_members, write_plain_tar
+
+
+def checked(capsys, *arguments):
+    code = main(["check", *map(str, arguments)])
+    return code, capsys.readouterr()
+
+
+def read_as(text):
+    """Return the readable records of the section that was printed."""
+    config = SourceConfig(**yaml.safe_load(text.partition("# for params.yaml")[2])["source"])
+    folder = Path(config.path)
+    return [r for p in parts(config, folder) for r in read_part(config, folder, p) if not r.reason]
+
+
+def test_a_folder_with_a_table(tmp_path, capsys):
+    folder = tmp_path / "my pictures"
+    folder.mkdir()
+    lines = ["image,text"]
+    for i in range(12):
+        (folder / f"{i}.png").write_bytes(encoded(picture(40 + 10 * (i % 3), seed=i)))
+        lines += [f"{i}.png,a dog", f"{i}.png,dog {i}"]
+    (folder / "cut.jpg").write_bytes(encoded(picture(40), "JPEG")[:300])
+    (folder / ".DS_Store").write_bytes(b"x")
+    (folder / "captions.csv").write_text("\n".join([*lines, "cut.jpg,cut"]))
+    code, said = checked(capsys, folder, "--picture", tmp_path / "pairs.png")
+    assert code == 0
+    assert "read as image_folder" in said.out and "looked at 13 samples" in said.out
+    assert "32 to 63" in said.out and "with a caption: 100.0%; with several: 100.0%" in said.out
+    assert "12 x a dog" in said.out and "hidden entries, which are no data: 1" in said.out
+    assert "would be rejected:      1 for image.truncated" in said.out
+    assert {r.caption for r in read_as(said.out.rpartition("10 pairs")[0])} == {"a dog", "cut"}
+    assert Image.open(tmp_path / "pairs.png").width > 5 * 128
+
+
+def test_class_folders_tars_and_nothing(tmp_path, capsys):
+    for name in ("cat", "dog"):
+        (tmp_path / "classes" / name).mkdir(parents=True)
+        (tmp_path / "classes" / name / "1.png").write_bytes(encoded(picture(20)))
+    code, said = checked(capsys, tmp_path / "classes")
+    assert code == 0 and {r.label for r in read_as(said.out)} == {"cat", "dog"}
+    write_plain_tar(tmp_path / "tars/a.tar", sample_members("k", 1, "one\ntwo"))
+    code, said = checked(capsys, tmp_path / "tars")
+    assert code == 0 and "1 webdataset; read as webdataset" in said.out
+    assert [r.captions for r in read_as(said.out)] == [("one", "two")]
+    (tmp_path / "empty").mkdir()
+    code, said = checked(capsys, tmp_path / "empty")
+    assert code == 3 and "no .tar, no .parquet and no image in it" in said.err
+    code, said = checked(capsys, tmp_path / "tars", "--kind", "zip")
+    assert code == 2 and "allowed: auto, webdataset" in said.err
