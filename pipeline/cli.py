@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import importlib
 import os
 import shlex
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from components.errors import ConfigError
@@ -19,8 +21,8 @@ from pipeline.graph import find_node, keyed_stages, read_graph, stage_titles
 
 Main = Callable[[list[str] | None], int]
 
+TRAINING = ("train_base", "superres", "text_encoder", "adapt")
 # `ganline tune --trials 20` is short for `--set tune.trials=20`.
-TRAINING = ("train_base", "superres", "text_encoder")
 TUNE_OPTIONS = ("trials", "concurrent", "kimg", "search")
 EXAMPLES = """examples:
   ganline generate "a large red ring on a blue background" --seed 3 -n 4 --out ring.png
@@ -98,141 +100,44 @@ def _become(stage: str, options: argparse.Namespace, extra: list[str]) -> None:
 
 def _tools() -> dict[str, tuple[str, Callable[[], Main]]]:
     """Return sub-command -> what it does, and a function that imports its `main`."""
-
-    def benchmark_coco() -> Main:
-        from pipeline.commands.benchmark_coco import main
-
-        return main
-
-    def import_model() -> Main:
-        from pipeline.commands.import_model import main
-
-        return main
-
-    def repro() -> Main:
-        from pipeline.commands.demo import main
-
-        return main
-
-    def report() -> Main:
-        from pipeline.commands.report import main
-
-        return main
-
-    def summary() -> Main:
-        from pipeline.commands.summary import main
-
-        return main
-
-    def data() -> Main:
-        from pipeline.commands.data import main
-
-        return main
-
-    def doctor() -> Main:
-        from pipeline.commands.doctor import main
-
-        return main
-
-    def ui() -> Main:
-        from pipeline.commands.ui import main
-
-        return main
-
-    def states() -> Main:
-        from pipeline.commands.states import main
-
-        return main
-
-    def sync() -> Main:
-        from pipeline.commands.sync import main
-
-        return main
-
-    return {
-        **_sampling_tools(),
-        **_serving_tools(),
-        "import": ("make an artifact of a published network's file", import_model),
-        "benchmark_coco": ("measure FID and CLIP score on COCO, zero-shot", benchmark_coco),
-        "repro": ("check params.yaml, then run what has changed, as make demo does", repro),
-        "report": ("write one HTML page about the last run", report),
-        "summary": ("say in short what the last run did, and write it as JSON", summary),
-        "data": ("say what is in a folder of images, and how to set source", data),
-        "doctor": ("check versions, GPU, disk, memory, encoders, DVC, git, ports", doctor),
-        "ui": ("show the runs in MLflow on 127.0.0.1", ui),
-        "states": ("list and verify the resumable states of a run", states),
-        "sync": ("send to MLflow what could not be sent during a run", sync),
+    named = {
+        "attributes": "say which style channels move with a text",
+        "blend": "interpolate the weights of two models of one parent",
+        "edit": "change an image by words",
+        "generate": "draw what a prompt says with the published model",
+        "interpolate": "animate a walk between prompts or seeds",
+        "invert": "find the code of an image, and tune the model around it",
+        "mix": "mix the styles of two sets of seeds",
+        "sweep": "draw the same seeds at several truncations",
+        "app": "open a page to type a prompt and see pictures",
+        "serve": "answer prompts with images over HTTP on 127.0.0.1",
+        "import": "make an artifact of a published network's file",
+        "benchmark_coco": "measure FID and CLIP score on COCO, zero-shot",
+        "repro": "check params.yaml, then run what has changed, as make demo does",
+        "report": "write one HTML page about the last run",
+        "summary": "say in short what the last run did, and write it as JSON",
+        "data": "say what is in a folder of images, and how to set source",
+        "doctor": "check versions, GPU, disk, memory, encoders, DVC, git, ports",
+        "ui": "show the runs in MLflow on 127.0.0.1",
+        "states": "list and verify the resumable states of a run",
+        "sync": "send to MLflow what could not be sent during a run",
     }
+    return {name: (title, partial(_main_of, name)) for name, title in named.items()}
 
 
-def _serving_tools() -> dict[str, tuple[str, Callable[[], Main]]]:
-    def app() -> Main:
-        from pipeline.commands.serve import app_main
-
-        return app_main
-
-    def serve() -> Main:
-        from pipeline.commands.serve import main
-
-        return main
-
-    return {
-        "app": ("open a page to type a prompt and see pictures", app),
-        "serve": ("answer prompts with images over HTTP on 127.0.0.1", serve),
-    }
+# Sub-command -> its module in pipeline/commands and its function, where they have other names.
+ELSEWHERE = {
+    "app": ("serve", "app_main"),
+    "import": ("import_model", "main"),
+    "repro": ("demo", "main"),
+}
 
 
-def _sampling_tools() -> dict[str, tuple[str, Callable[[], Main]]]:
-    def attributes() -> Main:
-        from pipeline.commands.attributes import main
-
-        return main
-
-    def blend() -> Main:
-        from pipeline.commands.blend import main
-
-        return main
-
-    def edit() -> Main:
-        from pipeline.commands.edit import main
-
-        return main
-
-    def generate() -> Main:
-        from pipeline.commands.generate import main
-
-        return main
-
-    def interpolate() -> Main:
-        from pipeline.commands.interpolate import main
-
-        return main
-
-    def invert() -> Main:
-        from pipeline.commands.invert import main
-
-        return main
-
-    def mix() -> Main:
-        from pipeline.commands.mix import main
-
-        return main
-
-    def sweep() -> Main:
-        from pipeline.commands.sweep import main
-
-        return main
-
-    return {
-        "attributes": ("say which style channels move with a text", attributes),
-        "blend": ("interpolate the weights of two models of one parent", blend),
-        "edit": ("change an image by words", edit),
-        "generate": ("draw what a prompt says with the published model", generate),
-        "interpolate": ("animate a walk between prompts or seeds", interpolate),
-        "invert": ("find the code of an image, and tune the model around it", invert),
-        "mix": ("mix the styles of two sets of seeds", mix),
-        "sweep": ("draw the same seeds at several truncations", sweep),
-    }
+def _main_of(command: str) -> Main:
+    """Import one command; the others, and what they load, stay out of this process."""
+    module, function = ELSEWHERE.get(command, (command, "main"))
+    found: Main = getattr(importlib.import_module(f"pipeline.commands.{module}"), function)
+    return found
 
 
 def _parser(
@@ -254,9 +159,12 @@ def _parser(
     return parser
 
 
+EXAMPLE_KEYS = {"superres": " 64", "adapt": " sketch"}
+
+
 def _stage_parser(stage: str) -> argparse.ArgumentParser:
     title = _without_templates(stage_titles()[stage])
-    named = f"ganline {stage}{' 64' if stage == 'superres' else ''}"
+    named = f"ganline {stage}{EXAMPLE_KEYS.get(stage, '')}"
     examples = ("", " --set seed=2", " --params presets/shapes_long.yaml")
     parser = argparse.ArgumentParser(
         prog=f"ganline {stage}",

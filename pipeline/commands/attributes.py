@@ -24,6 +24,12 @@ from pipeline.places import set_quiet_environment
 
 STRENGTHS = (-6.0, -3.0, 0.0, 3.0, 6.0)  # deviations of the channel
 
+EXAMPLES = """examples:
+  ganline attributes "a large red ring" "a small red ring" --out attributes.png
+  ganline attributes "a blue background" --prompt "a large red ring" --seed 3 --out ground.png
+  ganline attributes "a cross" --model artifacts/px64 --out cross.png
+"""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run `ganline attributes`."""
@@ -35,6 +41,8 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ganline attributes",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Say which style channels move with a text, as a table and a picture of the "
         "strongest ones, each moved alone by -6 to 6 of its deviations.",
     )

@@ -13,11 +13,19 @@ from components.errors import ConfigError
 from pipeline.exit_codes import guarded
 from pipeline.places import set_quiet_environment
 
+EXAMPLES = """examples:
+  ganline blend artifacts/adapted/sketch artifacts/px64 --out artifacts/between
+  ganline blend artifacts/adapted/sketch artifacts/px64 --weight 0.2 --out artifacts/nearly
+  ganline blend artifacts/adapted/one artifacts/adapted/two --weight 0.5 --out artifacts/both
+"""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run `ganline blend`."""
     parser = argparse.ArgumentParser(
         prog="ganline blend",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Write the model between two that were adapted from one, or between a model "
         "and what was adapted from it.",
     )

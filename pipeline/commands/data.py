@@ -15,10 +15,21 @@ from pipeline.exit_codes import guarded
 if TYPE_CHECKING:
     from components.data.survey import Survey
 
+EXAMPLES = """examples:
+  ganline data check ../pictures
+  ganline data check ../pictures --picture pairs.png
+  ganline data check data/raw/train --kind webdataset
+"""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    parser = argparse.ArgumentParser(prog="ganline data", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="ganline data",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("action", choices=["check"], help="what to do")
     parser.add_argument("path", type=Path, metavar="PATH", help="your folder; it is not changed")
     parser.add_argument("--kind", default="auto", help="as source.kind")

@@ -15,10 +15,21 @@ from components.errors import StorageError, printable
 from pipeline.exit_codes import guarded
 from pipeline.places import runs_folder, set_quiet_environment
 
+EXAMPLES = """examples:
+  ganline states train_base-0123456789ab
+  ganline states runs/train_base-0123456789ab
+  ganline states runs/train_base-0123456789ab --json
+"""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run `ganline states`; 5 when a state is damaged."""
-    parser = argparse.ArgumentParser(prog="ganline states", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="ganline states",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("run", type=Path, help="folder of the run, or its name in the runs folder")
     parser.add_argument("--json", action="store_true", help="print a JSON list instead of lines")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

@@ -13,7 +13,7 @@ from pipeline import cli
 from pipeline.graph import stage_titles
 
 ROOT = Path(__file__).parents[2]
-SAMPLING = ["generate", "interpolate", "invert", "mix", "sweep"]
+SAMPLING = ["attributes", "blend", "edit", "generate", "interpolate", "invert", "mix", "sweep"]
 TOOLS = [*SAMPLING, "app", "serve", "import", "benchmark_coco", "repro", "report", "summary"]
 TOOLS += ["data", "doctor", "ui", "states", "sync"]
 STAGES = [
@@ -25,6 +25,7 @@ STAGES = [
     "train_base",
     "superres",
     "text_encoder",
+    "adapt",
     "evaluate",
     "publish",
 ]

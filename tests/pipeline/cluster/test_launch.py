@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
@@ -26,8 +25,7 @@ from pipeline.cluster.guardian import Guardian
 from pipeline.cluster.row_batches import BatchActor, pack, unpack
 from pipeline.cluster.soft_stop import stop_requested, stopping_softly
 from pipeline.fingerprint import data_content_hash, training_fingerprint
-from pipeline.progress import OF_THE_MACHINE, Progress, line_of, read_ticks
-from pipeline.stages.curve import write_curve
+from pipeline.progress import Progress, line_of, read_ticks
 from pipeline.stages.train import resolve_recipe, stage_name
 from tests.pipeline import tiny_world
 
@@ -206,15 +204,6 @@ def test_the_line_says_how_far_how_fast_how_long_and_what_d_thinks():
     line = line_of(tick(500, eta_s=7200.0))
     for part in ("0.5/1 kimg", "4.0 s/kimg", "250 images/s", "2.0 h left", "1.0 GiB", "sign +0.25"):
         assert part in line
-
-
-def test_the_curve_has_a_row_per_metric_and_tick(tmp_path):
-    write_curve(tmp_path / "c.csv", [tick(100, extra=1), tick(200)])
-    rows = list(csv.DictReader((tmp_path / "c.csv").open()))
-    assert list(rows[0]) == ["kimg", "series", "value"]
-    assert [row["kimg"] for row in rows if "real_sign" in row["series"]] == ["0.1", "0.2"]
-    assert [row["value"] for row in rows if row["series"] == "extra"] == ["1.0"]
-    assert not {"kimg", "eta_s", *OF_THE_MACHINE} & {row["series"] for row in rows}
 
 
 # Fingerprints and recipes

@@ -63,14 +63,6 @@ def test_missing_keys_without_a_default_are_named(tmp_path):
     assert found["train_base.batch"].endswith("missing; allowed: a whole number, at least 1")
 
 
-@pytest.mark.parametrize("colour", ["transparent", "#ffffff00", "white", ""])
-def test_transparency_cannot_be_kept_and_says_so(tmp_path, colour):
-    values = valid()
-    values["source"]["background_rgb"] = colour
-    (line,) = problems(tmp_path, values).values()
-    assert "source.background_rgb" in line and "images are RGB" in line
-
-
 @pytest.mark.row("C1")
 def test_all_problems_come_at_once_with_their_lines(tmp_path):
     text = yaml.safe_dump(valid(), sort_keys=False).splitlines()
