@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import importlib
 import os
 import shlex
 import sys
@@ -125,19 +124,52 @@ def _tools() -> dict[str, tuple[str, Callable[[], Main]]]:
     return {name: (title, partial(_main_of, name)) for name, title in named.items()}
 
 
-# Sub-command -> its module in pipeline/commands and its function, where they have other names.
-ELSEWHERE = {
-    "app": ("serve", "app_main"),
-    "import": ("import_model", "main"),
-    "repro": ("demo", "main"),
-}
-
-
 def _main_of(command: str) -> Main:
     """Import one command; the others, and what they load, stay out of this process."""
-    module, function = ELSEWHERE.get(command, (command, "main"))
-    found: Main = getattr(importlib.import_module(f"pipeline.commands.{module}"), function)
-    return found
+    match command:
+        case "attributes":
+            from pipeline.commands.attributes import main
+        case "blend":
+            from pipeline.commands.blend import main
+        case "edit":
+            from pipeline.commands.edit import main
+        case "generate":
+            from pipeline.commands.generate import main
+        case "interpolate":
+            from pipeline.commands.interpolate import main
+        case "invert":
+            from pipeline.commands.invert import main
+        case "mix":
+            from pipeline.commands.mix import main
+        case "sweep":
+            from pipeline.commands.sweep import main
+        case "serve":
+            from pipeline.commands.serve import main
+        case "benchmark_coco":
+            from pipeline.commands.benchmark_coco import main
+        case "report":
+            from pipeline.commands.report import main
+        case "summary":
+            from pipeline.commands.summary import main
+        case "data":
+            from pipeline.commands.data import main
+        case "doctor":
+            from pipeline.commands.doctor import main
+        case "ui":
+            from pipeline.commands.ui import main
+        case "states":
+            from pipeline.commands.states import main
+        case "sync":
+            from pipeline.commands.sync import main
+        case "app":
+            from pipeline.commands.serve import app_main as main
+        case "import":
+            from pipeline.commands.import_model import main
+        case "repro":
+            from pipeline.commands.demo import main
+        case _:
+            raise AssertionError(command)
+    return main
 
 
 def _parser(
