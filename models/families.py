@@ -72,6 +72,15 @@ FAMILIES: dict[str, Family] = {
         parity=("models.stylegan_xl.parity:CHECKS",),
         small="models.stylegan_xl.fields:SMALL",
     ),
+    "gigagan": Family(
+        recipe="models.gigagan.recipe:GigaGAN",
+        parity=(
+            "models.gigagan.parity:CHECKS",
+            "models.gigagan.aura_parity:CHECKS",
+            "models.gigagan.vision_parity:CHECKS",
+        ),
+        small="models.gigagan.fields:SMALL",
+    ),
 }
 
 

@@ -63,8 +63,9 @@ class Batch:
 class Generator(Protocol):
     """A network that makes images: noise and condition -> per-layer codes -> image.
 
-    Two things only some have: `draw_noise(n, rng)`, fresh noise for `synthesize`; and a parameter
-    `centroids_MD` of `map`, where truncation draws to the nearest of these codes.
+    Some have more: `draw_noise(n, rng)`, fresh noise for `synthesize`; a parameter `centroids_MD`
+    of `map`, where truncation draws to the nearest of these codes; `words` and `reader`, by which
+    words of a condition's token ids are read (`models/text_to_image.py`).
     """
 
     z_dim: int
@@ -205,7 +206,8 @@ class Recipe(Protocol):
 
     Class constants: `name`; `tunable`, field -> (low, high) with the most useful first;
     `needs_data`. Only some have `norm_batch`, a constant or a field: samples that share batch-norm
-    statistics at most.
+    statistics at most; and `reads_words`, which words of the frozen text tower they attend to
+    ("penultimate", "last", "" = none).
     """
 
     name: ClassVar[str]
