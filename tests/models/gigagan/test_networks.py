@@ -5,9 +5,12 @@ import dataclasses
 import pytest
 import torch
 
+from models.gigagan.aura import upsampler_fields
+from models.gigagan.checkpoint import aurora_generator
 from models.gigagan.fields import SMALL
 from models.gigagan.losses import mismatch, same_captions
 from models.gigagan.recipe import GigaGAN
+from models.gigagan.unet import Upsampler
 from models.interfaces import Batch, Condition, ConditionShape, Site, Start
 from tests.models.conftest import FakeCnn, small_clip
 
@@ -39,7 +42,7 @@ def test_default_fields_are_as_large_as_the_published_model():
         generator = GigaGAN().generator(64, PAPER)
         discriminator = GigaGAN().discriminator(64, PAPER)
     assert count(generator) == pytest.approx(652.5e6, rel=0.03)
-    assert count(discriminator) == pytest.approx(381.4e6, rel=0.15)
+    assert count(discriminator) == pytest.approx(381.4e6, rel=0.03)
     assert len(discriminator.pairs) == 15
     assert len(set(discriminator.pairs)) == 15
     assert all(i < j for i, j in discriminator.pairs)
@@ -146,3 +149,44 @@ def test_cascade_trains_its_upsampler_on_a_frozen_base():
         dataclasses.replace(recipe, base_px=4).build(
             Site(resolution=16, shape=WORDS, encoder={}.get)
         )
+
+
+def test_published_checkpoints_have_the_published_sizes():
+    aurora = {
+        "resolution": 64,
+        "z_dim": 128,
+        "w_dim": 1024,
+        "context_dim": 1024,
+        "clip_out_dim": 768,
+        "head_dim": 64,
+        "num_heads": 8,
+        "num_layers_text_enc": 4,
+        "mapping_layers": 4,
+        "fmaps_base": 16384,
+        "fmaps_max": 1600,
+        "num_adaptive_kernels": {4: 1, 8: 1, 16: 2, 32: 4, 64: 8},
+        "num_block_per_res": {4: 3, 8: 3, 16: 3, 32: 2, 64: 2},
+        "attn_resolutions": ["8", "16", "32", "64"],
+        "attn_depth": {8: 2, 16: 2, 32: 2, 64: 1},
+        "num_experts": {8: 4, 16: 8, 32: 16, 64: 16},
+        "l2_attention": True,
+        "tie": False,
+        "mask_self": False,
+        "scale_in": False,
+        "attn_gain": 0.3,
+        "residual_gain": 0.4,
+        "fourier_feat": True,
+        "mtm": True,
+    }
+    aura = {
+        "style_network": {"dim_in": 128, "dim_out": 512, "depth": 4},
+        "dim": 64,
+        "skip_connect_scale": 0.4,
+    }
+    with torch.device("meta"):
+        generator = aurora_generator(aurora)
+        upsampler = Upsampler(**upsampler_fields(aura))
+    assert count(generator) == 1_166_329_387
+    assert generator.num_ws == 23
+    unused = 10  # the file has a scale for each attention, which its code never reads
+    assert count(upsampler) + unused == 617_554_917
