@@ -89,6 +89,15 @@ FAMILIES: dict[str, Family] = {
         mappers="models.stylegan_nada.mapper_names:mapper_in",
         small="models.stylegan_nada.fields:SMALL",
     ),
+    "gigagan": Family(
+        recipe="models.gigagan.recipe:GigaGAN",
+        parity=(
+            "models.gigagan.parity:CHECKS",
+            "models.gigagan.aura_parity:CHECKS",
+            "models.gigagan.vision_parity:CHECKS",
+        ),
+        small="models.gigagan.fields:SMALL",
+    ),
 }
 
 

@@ -63,8 +63,9 @@ class Batch:
 class Generator(Protocol):
     """A network that makes images: noise and condition -> per-layer codes -> image.
 
-    Two things only some have: `draw_noise(n, rng)`, fresh noise for `synthesize`; and a parameter
-    `centroids_MD` of `map`, where truncation draws to the nearest of these codes.
+    Some have more: `draw_noise(n, rng)`, fresh noise for `synthesize`; a parameter `centroids_MD`
+    of `map`, where truncation draws to the nearest of these codes; `words` and `reader`, by which
+    words of a condition's token ids are read (`models/text_to_image.py`).
     """
 
     z_dim: int
@@ -230,7 +231,9 @@ class Recipe(Protocol):
     `needs_data`. Only some have `norm_batch`, a constant or a field: samples that share batch-norm
     statistics at most; `adapts`: it changes a model of another family, whose name and fields go
     into its field `parent`; `picture_folders`, the folders that it will ask `Site.pictures` for;
-    `stream(site)`: conditions for a recipe that needs no data, where there is none.
+    `stream(site)`: conditions for a recipe that needs no data, where there is none;
+    `reads_words`, which words of the frozen text tower they attend to ("penultimate", "last", "" =
+    none).
     """
 
     name: ClassVar[str]

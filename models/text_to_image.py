@@ -60,13 +60,20 @@ class TextToImage(nn.Module):
 
     Args:
         text_encoder: a module with `encode_text` (see `TextEncoder`).
-        generator: a module that implements `models.interfaces.Generator`.
+        generator: a module that implements `models.interfaces.Generator`. One that attends to words
+            names them in `words`, and is given the encoder's reader of them.
     """
 
     def __init__(self, text_encoder: nn.Module, generator: nn.Module) -> None:
         super().__init__()
         self.text_encoder: Any = text_encoder
         self.generator: Any = generator
+        self.words = getattr(generator, "words", "")
+        if self.words:
+            self._give_words()
+
+    def _give_words(self) -> None:
+        self.generator.reader = self.text_encoder.word_reader(self.words)
 
     @classmethod
     def of(cls, generator: nn.Module, text_encoder: nn.Module) -> TextToImage:
@@ -77,8 +84,13 @@ class TextToImage(nn.Module):
 
     @torch.no_grad()
     def condition(self, prompts: Sequence[str]) -> Condition:
-        """Embed prompts."""
-        return Condition(pooled_ND=self.text_encoder.encode_text(list(prompts)))
+        """Embed prompts, and read their words for a generator that attends to them."""
+        pooled_ND = self.text_encoder.encode_text(list(prompts))
+        if not self.words:
+            return Condition(pooled_ND=pooled_ND)
+        ids_NT = self.text_encoder.tokenize(list(prompts)).to(pooled_ND.device)
+        found: Condition = self.generator.reader(Condition(pooled_ND=pooled_ND, ids_NT=ids_NT))
+        return found
 
     def forward(
         self,

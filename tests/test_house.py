@@ -216,4 +216,4 @@ def test_readme_is_read_in_five_minutes():
     assert len(text.splitlines()) <= 250
     assert len(text.encode()) <= 16 * 1024
     assert max(map(len, text.splitlines())) <= 120
-    assert len(readme_tree()) <= 45
+    assert len(readme_tree()) <= 47  # every folder has its row, each family one

@@ -10,7 +10,7 @@ Legend: N frames, D width, L layers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -90,7 +90,7 @@ def walk(
     generator = model.generator
     stops = conditions(model, [k.prompt for k in keyframes]).to(device_of(generator))
     z_KD = seed_noise([k.seed for k in keyframes], generator.z_dim).to(device_of(generator))
-    if space == "z" and not _is_text(stops) and len({k.prompt for k in keyframes}) > 1:
+    if space == "z" and stops.pooled_ND is None and len({k.prompt for k in keyframes}) > 1:
         raise ConfigError("classes cannot be mixed in z", "space", "use space w")
     if space == "z" and towards.centroids_MD is not None:
         raise ConfigError("between centroids a walk in z would jump", "space", "use space w")
@@ -136,6 +136,10 @@ def _between(
         first = last = condition = Condition(
             pooled_ND=slerp(first.pooled_ND, last.pooled_ND, share_N1)
         )
+    elif first.tokens_NTD is not None and last.tokens_NTD is not None:
+        # All prompts have as many words, padding included, so that word moves to word.
+        tokens_NTD = torch.lerp(first.tokens_NTD, last.tokens_NTD, share_N1[:, :, None])
+        condition = replace(condition, tokens_NTD=tokens_NTD, ids_NT=None)
     if space == "z":
         z_ND = slerp(z_KD[before], z_KD[after], share_N1)
         return map_z(z_ND, condition), condition

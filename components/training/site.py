@@ -64,6 +64,8 @@ def build_site(job: TrainingJob, config: TrainConfig) -> tuple[Recipe, Site, Any
         shape = source.shape
     elif start is not None:
         shape = ConditionShape(**start.card["shape"])
+    if getattr(recipe, "reads_words", "") and shape.pooled_dim:
+        shape = replace(shape, token_dim=_word_dim(Path(job.encoders_dir) / "clip"))
     if shape.num_labels:
         shape = replace(shape, class_dim=class_dim(Path(job.encoders_dir) / "classifier"))
     site = Site(
@@ -157,6 +159,18 @@ def _open(job: TrainingJob, config: TrainConfig, split: str) -> Any:
     from components.data.batches import BatchSource
 
     return BatchSource(Path(job.data_dir), split, config.resolution_px, job.seed)
+
+
+def _word_dim(folder: Path) -> int:
+    """Return the width of the words that a CLIP's text tower gives."""
+    from models.features import read_card
+    from models.features.word_reader import word_dim
+
+    try:
+        return word_dim(read_card(folder).architecture)
+    except (ValueError, KeyError) as error:
+        todo = "run the encoders stage, or set the recipe's words to none"
+        raise StorageError(f"no words can be read: {error}", str(folder), todo) from error
 
 
 def _classes(job: TrainingJob, source: Any) -> Callable[[str], ClassTable | None]:

@@ -14,18 +14,21 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.features.conv_trunk import ConvTrunk
 from models.features.frozen import FrozenNet
 from models.features.text_tower import TextTower, is_plain
+from models.features.word_reader import Layer, WordReader
 from models.features.words import WordTokenizer
 
 Tokenizer = Callable[[Sequence[str]], Tensor]
 # open_clip's tokenizer repairs text with a slow cleaner before it cuts to the context length: cut
 # before.
 _MAX_CHARACTERS = 4_000
+TAPPED = (4, 8)  # blocks whose tokens vision-aided heads judge. Code of Kumari et al.: 4, 8
 
 
 def build_tokenizer(settings: dict[str, Any]) -> Tokenizer:
@@ -85,6 +88,10 @@ class ClipText(nn.Module):
         """Return L2-normalised embeddings [N, D] (float32) of token ids."""
         return F.normalize(self.network(ids_NT).float(), dim=-1)
 
+    def word_reader(self, layer: Layer) -> WordReader:
+        """Return what fills in the words of conditions that hold token ids."""
+        return WordReader(self, layer)
+
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Return L2-normalised embeddings [N, D] of captions, on the weights' device."""
         return self(self.tokenize(texts).to(next(self.network.parameters()).device))
@@ -134,10 +141,40 @@ class ClipNet(FrozenNet):
         pooled = self.network.encode_image(self.preprocess(image_NCHW))
         return {"pooled": F.normalize(pooled.float(), dim=-1)}
 
+    def vision_taps(self, image_NCHW: Tensor) -> list[Tensor]:
+        """Return the image's tokens after 4 and after 8 blocks, as maps [N, width, s, s], and its
+        embedding [N, D], not normalised: what vision-aided heads judge (Kumari et al. 2022).
+
+        Raises:
+            ValueError: the image tower is no transformer of at least 8 blocks.
+        """
+        visual = self.network.visual
+        blocks = getattr(getattr(visual, "transformer", None), "resblocks", ())
+        if len(blocks) < TAPPED[-1]:
+            raise ValueError(
+                f"that CLIP's image tower has {len(blocks)} transformer blocks, wanted at least "
+                f"{TAPPED[-1]}: judge the dino encoder, or set vision_weight to 0"
+            )
+        x = visual.conv1(self.preprocess(image_NCHW))
+        side = x.shape[-1]
+        x_NTC = x.flatten(2).transpose(1, 2)
+        start = visual.class_embedding.expand(len(x_NTC), 1, -1)
+        x_NTC = visual.ln_pre(torch.cat([start, x_NTC], dim=1) + visual.positional_embedding)
+        taps = []
+        for number, block in enumerate(blocks, start=1):
+            x_NTC = block(x_NTC)
+            if number in TAPPED:
+                taps.append(x_NTC[:, 1:].transpose(1, 2).unflatten(2, (side, side)))
+        return [*taps, visual.ln_post(x_NTC[:, 0]) @ visual.proj]
+
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Return L2-normalised embeddings [N, D] of captions, on the weights' device."""
         ids_NT = self.tokenize(texts).to(next(self.network.parameters()).device)
         return F.normalize(self.network.encode_text(ids_NT).float(), dim=-1)
+
+    def word_reader(self, layer: Layer) -> WordReader:
+        """Return what fills in the words of conditions that hold token ids."""
+        return WordReader(self, layer)
 
     def text_part(self) -> ClipText:
         """Return a copy of the text tower that does not hold the image tower."""

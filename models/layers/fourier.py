@@ -25,6 +25,7 @@ class FourierInput(nn.Module):
         size: H = W.
         sampling_rate: samples per unit square.
         bandwidth: the frequencies are uniform over a disc of this radius (cycles per unit).
+        fades: frequencies that w pushes beyond the band fade out.
 
     Buffers: frequencies [C, 2], phases [C], transform [3, 3] (an additional user rotation or shift,
         identity).
@@ -36,9 +37,17 @@ class FourierInput(nn.Module):
     transform: Tensor
 
     def __init__(
-        self, w_dim: int, channels: int, *, size: int, sampling_rate: float, bandwidth: float
+        self,
+        w_dim: int,
+        channels: int,
+        *,
+        size: int,
+        sampling_rate: float,
+        bandwidth: float,
+        fades: bool = True,
     ) -> None:
         super().__init__()
+        self.fades = fades
         self.size, self.sampling_rate, self.bandwidth = size, sampling_rate, bandwidth
         gauss = torch.randn(channels, 2)
         radius = gauss.square().sum(dim=1, keepdim=True).sqrt()
@@ -68,7 +77,9 @@ class FourierInput(nn.Module):
             amplitude_NC = (1 - over).clamp(0, 1)
             grid_P2 = self._grid(w_ND.device)
             angle_NPC = grid_P2 @ frequencies_NC2.transpose(1, 2) + phases_NC[:, None, :]
-            waves_NPC = (angle_NPC * (2 * math.pi)).sin() * amplitude_NC[:, None, :]
+            waves_NPC = (angle_NPC * (2 * math.pi)).sin()
+            if self.fades:
+                waves_NPC = waves_NPC * amplitude_NC[:, None, :]
             x_NPC = waves_NPC @ (self.weight / math.sqrt(self.weight.shape[1])).t()
         return x_NPC.unflatten(1, (self.size, self.size)).permute(0, 3, 1, 2)
 

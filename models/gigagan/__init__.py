@@ -1,0 +1,16 @@
+"""GigaGAN: words steer the picture (Kang et al. 2023).
+
+Implemented, from the paper: kernels chosen for each sample, self-attention by squared distance,
+attention to the words of a frozen CLIP, a trainable text head, an image at every resolution,
+two-step truncation; the discriminator of many sizes in and out; logistic, matching-aware, R1,
+contrastive and vision-aided losses. The upsampler is AuraSR's U-Net, plus a text, attention to
+words and an image at every size. Aurora's published generator is the same one with other fields.
+
+Deviations:
+- Attention starts with normal weights on its way out, and a gain of 0.3, as the paper says; Aurora
+  starts at zero.
+- Adam without weight decay (paper: AdamW, 0.00001, and 0.01 on attention).
+- A caption of another sample is drawn for each sample on its own, and never an equal one.
+- The contrastive loss compares within the micro-batch, and leaves out captions equal to its own.
+- Penalty, losses: one value per sample.
+"""

@@ -1,0 +1,107 @@
+"""The family's formulas against answers that are known without running it."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from models.gigagan.adaptive_conv import (
+    AdaptiveConv,
+    adaptive_convolution,
+    convolve_each,
+    kernel_demodulation,
+    mixed_kernels,
+)
+from models.gigagan.attention import SelfAttention, attend
+from models.gigagan.generator import TextMapping
+from models.gigagan.tiles import mirrored, upscale_strips
+
+
+@pytest.mark.parametrize("up", [False, True])
+def test_one_hot_share_is_the_plain_convolution_of_that_kernel(up):
+    torch.manual_seed(0)
+    x, style, bank = torch.randn(3, 4, 6, 6), torch.randn(3, 4), torch.randn(5, 7, 4, 3, 3)
+    share = F.one_hot(torch.tensor([4, 0, 2]), 5).float()
+    mixed = adaptive_convolution(x, bank, style, share, up=up)
+    for row, kernel in enumerate((4, 0, 2)):
+        one = slice(row, row + 1)
+        plain = adaptive_convolution(x[one], bank[kernel][None], style[one], None, up=up)
+        torch.testing.assert_close(mixed[one], plain, rtol=1e-5, atol=1e-6)
+
+
+def test_bank_of_one_equals_the_path_with_a_kernel_per_sample():
+    torch.manual_seed(0)
+    layer = AdaptiveConv(4, 6, 8)
+    x, w = torch.randn(3, 4, 5, 5), torch.randn(3, 8)
+    style = layer.style(w)
+    kernel = mixed_kernels(layer.bank(), torch.ones(3, 1))
+    y = convolve_each(x * style[:, :, None, None], kernel)
+    y = y * kernel_demodulation(style, kernel)[:, :, None, None]
+    expected = F.leaky_relu(y, 0.2) * 2**0.5
+    torch.testing.assert_close(layer(x, w), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_demodulated_kernels_have_unit_norm():
+    kernel, style = torch.randn(2, 5, 4, 3, 3), torch.randn(2, 4)
+    scaled = kernel * style[:, None, :, None, None]
+    norm = scaled.square().sum(dim=(2, 3, 4)).sqrt() * kernel_demodulation(style, kernel)
+    torch.testing.assert_close(norm, torch.ones(2, 5))
+
+
+def test_squared_distance_attention_is_the_textbook_softmax():
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 2, 4, 6, 8)  # B=2, h=4, T=6, d=8
+    logits = -(q[:, :, :, None] - k[:, :, None]).square().sum(dim=-1) * (8 * 8) ** -0.5
+    torch.testing.assert_close(attend(q, k, v), logits.softmax(dim=-1) @ v, rtol=1e-5, atol=1e-6)
+    # A vector added to all queries and keys changes no distance; rows sum to one.
+    shift = torch.randn(8)
+    torch.testing.assert_close(
+        attend(q + shift, k + shift, v), attend(q, k, v), rtol=1e-4, atol=1e-5
+    )
+    torch.testing.assert_close(attend(q, k, torch.ones_like(v)), torch.ones_like(v))
+
+
+def test_masked_diagonal_hides_a_token_from_itself_and_w_is_one_more():
+    torch.manual_seed(0)
+    layer = SelfAttention(8, 2, 4, 5, mask_self=True)
+    x, w = torch.randn(1, 1, 8), torch.randn(1, 5)
+    seen = layer(x, w)  # a single token sees w alone
+    value = layer.to_v(layer.token(w)[:, None])
+    torch.testing.assert_close(seen, layer.out(value))
+
+
+def test_second_derivative_of_tied_attention_is_finite_on_the_plain_path():
+    torch.manual_seed(0)
+    layer = SelfAttention(8, 2, 4, 0)
+    x = torch.randn(1, 49, 8, requires_grad=True)  # more than 25 tokens: where cdist's breaks
+    with sdpa_kernel(SDPBackend.MATH):
+        (gradient,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+    gradient.square().sum().backward()
+    assert layer.to_qk.weight.grad.isfinite().all()
+    assert layer.to_qk.weight.grad.abs().max() > 0
+
+
+def test_truncation_ends():
+    torch.manual_seed(0)
+    mapping = TextMapping(4, 6, 8, num_layers=2).eval()
+    mapping.mean.value.normal_()
+    z, text, draws = torch.randn(3, 4), torch.randn(3, 6), torch.randn(16, 4)
+    w = mapping(z, text)
+    torch.testing.assert_close(mapping.truncated(w, text, 1.0, draws), w)
+    means = torch.stack([mapping(draws, row.expand(16, -1)).mean(dim=0) for row in text])
+    torch.testing.assert_close(mapping.truncated(w, text, 0.0, draws), means)
+
+
+def test_tiles_that_copy_their_pixels_leave_no_seam():
+    image = torch.rand(3, 21, 34)
+
+    def copied(tiles):
+        return F.interpolate(tiles, scale_factor=4, mode="nearest")
+
+    for blend in ("none", "equal", "smooth"):
+        strips = list(upscale_strips(image, copied, side=8, factor=4, blend=blend))
+        assert max(strip.shape[1] for strip in strips) == 32  # never more than a row of tiles
+        torch.testing.assert_close(torch.cat(strips, dim=1), copied(image[None])[0])
+    assert mirrored(torch.arange(3.0).view(1, 1, 3), 0, 5, 0, 0).tolist() == [
+        [[0, 1, 2, 1, 0, 1, 2, 1]]
+    ]
