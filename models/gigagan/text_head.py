@@ -102,7 +102,7 @@ class TextBlock(nn.Module):
         return self._read_across(qkv)
 
     def _read_across(self, qkv_BTC: Tensor) -> Tensor:
-        """Attend among the prompts of a batch, each place for itself (see models/gigagan/names)."""
+        """Attend among the prompts of a batch, each place for itself."""
         parts = qkv_BTC.transpose(0, 1).chunk(3, dim=2)
         query, key, value = (split_heads(x, self.heads) for x in parts)
         count, scale = query.shape[2], 0.0  # the code takes its switch for the scale
