@@ -62,20 +62,6 @@ def soften(x_NCHW: Tensor, share: float, rng: torch.Generator, factor: int = 2) 
     return torch.where(uniform(len(x_NCHW), 0, 1, rng) < share, soft, x_NCHW)
 
 
-def enlarged(x_NCHW: Tensor, small_N111: Tensor, factor: int = 2) -> Tensor:
-    """Show the chosen images as a smaller generator's reach a net: shrunk, and enlarged by copies.
-
-    Args:
-        x_NCHW: images, or changes of images.
-        small_N111: which ones, bool.
-        factor: how much smaller; H and W are multiples of it.
-    """
-    small = F.avg_pool2d(x_NCHW, factor)
-    return torch.where(
-        small_N111, F.interpolate(small, scale_factor=factor, mode="nearest"), x_NCHW
-    )
-
-
 def random_crop(
     x_NCHW: Tensor, size: int, area: tuple[float, float], rng: torch.Generator
 ) -> Tensor:
@@ -98,11 +84,7 @@ def random_crop(
 
 
 def worst_nearby(
-    x_NCHW: Tensor,
-    loss: Callable[[Tensor], Tensor],
-    most: float,
-    rng: torch.Generator,
-    within: Callable[[Tensor], Tensor] = lambda change: change,
+    x_NCHW: Tensor, loss: Callable[[Tensor], Tensor], most: float, rng: torch.Generator
 ) -> Tensor:
     """Move each image to where the loss is higher, each value by at most a radius drawn up to
     `most`.
@@ -116,11 +98,10 @@ def worst_nearby(
         loss: images -> scalar.
         most: largest radius, of [-1, 1].
         rng: source of the draws.
-        within: changes -> the changes that are allowed, a linear map that enlarges none.
     """
     radius = uniform(len(x_NCHW), 0, most, rng)
-    start = within((2 * torch.rand(x_NCHW.shape, generator=rng) - 1) * radius)
+    start = (2 * torch.rand(x_NCHW.shape, generator=rng) - 1) * radius
     moved = (x_NCHW + start).requires_grad_(True)
     (gradient,) = torch.autograd.grad(loss(moved), moved)
-    step = (start + 1.25 * radius * within(gradient).sign()).clamp(-radius, radius)
+    step = (start + 1.25 * radius * gradient.sign()).clamp(-radius, radius)
     return (x_NCHW + step).detach()

@@ -64,10 +64,9 @@ def train_clip(
     def loss(rows: Tensor, progress: float) -> Tensor:
         x = resized[rows].float() / 127.5 - 1
         x = augment.mirror(x, rng) if config.mirror else x
+        x = augment.soften(x, config.soften, rng) if config.soften else x
         x = augment.shift_brightness(x, config.brightness, rng)
         x = augment.add_noise(x, config.noise, rng)
-        small = augment.uniform(len(x), 0, 1, rng) < config.small if config.small else None
-        x = x if small is None else augment.enlarged(x, small)
         text, scale = model.encode_text(ids_NT[rows], normalize=True), model.logit_scale.exp()
 
         def contrast_with(image_NCHW: Tensor, text_ND: Tensor, by: Tensor) -> Tensor:
@@ -81,8 +80,6 @@ def train_clip(
                 lambda y: contrast_with(y, text.detach(), scale.detach()),
                 augment.grown(config.adversary, progress),
                 rng,
-                # Nor can a smaller generator change single pixels of what the net sees.
-                lambda change: change if small is None else augment.enlarged(change, small),
             )
         return contrast_with(x, text, scale)
 

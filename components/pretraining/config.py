@@ -81,8 +81,8 @@ class ClipTraining:
         adversary: largest change of a value of [-1, 1] by which training images are moved against
             the loss, reached after two thirds of the training; without it guidance learns to fool
             the net instead of pleasing it. 0 = off.
-        small: share of the training images that are seen, and moved by the adversary, at half of
-            their resolution, as those of a stage of lower resolution are.
+        soften: share of the training images that are seen at half of their resolution, as those of
+            a stage of lower resolution are.
         mirror: flip half of the images left to right (wrong where captions say left and right).
     """
 
@@ -99,7 +99,7 @@ class ClipTraining:
     noise: Fraction = 0.1
     brightness: Fraction = 0.1
     adversary: Fraction = 0.2
-    small: Fraction = 0.0
+    soften: Fraction = 0.0
     mirror: bool = True
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.modules import module as hooks
+from torch.overrides import TorchFunctionMode
 
 # A network also holds tensors that no file has (filters, grids), and may register one twice.
 TENSORS_SLACK, NUMBERS_SLACK, FACTOR = 1_000, 2**24, 4
@@ -49,8 +50,23 @@ def outline(build: Callable[[], Any], shapes: dict[str, tuple[int, ...]]) -> Any
     Raises:
         TooLarge: it is.
     """
-    with _bounded(shapes), torch.device("meta"):
+    with _bounded(shapes), torch.device("meta"), _NoNumbers():
         return build()
+
+
+class _NoNumbers(TorchFunctionMode):
+    """Leave out the drawing of weights: without memory it is a Python function of torch's compiler,
+    whose import takes longer than a small model takes to draw.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func in (torch.randn, torch.rand):
+            func = torch.empty
+            kwargs.pop("generator", None)
+        return func(*args, **kwargs)
 
 
 @contextmanager

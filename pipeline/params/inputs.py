@@ -15,10 +15,10 @@ GET_DATA = "put your data there or name where it is"
 GET_WEIGHTS = "get the .safetensors file there or leave `file` empty to fetch it from the hub"
 
 
-def missing_inputs(params: Params, *, data: bool = True) -> dict[str, str]:
-    """Return key -> path for each file or folder that is named and not there; data if asked."""
+def missing_inputs(params: Params) -> dict[str, str]:
+    """Return key -> path for each file or folder that is named and not there."""
     named: dict[str, str] = {}
-    if data and params.synthesize.pairs == 0:
+    if params.synthesize.pairs == 0:
         named["source.path"] = params.source.path
         named["source.heldout_path"] = params.source.heldout_path
     for role in ROLES:
@@ -30,15 +30,14 @@ def missing_inputs(params: Params, *, data: bool = True) -> dict[str, str]:
     return {key: path for key, path in named.items() if path and not Path(path).exists()}
 
 
-def require_inputs(params: Params, where: str, *, data: bool = True) -> None:
+def require_inputs(params: Params, where: str) -> None:
     """Raise DataError that names everything that is missing, and what to do.
 
     Args:
         params: what was read.
         where: the params file, for the message.
-        data: also look for the data, which a stage is given by other paths.
     """
-    missing = missing_inputs(params, data=data)
+    missing = missing_inputs(params)
     if missing:
         listed = ", ".join(f"{key} {path}" for key, path in missing.items())
         pictures = [key for key in missing if key.startswith("source.")]

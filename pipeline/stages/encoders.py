@@ -26,11 +26,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _work(context: StageContext) -> None:
-    from pipeline.params.inputs import require_inputs
-
     arguments, params = context.arguments, context.params
-    # Now, not when a role's turn comes.
-    require_inputs(params, str(arguments.params), data=False)
     bundled = [r for r in ROLES if getattr(params.encoders, r).source == "bundled"]
     if bundled and not arguments.source.resolve().is_relative_to(arguments.raw.resolve()):
         where = f"encoders.{bundled[0]}.source: bundled"

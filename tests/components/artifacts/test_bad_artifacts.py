@@ -87,7 +87,7 @@ BAD: dict[str, tuple[Change, str]] = {
     "no JSON": (lambda folder: (folder / CARD).write_text("{"), "card.json is not readable"),
     "unknown family": (
         card_change(recipe={"name": "pix2pix", "fields": {}}),
-        "family 'pix2pix'; use one of projected_gan, stylegan_t",
+        "family 'pix2pix'; use one of gigagan, projected_gan, stylegan",
     ),
     "unknown field": (
         card_change(recipe={"name": "stylegan_t", "fields": {"depth": 3}}),

@@ -168,7 +168,7 @@ def test_the_own_model_comes_first(project: Path, capsys) -> None:
 
 def test_a_code_is_found_with_the_bundled_nets(project: Path, capsys) -> None:
     assert generate_command.main(["a red ring on a blue background", "--out", "ring.png"]) == 0
-    prompt = ["--prompt", "a red ring on a blue background", "--steps", "2"]
+    prompt = ["a red ring on a blue background", "--steps", "2"]
     assert invert.main(["ring.png", *prompt, "--out", "code"]) == 0
     assert generate_command.main(["--code", "code/code.safetensors", "--out", "again.png"]) == 0
     said = capsys.readouterr().err

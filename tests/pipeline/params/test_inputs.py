@@ -40,7 +40,6 @@ def test_pictures_and_weights_that_are_not_there_are_named_together(monkeypatch,
     (tmp_path / weights).parent.mkdir(parents=True)
     (tmp_path / weights).touch()
     assert missing_inputs(params) == {"source.path": "data/emoji"}
-    assert missing_inputs(params, data=False) == {}
     (tmp_path / "data/emoji").mkdir()
     require_inputs(params, "params.yaml")
 

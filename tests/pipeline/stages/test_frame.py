@@ -153,7 +153,7 @@ def test_the_resolved_config_is_the_stage_section_and_the_seed(workspace):
     params = load_params(Path("params.yaml"))
     assert set(resolved(params, "tune")) == {"seed", "tune"}
     assert set(resolved(params, "score")) == {"seed", "source", "score"}
-    assert resolved(params, "superres 64") == resolved(params, "superres_64")
+    assert resolved(params, "superres 64") == resolved(params, "superres@64")
     with pytest.raises(errors.ConfigError, match=r"got '65' .*params\.yaml has: 64"):
         resolved(params, "superres@65")
 

@@ -161,7 +161,7 @@ def _train(folder: Path, params: Path, px: str = "") -> None:
     stage, _ = context(
         {**sections, "seed": 1, "cluster": loaded.cluster},
         stage="superres" if px else "train_base",
-        px=px,
+        key=px,
         start=artifacts / "base" if px else None,
         guidance=None, report=None, curve=None,
         data=folder / "data" / "train",

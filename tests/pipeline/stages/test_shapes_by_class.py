@@ -73,7 +73,7 @@ def test_class_is_shape_by_the_settings_of_the_header(tmp_path, monkeypatch) -> 
     artifacts = tmp_path / "artifacts"
     sections = {"train_base": loaded.train_base, "seed": 1, "cluster": loaded.cluster}
     stage, _ = context(
-        sections, stage="train_base", px="", start=None, guidance=None, report=None, curve=None,
+        sections, stage="train_base", key="", start=None, guidance=None, report=None, curve=None,
         data=tmp_path / "data/train", encoders=artifacts / "encoders", out=artifacts / "base",
     )  # fmt: skip
     job = train.make_job(stage)

@@ -47,7 +47,7 @@ def stage_context(folder: Path, section: dict, out: str = "aligned", start: str 
     params = load_params(path)
     stage, _ = context(
         {"text_encoder": params.text_encoder, "seed": 1, "cluster": params.cluster},
-        stage="text_encoder", px="",
+        stage="text_encoder", key="",
         data=folder / "data" / "train",
         encoders=folder / "artifacts" / "encoders",
         start=folder / "artifacts" / start,
