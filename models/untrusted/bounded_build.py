@@ -7,6 +7,7 @@ really are, so that a description of far more is given up at its first tensor be
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ from torch.overrides import TorchFunctionMode
 
 # A network also holds tensors that no file has (filters, grids), and may register one twice.
 TENSORS_SLACK, NUMBERS_SLACK, FACTOR = 1_000, 2**24, 4
+SMALL = 2**24  # numbers in a file whose network is built at once
+MAKERS = ("empty", "zeros", "ones", "rand", "randn", "full", "arange", "linspace")
 # What a constructor raises when a card gives it the wrong things.
 BROKEN: tuple[type[Exception], ...] = (ValueError, TypeError, LookupError, ArithmeticError)
 BROKEN += (AttributeError, RuntimeError, AssertionError, MemoryError)
@@ -45,34 +48,47 @@ def file_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def outline(build: Callable[[], Any], shapes: dict[str, tuple[int, ...]]) -> Any:
-    """Return `build()` without memory, given up as soon as it is far larger than `shapes`.
+    """Return `build()`, given up as soon as it is far larger than `shapes`.
+
+    Without memory, unless the file is small: on tensors without memory arithmetic is done by torch's
+    compiler, whose import takes longer than a small model takes to draw.
 
     Raises:
         TooLarge: it is.
     """
-    with _bounded(shapes), torch.device("meta"), _NoNumbers():
+    small = _numbers(shapes) <= SMALL
+    with _bounded(shapes), _BoundedTensors() if small else torch.device("meta"):
         return build()
 
 
-class _NoNumbers(TorchFunctionMode):
-    """Leave out the drawing of weights: without memory it is a Python function of torch's compiler,
-    whose import takes longer than a small model takes to draw.
-    """
+def _numbers(shapes: dict[str, tuple[int, ...]]) -> int:
+    return sum(torch.Size(shape).numel() for shape in shapes.values())
+
+
+class _BoundedTensors(TorchFunctionMode):
+    """Refuse to make a single tensor that is larger than all of a small network may be."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kwargs = dict(kwargs or {})
-        if func in (torch.randn, torch.rand):
-            func = torch.empty
-            kwargs.pop("generator", None)
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name in MAKERS:
+            given = kwargs.get("size", args[0] if args else 0)
+            sizes = given if isinstance(given, tuple | list) else args
+            numbers = math.prod(n for n in sizes if isinstance(n, int))
+            if name in ("arange", "linspace"):
+                numbers = max((abs(n) for n in args if isinstance(n, int)), default=0)
+            if numbers > FACTOR * SMALL + NUMBERS_SLACK:
+                what = f"a tensor of {numbers:,} numbers"
+                raise TooLarge(f"{what}: the network would be far larger than the file")
         return func(*args, **kwargs)
 
 
 @contextmanager
 def _bounded(shapes: dict[str, tuple[int, ...]]) -> Iterator[None]:
     """Count what modules register while the block runs."""
-    stored = sum(torch.Size(shape).numel() for shape in shapes.values())
+    stored = _numbers(shapes)
     tensors_left = FACTOR * len(shapes) + TENSORS_SLACK
     numbers_left = FACTOR * stored + NUMBERS_SLACK
 

@@ -91,4 +91,4 @@ def test_switches_change_speed_not_results(name):
     for one, two, three in zip(plain, recomputed, half, strict=True):
         for key in (k for k in one if k.startswith("loss/")):
             assert two[key] == pytest.approx(one[key], rel=1e-3, abs=1e-4)
-            assert three[key] == pytest.approx(one[key], rel=0.05, abs=0.05)
+            assert three[key] == pytest.approx(one[key], rel=0.05, abs=0.06)
