@@ -50,7 +50,7 @@ def file_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 def outline(build: Callable[[], Any], shapes: dict[str, tuple[int, ...]]) -> Any:
     """Return `build()`, given up as soon as it is far larger than `shapes`.
 
-    Without memory, unless the file is small: on tensors without memory arithmetic is done by torch's
+    Without memory, unless the file is small: without memory, arithmetic is done by torch's
     compiler, whose import takes longer than a small model takes to draw.
 
     Raises:
