@@ -29,9 +29,9 @@ def recipe_from(fields: Mapping[str, Any]) -> Recipe:
     if name not in known_families:
         if reason := why_unknown(str(name)):
             todo = "mend or uninstall that package"
-            raise ConfigError(f"family {name}: {reason}", "recipe.name", todo)
+            raise ConfigError(f"family {str(name)[:60]}: {reason}", "recipe.name", todo)
         listed = ", ".join(sorted(known_families))
-        raise ConfigError(f"family {name!r}", "recipe.name", f"use one of {listed}")
+        raise ConfigError(f"family {str(name)[:60]!r}", "recipe.name", f"use one of {listed}")
     cls: Any = known_families[name]
     known = {f.name for f in dataclasses.fields(cls)}
     if unknown := sorted(values.keys() - known):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -133,8 +134,10 @@ def read_clean_split(
     folder: Path, side_px: int, label_column: str | tuple[str, ...] = "label"
 ) -> ImageSet:
     """Read a split that `synthesize` wrote: tars whose json holds the label, and each attribute."""
+    # `label` numbers shape and colour; every other column holds words.
+    kind: Literal["name", "index"] = "index" if label_column == "label" else "name"
     config = SourceConfig(
-        kind="webdataset", path=str(folder), label_column=label_column, label_kind="index"
+        kind="webdataset", path=str(folder), label_column=label_column, label_kind=kind
     )
     return read_images(config, folder, side_px, max_images=1_000_000)
 

@@ -159,7 +159,8 @@ def test_training_across_two_nodes_as_driver_and_as_job(cluster, tmp_path):
         code, log = run(world, *train_words("--report", "base.json"), RAY_ADDRESS=address)
         assert code == 0, log
         report = json.loads((world / "base.json").read_text())
-        assert (report["world_size"], report["nimg"]) == (2, 256)
+        record = json.loads((world / "runs/stages/train_base.json").read_text())
+        assert (record["facts"]["world_size"], report["nimg"]) == (2, 256)
         assert "kimg" in log  # Followed live, through the shared folder.
         assert len(list((world / "runs" / "inputs").iterdir())) == 2  # Data and encoders.
         weights.append(tensors(world))

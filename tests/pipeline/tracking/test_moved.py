@@ -70,7 +70,10 @@ def test_a_copy_that_waits_is_found_beside_the_moved_spool(tmp_path: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.row("G21")
-def test_mlflow_itself_finds_old_artifacts_and_takes_new_ones(tmp_path: Path, capsys) -> None:
+def test_mlflow_itself_finds_old_artifacts_and_takes_new_ones(
+    tmp_path: Path, capsys, monkeypatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # other tests' MLflow may set it
     (tmp_path / "file.txt").write_text("content")
     config = TrackingConfig()
     for place in ("a", "b"):
