@@ -137,7 +137,9 @@ def test_the_bundled_model_draws_and_a_line_says_whose_it_is(project: Path, caps
     )
     model, _ = load_release(BOX / "release")
     with Image.open("ring.png") as image:
-        assert np.array_equal(np.asarray(image), generate(model, [asked[0]], [0])[0])
+        drawn = np.asarray(image).astype(int)
+    # The command convolves by another sum: a value between two levels may fall to either side.
+    assert np.abs(drawn - generate(model, [asked[0]], [0])[0]).max() <= 1
 
 
 def test_drawing_imports_torch_and_little_else(project: Path) -> None:
