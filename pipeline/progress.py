@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.errors import printable
+from components.repeating import repeating
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -102,20 +102,11 @@ class Progress:
         What earlier commands have written is told to the tracker only, which knows what it knows.
         """
         self.catch_up(quietly=True)
-        ended = threading.Event()
-
-        def follow() -> None:
-            while not ended.wait(POLL_S):
-                self.catch_up()
-
-        thread = threading.Thread(target=follow, name="progress", daemon=True)
         with self._line():
-            thread.start()
             try:
-                yield
+                with repeating(self.catch_up, POLL_S, "progress"):
+                    yield
             finally:
-                ended.set()
-                thread.join()
                 self.catch_up()
 
     def catch_up(self, quietly: bool = False) -> None:

@@ -11,12 +11,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from components.repeating import repeating
 from components.training.lock import process_start
 
 BEAT_S = 2.0
@@ -65,20 +65,11 @@ class Pulse:
     @contextmanager
     def beating(self) -> Iterator[None]:
         """Write the file every two seconds for the time of the with block, then remove it."""
-        ended = threading.Event()
-
-        def beat() -> None:
-            while not ended.wait(BEAT_S):
-                self.write()
-
         self.write()
-        thread = threading.Thread(target=beat, name="pulse", daemon=True)
-        thread.start()
         try:
-            yield
+            with repeating(self.write, BEAT_S, "pulse"):
+                yield
         finally:
-            ended.set()
-            thread.join()
             with contextlib.suppress(OSError):
                 self.path.unlink(missing_ok=True)
                 self.folder.rmdir()  # the last rank

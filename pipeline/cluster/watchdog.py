@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import Interrupted
+from components.repeating import repeating
 from components.training.lock import process_start
 from components.training.pulse import FOLDER
 from pipeline.cluster.soft_stop import stop_requested
@@ -112,19 +112,8 @@ class Watchdog:
 @contextmanager
 def watched(run_dir: Path, patience_s: float, say: Callable[[str], None]) -> Iterator[None]:
     """Watch the ranks of a run from a background thread for the time of the with block."""
-    dog, ended = Watchdog(run_dir, patience_s, say), threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(POLL_S):
-            dog.look()
-
-    thread = threading.Thread(target=watch, name="watchdog", daemon=True)
-    thread.start()
-    try:
+    with repeating(Watchdog(run_dir, patience_s, say).look, POLL_S, "watchdog"):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _lives(facts: dict[str, Any]) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from components.repeating import repeating
 
 POLL_S = 1.0
 
@@ -72,19 +73,10 @@ class TrialWatch:
     @contextmanager
     def following(self) -> Iterator[None]:
         """Look every second, from a thread, for the time of the with block."""
-        ended = threading.Event()
-
-        def follow() -> None:
-            while not ended.wait(POLL_S):
-                self.look()
-
-        thread = threading.Thread(target=follow, name="trials", daemon=True)
-        thread.start()
         try:
-            yield
+            with repeating(self.look, POLL_S, "trials"):
+                yield
         finally:
-            ended.set()
-            thread.join()
             self.look()
 
 
