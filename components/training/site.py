@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from components.training.yardstick import Yardstick
 
 NUM_SAMPLES, COLUMNS = 16, 4
+SEARCHED = 256  # rows among which a sheet finds one of each class
 
 
 class NoData:
@@ -93,14 +94,15 @@ def sampler(
 ) -> Callable[[nn.Module, int], Any]:
     """Return a function that draws the fixed prompts with fixed seeds to folder/<nimg>.png.
 
-    The prompts are the first captions of the held-out split; seeds derive from the run's seed. A
-    network `beside` is drawn too, each of its images to the left of the model's of the same code.
+    The prompts are the first captions of the held-out split, or its classes in turn; seeds derive
+    from the run's seed. A network `beside` is drawn too, each of its images to the left of the
+    model's of the same code.
     """
     heldout = _open(job, config, "heldout")
     if heldout is None:
         shown = batches.atom(0, NUM_SAMPLES)
     else:
-        shown = heldout.first(min(NUM_SAMPLES, heldout.num_rows))
+        shown = rows_shown(heldout, min(NUM_SAMPLES, heldout.num_rows))
     seeds = [derived_seed(job.seed, "sample", micro_batch=i) for i in range(shown.size)]
 
     def draw(model: nn.Module, nimg: int) -> Any:
@@ -115,6 +117,23 @@ def sampler(
         return grid
 
     return draw
+
+
+def rows_shown(heldout: Any, count: int) -> Batch:
+    """Return what a sheet shows: the first captions, or, for data without text, classes in turn.
+
+    Class folders are stored one after the other, and the first rows would all be of one class.
+    """
+    first: Batch = heldout.first(count)
+    if first.condition.pooled_ND is not None or first.condition.label_N is None:
+        return first
+    mixed: Batch = heldout.atom(0, min(SEARCHED, heldout.num_rows))
+    assert mixed.condition.label_N is not None
+    labels = mixed.condition.label_N.tolist()
+    turns = [labels[:i].count(label) for i, label in enumerate(labels)]
+    rows = sorted(range(mixed.size), key=lambda i: (turns[i], labels[i]))[:count]
+    captions = tuple(mixed.captions[i] for i in rows) if mixed.captions else ()
+    return Batch(size=count, condition=mixed.condition[rows], captions=captions)
 
 
 def yardstick(job: TrainingJob, config: TrainConfig, device: Any) -> Yardstick | None:
