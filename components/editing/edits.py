@@ -14,12 +14,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from components.editing.clip_text import ClipText
 from components.errors import ConfigError
 from components.sampling import evaluation_mode, to_uint8
+from models.editing.directions import along
 from models.interfaces import Condition
 
 CODES = "ws"
 """The one key of an edit in codes; an edit in styles has the layers' names."""
+STAND_IN_NOISE = 5e-4  # of a deviation on the image before: two equal images have no direction
 
 
 @dataclass(frozen=True)
@@ -93,3 +96,21 @@ def identity_term(net: Any, start_1CHW: Tensor, weight: float) -> Callable[[Tens
     with torch.no_grad():
         before_NE = features(start_1CHW)
     return lambda image: weight * (1 - (features(image) * before_NE).sum(dim=1))
+
+
+def direction_term(
+    clip: ClipText, start_NCHW: Tensor, direction_E: Tensor, weight: float
+) -> Callable[[Tensor], Tensor]:
+    """Return image -> weighted 1 minus the cosine of the way CLIP saw it go with a direction.
+
+    Args:
+        clip: whose eyes count.
+        start_NCHW: the images before; a little noise is put on them, always the same.
+        direction_E: from `ClipText.direction`.
+        weight: of the term.
+    """
+    rng = torch.Generator().manual_seed(0)
+    noise_NCHW = torch.randn(start_NCHW.shape, generator=rng).to(start_NCHW)
+    with torch.no_grad():
+        before_NE = clip.images(start_NCHW + STAND_IN_NOISE * noise_NCHW)
+    return lambda image: weight * (1 - along(before_NE, clip.images(image), direction_E))
