@@ -119,7 +119,11 @@ class Subject:
             }
 
     def _codes(self, attribute: str, value: str) -> Tensor:
-        """Return the first codes whose images do not show the value yet."""
+        """Return the first codes whose images do not show the value yet.
+
+        Raises:
+            SystemExit: there is none.
+        """
         from components.sampling.draw import codes
 
         num, found, first = self._options.num, [], 0
@@ -130,7 +134,10 @@ class Subject:
             shows = self._eyes.look(self._draw({"ws": ws_NLD})).shows(attribute, value)
             found.append(ws_NLD[torch.from_numpy(~shows)])
             first += len(seeds)
-        return torch.cat(found)[:num]
+        ws_NLD = torch.cat(found)[:num]
+        if not len(ws_NLD):
+            raise SystemExit(f"all {first} images show {attribute} {value} already")
+        return ws_NLD
 
     def _draw(self, values: dict[str, Tensor]) -> np.ndarray:
         from components.editing.edits import draw_values

@@ -113,7 +113,7 @@ def test_adaptations_are_counted_on_the_same_codes(tmp_path, capsys) -> None:
 def test_edits_of_all_methods_are_counted(tmp_path, capsys) -> None:
     model = artifact(tmp_path / "model", 0)
     words = [str(model), "--out", str(tmp_path / "out"), "--num", "3", "--batch", "2"]
-    words += ["--want", "size", "--steps", "2", "--mapper-steps", "1", "--sweep-images", "1"]
+    words += ["--want", "background", "--steps", "2", "--mapper-steps", "1", "--sweep-images", "1"]
     words += ["--sweep-codes", "4", "--strengths", "1,2", "--json", str(tmp_path / "n.json")]
     assert editing.main(words) == 0
     rows = json.loads((tmp_path / "n.json").read_text())
@@ -121,4 +121,4 @@ def test_edits_of_all_methods_are_counted(tmp_path, capsys) -> None:
     assert [row["method"] for row in rows] == names
     assert all(row["before"] == 0 and row["num"] == 3 for row in rows)
     assert len(list((tmp_path / "out").glob("*.png"))) == 4
-    assert "| mapper | size: large |" in capsys.readouterr().out
+    assert "| mapper | background: blue |" in capsys.readouterr().out
