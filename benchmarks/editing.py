@@ -23,11 +23,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.adaptation import captions
 from benchmarks.judged import Eyes, compare
 from benchmarks.wanted import WANTED, Wanted
 
 METHODS = ("optimise", "mapper", "direction")
 SHOWN = 8  # codes on a sheet
+PROMPTS = 64  # that a model of text is asked for, by turns
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -64,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.editing")
     parser.add_argument("model", type=Path, help="artifact or release")
     parser.add_argument("--encoders", type=Path, default=None, help="default: the bundled ones")
-    parser.add_argument("--prompt", default="", help="what a model of text is asked for")
+    parser.add_argument("--prompt", default="", help="of a model of text; default: captions")
     parser.add_argument("--method", action="append", choices=METHODS)
     parser.add_argument("--want", action="append", choices=list(WANTED))
     parser.add_argument("--num", type=int, default=200, help="codes that are edited")
@@ -91,12 +93,15 @@ class Subject:
     def __init__(self, options: argparse.Namespace) -> None:
         from components.artifacts.release import code_hashes, load_release
         from components.evaluation.nets import open_net
-        from components.requests.subjects import NOTHING
+        from components.requests.subjects import NOTHING, kind_of
 
         self._options = options
         model, card = load_release(options.model)
         self._generator, self._sha256 = model.generator, code_hashes(card)[0]
-        self._condition = model.condition([options.prompt or NOTHING])
+        asked = [options.prompt or NOTHING]
+        if kind_of(card) == "text" and not options.prompt:
+            asked = captions(PROMPTS)
+        self._condition = model.condition(asked)
         self._clip = open_net(options.encoders, "clip").network
         self._eyes = Eyes(options.encoders)
         self._sweep: Any = None
@@ -124,12 +129,13 @@ class Subject:
         Raises:
             SystemExit: there is none.
         """
+        from components.editing.edits import by_turns
         from components.sampling.draw import codes
 
         num, found, first = self._options.num, [], 0
         while sum(map(len, found)) < num and first < 50 * num:
             seeds = list(range(first, first + 2 * num))
-            rows = self._condition[[0] * len(seeds)]
+            rows = by_turns(self._condition, seeds)
             ws_NLD = codes(self._generator, rows, seeds, [1.0] * len(seeds)).clone()
             shows = self._eyes.look(self._draw({"ws": ws_NLD})).shows(attribute, value)
             found.append(ws_NLD[torch.from_numpy(~shows)])
@@ -140,7 +146,7 @@ class Subject:
         return ws_NLD
 
     def _draw(self, values: dict[str, Tensor]) -> np.ndarray:
-        from components.editing.edits import draw_values
+        from components.editing.edits import by_turns, draw_values
         from components.sampling import evaluation_mode, to_uint8
 
         count, size = len(next(iter(values.values()))), self._options.batch
@@ -148,7 +154,7 @@ class Subject:
         with torch.inference_mode(), evaluation_mode(self._generator):
             for start in range(0, count, size):
                 part = {name: x[start : start + size] for name, x in values.items()}
-                rows = self._condition[[0] * len(next(iter(part.values())))]
+                rows = by_turns(self._condition, range(len(next(iter(part.values())))))
                 images.append(to_uint8(draw_values(self._generator, part, rows)))
         return np.concatenate(images)
 
@@ -161,6 +167,7 @@ class Subject:
 
     def _optimise(self, wanted: Wanted, ws_NLD: Tensor) -> Iterator[tuple[Any, ...]]:
         from components.editing import OptimiseConfig, edit_by_optimising
+        from components.editing.edits import by_turns
 
         options, parts = self._options, []
         config = OptimiseConfig(
@@ -172,7 +179,7 @@ class Subject:
         )
         started = time.perf_counter()
         for part_NLD in ws_NLD.split(options.batch):
-            rows = self._condition[[0] * len(part_NLD)]
+            rows = by_turns(self._condition, range(len(part_NLD)))
             edit = edit_by_optimising(
                 self._generator,
                 part_NLD,

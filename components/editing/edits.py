@@ -47,6 +47,13 @@ class Edit:
         }
 
 
+def by_turns(condition: Condition, numbers: Sequence[int]) -> Condition:
+    """Return a row of a condition for each number; beyond its last row it begins again."""
+    counts = [len(x) for x in vars(condition).values() if x is not None]
+    count = counts[0] if counts else 1
+    return condition[[number % count for number in numbers]]
+
+
 def draw_values(generator: Any, values: Mapping[str, Tensor], condition: Condition) -> Tensor:
     """Return images [N, 3, H, W] of codes or of styles; differentiable."""
     image: Tensor

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from components.editing.clip_text import ClipText
-from components.editing.edits import direction_term, identity_term
+from components.editing.edits import by_turns, direction_term, identity_term
 from components.editing.methods import direction_of
 from components.editing.stored_mapper import StoredMapper
 from components.editing.tensor_file import read_tensors, write_tensors
@@ -49,7 +49,7 @@ def train_mapper(
 
     Args:
         generator: implements `models.interfaces.Generator`; it stays as it is.
-        condition: one row, for all codes.
+        condition: one row for all codes, or several, by turns.
         clip, text: what images are to show.
         config: how to train.
         generator_sha256: of the generator's weights.
@@ -111,7 +111,7 @@ def _codes(
     picked = torch.randint(config.codes, (config.batch,), generator=rng)
     seeds = [config.seed + int(number) for number in picked]
     device = device_of(generator)
-    rows = condition[[0] * config.batch].to(device)
+    rows = by_turns(condition, picked.tolist()).to(device)
     z_NZ = seed_noise(seeds, generator.z_dim).to(device)
     ws_NLD: Tensor = generator.map(z_NZ, rows, config.psi)
     return ws_NLD.clone(), rows

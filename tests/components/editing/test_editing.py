@@ -25,7 +25,7 @@ from components.editing import (
     write_mapper,
 )
 from components.editing.channels import check_channels
-from components.editing.edits import draw_values
+from components.editing.edits import by_turns, draw_values
 from components.editing.stored_mapper import check_mapper
 from components.errors import ConfigError, StorageError
 from components.sampling import to_uint8
@@ -228,6 +228,31 @@ def test_a_mapper_is_resumed_bit_for_bit_and_belongs_to_its_model(generator, cli
         train_mapper(
             generator, Condition(), clip, "a dog", MAPPER, generator_sha256="a" * 64, state=state
         )
+
+
+def test_a_mapper_can_be_led_by_a_direction(generator, clip):
+    config = replace(MAPPER, clip_weight=0.0, direction_weight=1.0)
+    options = {"generator_sha256": "a" * 64}
+    losses = []
+    stored = train_mapper(
+        generator,
+        Condition(),
+        clip,
+        "a ring",
+        config,
+        neutral="x",
+        report=lambda step, terms: losses.append(terms["direction"]),
+        **options,
+    )
+    assert 0 <= min(losses) < losses[0] <= 2 and stored.facts["neutral"] == "x"
+    with pytest.raises(ConfigError, match="a direction from no text"):
+        train_mapper(generator, Condition(), clip, "a ring", config, **options)
+
+
+def test_rows_of_a_condition_are_taken_by_turns():
+    two = Condition(label_N=torch.tensor([7, 5]))
+    assert by_turns(two, [0, 1, 2, 5]).label_N.tolist() == [7, 5, 7, 5]
+    assert by_turns(Condition(), [0, 1, 2]) == Condition()
 
 
 def test_a_family_without_styles_is_told_so(clip):
