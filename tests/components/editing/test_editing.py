@@ -132,7 +132,6 @@ def test_codes_searched_for_at_once_are_those_searched_for_alone(generator, clip
 
     together, alone = change(ws), change(ws[:1])
     assert together.shape == ws.shape
-    # The first image's stand-in noise is the same in both.
     assert torch.allclose(together[:1], alone, atol=2e-3) and alone.abs().max() > 0.02
 
 
