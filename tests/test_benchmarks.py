@@ -8,9 +8,10 @@ import json
 import pytest
 import yaml
 
-from benchmarks import images_to_distance
+from benchmarks import adaptation, editing, images_to_distance
 from benchmarks.stylegan_t import main
 from components.errors import Interrupted
+from tests.pipeline.commands.test_editing_commands import artifact
 from tests.pipeline.tiny_world import SIDE, write_params, write_world
 
 
@@ -92,3 +93,32 @@ def test_an_unknown_reference_is_refused(tmp_path, capsys) -> None:
         images_to_distance.main(words)
     assert stopped.value.code == 2
     assert "--reference c: the cases are a, b" in capsys.readouterr().err
+
+
+def test_adaptations_are_counted_on_the_same_codes(tmp_path, capsys) -> None:
+    sizes = "train.total_kimg=0.002,train.batch=2,train.micro_batch=2,selection_batch=1"
+    words = ["presets/nada_shapes.yaml", "--start", "bundled/release", "--num", "6"]
+    words += ["--case", f"short,blue_ground,{sizes},watch_images=2", "--out", str(tmp_path)]
+    assert adaptation.main([*words, "--json", str(tmp_path / "n.json")]) == 0
+    found = json.loads((tmp_path / "n.json").read_text())["short"]
+    assert (found["attribute"], found["value"], found["num"]) == ("background", "blue", 6)
+    assert set(found["kept"]) == {"colour", "shape", "size"}
+    assert min(found["kept"].values()) > 0.5 and 0.8 < found["diversity"] < 1.2  # two images
+    assert found["nimg"] == 2 and (tmp_path / "short.png").is_file()
+    assert "| short | background: blue |" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="the entries of adapt are"):
+        adaptation.main([*words, "--case", "none"])
+
+
+def test_edits_of_all_methods_are_counted(tmp_path, capsys) -> None:
+    model = artifact(tmp_path / "model", 0)
+    words = [str(model), "--out", str(tmp_path / "out"), "--num", "3", "--batch", "2"]
+    words += ["--want", "background", "--steps", "2", "--mapper-steps", "1", "--sweep-images", "1"]
+    words += ["--sweep-codes", "4", "--strengths", "1,2", "--json", str(tmp_path / "n.json")]
+    assert editing.main(words) == 0
+    rows = json.loads((tmp_path / "n.json").read_text())
+    names = ["optimise", "mapper", "direction, alpha 1", "direction, alpha 2"]
+    assert [row["method"] for row in rows] == names
+    assert all(row["before"] == 0 and row["num"] == 3 for row in rows)
+    assert len(list((tmp_path / "out").glob("*.png"))) == 4
+    assert "| mapper | background: blue |" in capsys.readouterr().out

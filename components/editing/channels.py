@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from components.editing.clip_text import ClipText
-from components.editing.edits import styles_of
+from components.editing.edits import by_turns, styles_of
 from components.editing.tensor_file import read_tensors, write_tensors
 from components.errors import ConfigError
 from components.requests.editing import SweepConfig
@@ -63,7 +63,8 @@ class ChannelSweep:
 
     Args:
         generator: with styles; it stays as it is.
-        condition: one row, for all images.
+        condition: one row for all images, or several, by turns: where the text decides most of a
+            style, codes of one text say little about how far a channel goes.
         clip: whose eyes count.
         config: codes, images, how far.
 
@@ -89,7 +90,7 @@ class ChannelSweep:
         device = device_of(self._generator)
         seeds = range(self._config.seed, self._config.seed + count)
         z_NZ = seed_noise(list(seeds), self._generator.z_dim).to(device)
-        rows = self._condition[[0] * count].to(device)
+        rows = by_turns(self._condition, range(count)).to(device)
         codes_NLD: Tensor = self._generator.map(z_NZ, rows, self._config.psi)
         return codes_NLD
 
@@ -117,7 +118,8 @@ class ChannelSweep:
         with evaluation_mode(self._generator):
             for first in range(0, 2 * count, self._config.batch):
                 part = {name: x[first : first + self._config.batch] for name, x in moved.items()}
-                rows = self._condition[[0] * len(part[layer])]
+                codes = [(first + i) % count for i in range(len(part[layer]))]
+                rows = by_turns(self._condition, codes)
                 image = self._generator.synthesize_from_styles(part, rows, noise="const")
                 found.append(self._clip.images(image))
         low_IE, high_IE = torch.cat(found).split(count)

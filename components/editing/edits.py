@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from components.editing.clip_text import ClipText
 from components.errors import ConfigError
 from components.sampling import evaluation_mode, to_uint8
 from models.interfaces import Condition
 
 CODES = "ws"
 """The one key of an edit in codes; an edit in styles has the layers' names."""
+SHORT = 0.3  # length of a way at which a third of its cosine is missing; drawings differ by 0.9
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,13 @@ class Edit:
             name: x + scale_N.view(-1, *[1] * (x.ndim - 1)) * self.change[name]
             for name, x in self.start.items()
         }
+
+
+def by_turns(condition: Condition, numbers: Sequence[int]) -> Condition:
+    """Return a row of a condition for each number; beyond its last row it begins again."""
+    counts = [len(x) for x in vars(condition).values() if x is not None]
+    count = counts[0] if counts else 1
+    return condition[[number % count for number in numbers]]
 
 
 def draw_values(generator: Any, values: Mapping[str, Tensor], condition: Condition) -> Tensor:
@@ -93,3 +102,28 @@ def identity_term(net: Any, start_1CHW: Tensor, weight: float) -> Callable[[Tens
     with torch.no_grad():
         before_NE = features(start_1CHW)
     return lambda image: weight * (1 - (features(image) * before_NE).sum(dim=1))
+
+
+def direction_term(
+    clip: ClipText, start_NCHW: Tensor, direction_E: Tensor, weight: float
+) -> Callable[[Tensor], Tensor]:
+    """Return image -> weighted 1 minus the cosine of the way CLIP saw it go with a direction.
+
+    The cosine of a short way counts less, so that the image goes far, and the first steps do not
+    follow the enormous gradient that the direction of next to nothing has (Adam would remember it).
+
+    Args:
+        clip: whose eyes count.
+        start_NCHW: the images before.
+        direction_E: from `ClipText.direction`.
+        weight: of the term.
+    """
+    with torch.no_grad():
+        before_NE = clip.images(start_NCHW)
+
+    def term(image_NCHW: Tensor) -> Tensor:
+        moved_NE = clip.images(image_NCHW) - before_NE
+        length_N = (moved_NE.square().sum(dim=1) + SHORT**2).sqrt()
+        return weight * (1 - (moved_NE @ direction_E) / length_N)
+
+    return term

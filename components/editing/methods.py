@@ -7,7 +7,7 @@ Legend: L entries of ws, D width of w, C channels of a style.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,14 @@ from torch import Tensor
 
 from components.editing.channels import Channels
 from components.editing.clip_text import ClipText
-from components.editing.edits import CODES, Edit, draw_values, identity_term, styles_of
+from components.editing.edits import (
+    CODES,
+    Edit,
+    direction_term,
+    draw_values,
+    identity_term,
+    styles_of,
+)
 from components.errors import ConfigError
 from components.requests.editing import OptimiseConfig
 from components.sampling import evaluation_mode
@@ -38,10 +45,13 @@ def edit_by_optimising(
     text: str,
     config: OptimiseConfig,
     *,
+    neutral: str = "",
     identity: Any | None = None,
     report: Report = quiet,
 ) -> Edit:
     """Return the edit that brings an image to a text, near its code.
+
+    Several codes, with a row of `condition` for each, are searched for at once, each by itself.
 
     Args:
         generator: implements `models.interfaces.Generator`; it stays as it is.
@@ -49,11 +59,12 @@ def edit_by_optimising(
         condition: one row.
         clip, text: what the image is to show.
         config: how to search.
+        neutral: what it shows now; for `config.direction_weight`.
         identity: a frozen net whose features are to stay; None: no such term.
-        report: is told of every step.
+        report: is told of every step; of sums where there are several codes.
 
     Raises:
-        ConfigError: space s of a family without styles.
+        ConfigError: space s of a family without styles; a direction from no text.
     """
     ws_1LD, text_E = ws_1LD.detach(), clip.text(text)
     with evaluation_mode(generator):
@@ -62,15 +73,19 @@ def edit_by_optimising(
         def image_of(values: dict[str, Tensor]) -> Tensor:
             return draw_values(generator, parts(values), condition)
 
-        extra = None
+        terms = []
         if identity is not None and config.identity_weight:
-            extra = identity_term(identity, image_of(start), config.identity_weight)
+            terms.append(identity_term(identity, image_of(start), config.identity_weight))
+        if config.direction_weight:
+            way_E = direction_of(clip, neutral, text)
+            terms.append(direction_term(clip, image_of(start), way_E, config.direction_weight))
         found = optimise(
             start,
             moves=moves,
             draw=image_of,
             clip=lambda image: clip.distance(image, text_E),
-            extra=extra,
+            clip_weight=config.clip_weight,
+            extra=_sum(terms) if terms else None,
             distance_weight=config.distance_weight,
             steps=config.steps,
             learning_rate=config.learning_rate,
@@ -78,6 +93,18 @@ def edit_by_optimising(
         )
     before, after = parts(start), parts(found)
     return Edit(before, {name: after[name] - x for name, x in before.items()})
+
+
+def direction_of(clip: ClipText, neutral: str, text: str) -> Tensor:
+    """Return the way from one text to another [E]; ConfigError where one of them is empty."""
+    if not neutral or not text:
+        what, todo = "a direction from no text", "say what the image shows before the edit"
+        raise ConfigError(what, "--direction-weight", todo)
+    return clip.direction(neutral, text)
+
+
+def _sum(terms: Sequence[Callable[[Tensor], Tensor]]) -> Callable[[Tensor], Tensor]:
+    return lambda image: torch.stack([term(image) for term in terms]).sum(dim=0)
 
 
 def _space(

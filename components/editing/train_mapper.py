@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from components.editing.clip_text import ClipText
-from components.editing.edits import identity_term
+from components.editing.edits import by_turns, direction_term, identity_term
+from components.editing.methods import direction_of
 from components.editing.stored_mapper import StoredMapper
 from components.editing.tensor_file import read_tensors, write_tensors
 from components.errors import ConfigError, NonFiniteError
@@ -39,6 +40,7 @@ def train_mapper(
     config: MapperConfig,
     *,
     generator_sha256: str,
+    neutral: str = "",
     state: Path | None = None,
     identity: Any | None = None,
     report: Report = lambda step, terms: None,
@@ -47,16 +49,17 @@ def train_mapper(
 
     Args:
         generator: implements `models.interfaces.Generator`; it stays as it is.
-        condition: one row, for all codes.
+        condition: one row for all codes, or several, by turns.
         clip, text: what images are to show.
         config: how to train.
         generator_sha256: of the generator's weights.
+        neutral: what images show now; for `config.direction_weight`.
         state: file to go on from, written every `config.save_every` steps; None: not kept.
         identity: a frozen net whose features are to stay; None: no such term.
         report: is told of every step.
 
     Raises:
-        ConfigError: the state is of another training.
+        ConfigError: the state is of another training; a direction from no text.
         NonFiniteError: a loss is NaN or infinite.
         StorageError: the state is damaged.
     """
@@ -67,13 +70,16 @@ def train_mapper(
         mapper = LatentMapper(generator.w_dim, groups).to(device)
     optimizer = Ranger(mapper.parameters(), lr=config.learning_rate)
     facts = {**asdict(config), "levels": list(config.levels), "text": text}
+    way_E = direction_of(clip, neutral, text) if config.direction_weight else None
+    if way_E is not None:
+        facts |= {"neutral": neutral, "templates": list(clip.templates)}
     identifies = {**facts, "generator_sha256": generator_sha256}
     done = _resume(state, mapper, optimizer, identifies)
     text_E = clip.text(text)
     with evaluation_mode(generator):
         for step in range(done, config.steps):
             ws_NLD, rows = _codes(generator, condition, config, step)
-            terms = _losses(generator, mapper, ws_NLD, rows, clip, text_E, config, identity)
+            terms = _losses(generator, mapper, ws_NLD, rows, clip, text_E, config, identity, way_E)
             loss = torch.stack(list(terms.values())).sum()
             report(step, {name: float(x.detach()) for name, x in terms.items()})
             if not bool(torch.isfinite(loss)):
@@ -105,7 +111,7 @@ def _codes(
     picked = torch.randint(config.codes, (config.batch,), generator=rng)
     seeds = [config.seed + int(number) for number in picked]
     device = device_of(generator)
-    rows = condition[[0] * config.batch].to(device)
+    rows = by_turns(condition, picked.tolist()).to(device)
     z_NZ = seed_noise(seeds, generator.z_dim).to(device)
     ws_NLD: Tensor = generator.map(z_NZ, rows, config.psi)
     return ws_NLD.clone(), rows
@@ -120,6 +126,7 @@ def _losses(
     text_E: Tensor,
     config: MapperConfig,
     identity: Any | None,
+    way_E: Tensor | None,
 ) -> dict[str, Tensor]:
     """Return name -> weighted mean over the codes."""
     edited_NLD = mapper.edit(ws_NLD)
@@ -128,7 +135,8 @@ def _losses(
         "clip": config.clip_weight * clip.distance(image, text_E).mean(),
         "distance": config.distance_weight * (edited_NLD - ws_NLD).square().mean(),
     }
-    if config.norm_weight or (identity is not None and config.identity_weight):
+    identified = identity is not None and config.identity_weight
+    if config.norm_weight or identified or way_E is not None:
         with torch.no_grad():
             before = generator.synthesize(ws_NLD, rows, noise="const")
         if config.norm_weight:
@@ -138,6 +146,9 @@ def _losses(
         if identity is not None and config.identity_weight:
             term = identity_term(identity, before, config.identity_weight)
             found["identity"] = term(image).mean()
+        if way_E is not None:
+            term = direction_term(clip, before, way_E, config.direction_weight)
+            found["direction"] = term(image).mean()
     return found
 
 

@@ -25,6 +25,10 @@ class OptimiseConfig:
         space: one code for all layers, one for each, or the styles of the convolutions.
         steps: of Adam.
         learning_rate: the highest.
+        clip_weight: of the image's distance to the text; published: 1.
+        direction_weight: of 1 minus the cosine of the way that CLIP saw the image go with the way
+            from the text before to the text after (Gal et al. 2021). A text that tells of one thing
+            alone asks for nothing else then.
         distance_weight: of the sum of squares between code and start.
         identity_weight: of the distance between the features of both images.
     """
@@ -32,6 +36,8 @@ class OptimiseConfig:
     space: Space = "w+"
     steps: int = 300
     learning_rate: float = 0.1
+    clip_weight: float = 1.0
+    direction_weight: float = 0.0
     distance_weight: float = 0.008
     identity_weight: float = 0.0
 
@@ -39,7 +45,8 @@ class OptimiseConfig:
         if self.space not in get_args(Space):
             raise ConfigError(f"space is {self.space!r}", "--space", "use w, w+ or s")
         check_range(self.steps, "--steps", 1, STEPS_LIMIT)
-        for name in ("learning_rate", "distance_weight", "identity_weight"):
+        weights = ("clip_weight", "direction_weight", "distance_weight", "identity_weight")
+        for name in ("learning_rate", *weights):
             check_range(getattr(self, name), f"--{name.replace('_', '-')}", 0, 1000)
 
 
@@ -54,6 +61,7 @@ class MapperConfig:
         learning_rate: of Ranger; published: 0.5.
         clip_weight, distance_weight, identity_weight, norm_weight: of the terms; the last is of the
             embeddings' lengths, against artefacts (Gal et al. 2021).
+        direction_weight: as for a search.
         codes: drawn once, that it trains on.
         psi: their truncation.
         seed: of the codes.
@@ -68,6 +76,7 @@ class MapperConfig:
     distance_weight: float = 0.8
     identity_weight: float = 0.0
     norm_weight: float = 0.0
+    direction_weight: float = 0.0
     codes: int = 5000
     psi: float = 0.7
     seed: int = 0
@@ -84,7 +93,7 @@ class MapperConfig:
         check_range(self.save_every, "save_every", 1, STEPS_LIMIT)
         check_range(self.psi, "--psi", -2, 2)
         weights = ("clip_weight", "distance_weight", "identity_weight", "norm_weight")
-        for name in (*weights, "learning_rate"):
+        for name in (*weights, "direction_weight", "learning_rate"):
             check_range(getattr(self, name), f"--{name.replace('_', '-')}", 0, 1000)
         check_seed(self.seed)
 

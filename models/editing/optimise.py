@@ -1,6 +1,7 @@
 """Latent optimisation: Adam on a code or on styles until CLIP agrees (Patashnik et al. 2021, 4).
 
-Legend: N = 1 sample, C channels, H W pixels.
+Legend: N samples, each searched for by itself (Adam treats every number apart), C channels, H W
+pixels.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ def optimise(
     moves: set[str],
     draw: Callable[[dict[str, Tensor]], Tensor],
     clip: Callable[[Tensor], Tensor],
+    clip_weight: float = 1.0,
     extra: Callable[[Tensor], Tensor] | None = None,
     distance_weight: float = 0.008,
     steps: int = 300,
@@ -58,11 +60,12 @@ def optimise(
     """Return the code after all steps, by the names of `start`.
 
     Args:
-        start: name -> part of a code (or layer -> style), N = 1.
+        start: name -> part of a code (or layer -> style).
         moves: names of those that change.
-        draw: parts -> image [1, 3, H, W].
-        clip: image -> [1], how far it is from the text.
-        extra: image -> [1], a further weighted term (identity).
+        draw: parts -> image [N, 3, H, W].
+        clip: image -> [N], how far it is from the text.
+        clip_weight: of that.
+        extra: image -> [N], further weighted terms (identity, direction).
         distance_weight: of the sum of squares over ALL parts, moved or not.
         steps: of Adam, betas 0.9 and 0.999.
         learning_rate: the highest.
@@ -75,7 +78,7 @@ def optimise(
         image = draw(parts)
         seen = clip(image).sum()
         gap = torch.stack([(parts[n] - x).square().sum() for n, x in start.items()]).sum()
-        loss = seen + distance_weight * gap
+        loss = clip_weight * seen + distance_weight * gap
         if extra is not None:
             loss = loss + extra(image).sum()
         rate = rate_at(step, steps, learning_rate)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from components.editing import Edit
 
 METHODS = ("optimise", "mapper", "direction")
+WEIGHTS = ("clip_weight", "direction_weight", "distance_weight", "identity_weight", "norm_weight")
 FRAMES, STRENGTHS_LIMIT = 48, 64
 EXAMPLES = """\
   ganline edit "a small red circle" --to "a large red circle" --seed 3 --out large.png
@@ -92,7 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument("--space", choices=("w", "w+", "s"), default=default.space)
     search.add_argument("--steps", type=int, default=default.steps, help="default %(default)s")
     search.add_argument("--learning-rate", type=float, default=default.learning_rate)
-    search.add_argument("--distance-weight", type=float, default=default.distance_weight)
+    for name in ("clip_weight", "direction_weight", "distance_weight"):
+        flag = f"--{name.replace('_', '-')}"
+        search.add_argument(flag, type=float, default=getattr(default, name))
     search.add_argument("--identity", metavar="ROLE", help="a frozen net whose features stay")
     search.add_argument("--identity-weight", type=float, default=0.005, help="default %(default)s")
     mapped = parser.add_argument_group("mapper")
@@ -129,6 +132,8 @@ def edit(options: argparse.Namespace) -> None:
         space=options.space,
         steps=options.steps,
         learning_rate=options.learning_rate,
+        clip_weight=options.clip_weight,
+        direction_weight=options.direction_weight,
         distance_weight=options.distance_weight,
         identity_weight=options.identity_weight if options.identity else 0.0,
     )
@@ -211,6 +216,7 @@ def _found(
         opened.clip,
         text,
         config,
+        neutral=opened.neutral,
         identity=identity,
         report=report,
     )
@@ -230,7 +236,7 @@ def _mapper_parser() -> argparse.ArgumentParser:
         "--levels", nargs="+", default=[], metavar="LEVEL", help="coarse, medium, fine; default all"
     )
     numbers = ("steps", "batch", "codes", "seed")
-    weights = ("clip_weight", "distance_weight", "identity_weight", "norm_weight")
+    weights = WEIGHTS
     for name in numbers:
         parser.add_argument(
             f"--{name}", type=int, default=getattr(default, name), help="default %(default)s"
@@ -253,7 +259,7 @@ def train(options: argparse.Namespace) -> None:
     if options.out.exists() and not options.force:
         raise ConfigError(f"{options.out} exists", "--out", "name another file, or add --force")
     names: tuple[str, ...] = ("steps", "batch", "codes", "seed", "psi", "learning_rate")
-    names += ("clip_weight", "distance_weight", "identity_weight", "norm_weight")
+    names += WEIGHTS
     values = {name: getattr(options, name) for name in names}
     config = MapperConfig(levels=tuple(options.levels), **values)
     opened = open_all(options, options.prompt)
@@ -274,6 +280,7 @@ def train(options: argparse.Namespace) -> None:
         text,
         config,
         generator_sha256=code_hashes(opened.card)[0],
+        neutral=opened.neutral,
         state=state,
         identity=identity_net(options),
         report=report,

@@ -80,6 +80,13 @@ def add_sweep_options(parser: argparse.ArgumentParser) -> None:
     default = SweepConfig()
     sweep = parser.add_argument_group("the sweep of channels (kept, and continued)")
     sweep.add_argument("--channels", type=Path, metavar="FILE", help="one that is there already")
+    sweep.add_argument(
+        "--sweep-prompt",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="draw its codes of such texts, by turns; default: of the prompt alone",
+    )
     sweep.add_argument("--codes", type=int, default=default.codes, help="default %(default)s")
     sweep.add_argument("--images", type=int, default=default.images, help="default %(default)s")
 
@@ -204,6 +211,7 @@ def channels_for(options: argparse.Namespace, opened: Opened) -> Channels:
     from components.artifacts.release import code_hashes
     from components.editing import ChannelSweep, read_channels, write_channels
     from components.editing.channels import check_channels
+    from components.sampling import device_of
 
     generator, hashes = opened.model.generator, code_hashes(opened.card)
     if options.channels is not None:
@@ -215,13 +223,17 @@ def channels_for(options: argparse.Namespace, opened: Opened) -> Channels:
             raise ConfigError(what, "--channels", "give the CLIP that the sweep was made with")
         return channels
     config = SweepConfig(codes=options.codes, images=options.images)
-    key = [hashes[0], opened.clip_sha256, opened.subject, asdict(config)]
+    condition, subject = opened.condition, opened.subject
+    if options.sweep_prompt:
+        condition = opened.model.condition(options.sweep_prompt).to(device_of(generator))
+        subject = "\n".join(options.sweep_prompt)
+    key = [hashes[0], opened.clip_sha256, subject, asdict(config)]
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
     folder = runs_folder() / f"channels-{digest}"
     path = folder / "channels.safetensors"
     if path.is_file():
         return read_channels(path)
-    sweep = ChannelSweep(generator, opened.condition, opened.clip, config)
+    sweep = ChannelSweep(generator, condition, opened.clip, config)
     say(f"sweeping {len(sweep)} channels, kept in {folder}")
 
     def report(done: int, total: int) -> None:

@@ -1,5 +1,7 @@
 """Edits of a small generator by a small CLIP: they go where they should, and nowhere else."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -23,10 +25,11 @@ from components.editing import (
     write_mapper,
 )
 from components.editing.channels import check_channels
-from components.editing.edits import draw_values
+from components.editing.edits import by_turns, draw_values
 from components.editing.stored_mapper import check_mapper
 from components.errors import ConfigError, StorageError
 from components.sampling import to_uint8
+from models.editing.directions import along
 from models.families import recipes, small_fields
 from models.interfaces import Condition, ConditionShape
 from tests.models.conftest import FakeClip
@@ -95,6 +98,41 @@ def test_a_heavy_distance_keeps_the_code_and_identity_counts(generator, clip, ws
         return float(1 - F.cosine_similarity(one, two, dim=0))
 
     assert gap(kept) < gap(free)
+
+
+def way_of(generator, clip, edit):
+    """Return the cosine of the way that an edit's image goes with the way from "x" to "a ring"."""
+    images = draw_values(generator, edit.at([0, 1]), Condition())
+    before_NE, after_NE = clip.images(images).split(1)
+    return float(along(before_NE, after_NE, clip.direction("x", "a ring"))[0])
+
+
+def test_a_direction_leads_the_way_between_two_texts(generator, clip, ws):
+    plain = OptimiseConfig(steps=30, distance_weight=0.0)
+    led = replace(plain, clip_weight=0.0, direction_weight=1.0)
+    ways = {}
+    for config in (plain, led):
+        edit = edit_by_optimising(generator, ws, Condition(), clip, "a ring", config, neutral="x")
+        ways[config.direction_weight] = way_of(generator, clip, edit)
+    assert ways[1.0] > 0.5 and ways[1.0] > ways[0.0] + 0.1
+    with pytest.raises(ConfigError, match="a direction from no text"):
+        edit_by_optimising(generator, ws, Condition(), clip, "a ring", led)
+
+
+def test_codes_searched_for_at_once_are_those_searched_for_alone(generator, clip):
+    z = torch.randn(3, generator.z_dim, generator=torch.Generator().manual_seed(5))
+    ws = generator.map(z, Condition()).clone()
+    config = OptimiseConfig(steps=5, direction_weight=0.5)
+
+    def change(rows):
+        found = edit_by_optimising(
+            generator, rows, Condition(), clip, "a ring", config, neutral="x"
+        )
+        return found.change["ws"]
+
+    together, alone = change(ws), change(ws[:1])
+    assert together.shape == ws.shape
+    assert torch.allclose(together[:1], alone, atol=2e-3) and alone.abs().max() > 0.02
 
 
 def test_strength_zero_is_the_image_itself(generator, clip, ws):
@@ -189,6 +227,31 @@ def test_a_mapper_is_resumed_bit_for_bit_and_belongs_to_its_model(generator, cli
         train_mapper(
             generator, Condition(), clip, "a dog", MAPPER, generator_sha256="a" * 64, state=state
         )
+
+
+def test_a_mapper_can_be_led_by_a_direction(generator, clip):
+    config = replace(MAPPER, clip_weight=0.0, direction_weight=1.0)
+    options = {"generator_sha256": "a" * 64}
+    losses = []
+    stored = train_mapper(
+        generator,
+        Condition(),
+        clip,
+        "a ring",
+        config,
+        neutral="x",
+        report=lambda step, terms: losses.append(terms["direction"]),
+        **options,
+    )
+    assert 0 <= min(losses) < losses[0] <= 2 and stored.facts["neutral"] == "x"
+    with pytest.raises(ConfigError, match="a direction from no text"):
+        train_mapper(generator, Condition(), clip, "a ring", config, **options)
+
+
+def test_rows_of_a_condition_are_taken_by_turns():
+    two = Condition(label_N=torch.tensor([7, 5]))
+    assert by_turns(two, [0, 1, 2, 5]).label_N.tolist() == [7, 5, 7, 5]
+    assert by_turns(Condition(), [0, 1, 2]) == Condition()
 
 
 def test_a_family_without_styles_is_told_so(clip):

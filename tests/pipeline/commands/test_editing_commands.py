@@ -65,6 +65,23 @@ def test_optimise_draws_before_and_after_and_repeats(words, tmp_path, capsys):
     assert "optimise" in capsys.readouterr().out
 
 
+def test_a_picture_is_inverted_first_and_a_direction_leads(words, tmp_path, capsys):
+    picture = tmp_path / "drawing.png"
+    pixels = np.full((20, 20, 3), (200, 40, 40), np.uint8)
+    pixels[6:14, 6:14] = 255
+    Image.fromarray(pixels).save(picture)
+    line = [RED, "--to", BLUE, "--image", str(picture), "--inversion-steps", "4", "--steps", "4"]
+    line += ["--clip-weight", "0", "--direction-weight", "1", *words]
+    assert edit([*line, "--out", str(tmp_path / "edited.png")]) == 0
+    assert "inverted: distance" in capsys.readouterr().err
+    with Image.open(tmp_path / "edited.png") as image:
+        assert image.size[0] > image.size[1]  # before and after
+    assert (
+        edit([*line, "--image", str(tmp_path / "none.png"), "--out", str(tmp_path / "x.png")]) != 0
+    )
+    assert "Traceback" not in capsys.readouterr().err and not (tmp_path / "x.png").exists()
+
+
 def test_directions_are_swept_once_and_attributes_read_the_same_sweep(words, tmp_path, capsys):
     line = [RED, "--to", BLUE, "--method", "direction", *SWEEP, *words]
     assert edit([*line, "--strengths", "0,1,2", "--out", str(tmp_path / "row.png")]) == 0
