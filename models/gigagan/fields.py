@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from models.fields import Between
+from models.fields import AddedLater, Between
 
 Policy = Literal["color", "translation", "cutout"]
 Sizes = tuple[Annotated[int, Between(0, None)], ...]
@@ -124,12 +124,21 @@ class GigaGANFields:
     """Iterations from one penalty to the next. Paper: 16."""
     clip_weight: Annotated[float, Between(0.0, None)] = 0.2
     """Of the contrastive loss between images and captions. Paper: 0.2 to 1."""
+    clip_scale: Annotated[float, Between(0.0, None), AddedLater(0.0)] = 0.0
+    """Factor of the cosines in that loss; 0 = the one that the frozen CLIP learnt (30 to 100). With
+    it a caption that differs in what is easy to see is no rival any more, and little is left to
+    learn; with 1 or 2 all captions of the micro-batch stay rivals."""
     vision_weight: Annotated[float, Between(0.0, None)] = 1.0
     """Of the heads on a frozen network. Paper: has them, does not tell the weight."""
     vision_encoder: Literal["clip", "dino"] = "clip"
     """That network. Paper: CLIP ViT-B/32."""
+    vision_width: Annotated[int, Between(1, None), AddedLater(256)] = 256
+    """Inner width of these heads. Code of Kumari et al.: 256."""
     diff_augment: tuple[Policy, ...] = ()
     """Augmentations of the discriminator's images, real and fake. Paper: none."""
+    reuse_fakes: Annotated[bool, AddedLater(False)] = False
+    """The generator steps first, and the discriminator then judges the same images instead of fresh
+    ones: an eighth less time a step. Paper: does not tell."""
 
     # --- Optimizers.
     generator_learning_rate: Annotated[float, Between(0.0, 1.0)] = 0.0025
