@@ -6,8 +6,9 @@ where a field begins with `up_`); "AuraSR" and "Aurora" are the two published ch
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from models.fields import AddedLater, Between
 
@@ -245,6 +246,21 @@ class GigaGANFields:
         if resolution is not None and (resolution < 8 or resolution & (resolution - 1)):
             wrong["parts"] = f"got {resolution} px; allowed: powers of two from 8"
         return wrong
+
+    def start_misfits(self, before: Mapping[str, Any], before_px: int) -> dict[str, str]:
+        """Return what keeps a larger stage with these fields from starting at an artifact.
+
+        Args:
+            before: fields of the artifact's recipe.
+            before_px: its resolution.
+        """
+        found = before.get("parts", "base")
+        if self.parts != "cascade" or found != "base":
+            what = f"got {self.parts} on a {found}; allowed: cascade on a base, for images grow by "
+            return {"parts": what + "an upsampler, and by one alone"}
+        if self.base_px != before_px:
+            return {"base_px": f"got {self.base_px}; allowed: {before_px}, as the start"}
+        return {}
 
 
 # Sizes at which a test trains the family in seconds.
