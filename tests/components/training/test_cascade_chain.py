@@ -10,6 +10,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from components.evaluation.bench import Bench
+from components.evaluation.config import EvaluateConfig
+from components.evaluation.enlarging import measure_enlarging
 from components.training.config import TrainConfig
 from components.training.distributed import World
 from components.training.loop import train
@@ -17,6 +20,7 @@ from components.training.store import StateStore
 from models.gigagan.fields import SMALL
 from models.gigagan.recipe import GigaGAN
 from models.interfaces import Batch, Condition, Site, Start
+from tests.components.evaluation.conftest import measuring
 from tests.models.conftest import FakeCnn, FakeVit, small_clip
 from tests.models.gigagan.test_networks import UP, WORDS
 
@@ -125,3 +129,23 @@ def test_the_upsampler_trains_and_the_base_stays(start):
     shown = Stream(16, encoders()["clip"]).atom(0, 2).condition
     image = result.ema.synthesize(result.ema.map(z, shown), shown)
     assert image.shape == (2, 3, 16, 16)
+
+
+def test_a_loaded_cascade_is_measured_with_its_words_and_beside_bicubic(start):
+    """An artifact holds no frozen tower: the bench lends it its own."""
+    nets = encoders()
+    result, _ = run(CASCADE, start=start, total_kimg=0.008, nets=nets)
+    loaded = CASCADE.generator(16, WORDS).eval()
+    loaded.load_state_dict(result.ema.state_dict())
+    source = Stream(16, nets["clip"])
+    source.num_rows, source.content_hash, source.resolution, source.seed = 24, "c", 16, 0
+    net = measuring(nets["clip"], "clip")
+    config = EvaluateConfig(num_fake=24, batch=8)
+    bench = Bench(source=source, config=config, net=net, clip=net, text_encoder=nets["clip"])
+    with pytest.raises(ValueError, match="attends to words"):
+        bench.sample(loaded, 8, aligned=False)
+    bench.lend_words(loaded)
+    assert bench.sample(loaded, 8, aligned=False).feature_MD.shape == (8, WORDS.pooled_dim)
+    scores = measure_enlarging(bench, loaded)["scores"]["upscaling"]
+    assert set(scores) == {f"{k}{b}" for k in ("patches", "frechet", "drift") for b in ("", "_bicubic")}
+    assert all(value >= 0 for value in scores.values())
