@@ -46,6 +46,7 @@ def measure_enlarging(bench: Any, generator: Any) -> dict[str, Any]:
     drift: dict[str, float] = {}
     first = bench.config.seed
     for rows in held_out(bench.source, count, bench.config.batch):
+        assert rows.image_NCHW is not None, "a held-out row has an image"
         small = F.avg_pool2d(rows.image_NCHW, upscaler.factor)
         z_NZ = seed_noise(range(first, first + rows.size), upscaler.z_dim)
         first += rows.size

@@ -31,7 +31,7 @@ class GigaGANFields:
     # --- What it is made of.
     parts: Literal["base", "cascade", "upsampler"] = "base"
     """base: text to image. cascade: a base of base_px, frozen, and an upsampler. upsampler: small
-    images to large ones, alone."""
+    images to large ones, alone: imported, never trained."""
     base_px: Annotated[int, Between(0, None)] = 0
     """Side of the images that the upsampler enlarges; 0 where there is none."""
 
@@ -233,6 +233,11 @@ class GigaGANFields:
                     "allowed: as many as up_mults has, fewer in up_down_mults, elsewhere 1 or more"
                 )
                 wrong[field] = f"got {len(getattr(self, field))} numbers; {what}"
+        if self.parts == "upsampler":
+            what = (
+                "got upsampler; allowed: base or cascade, for alone it draws nothing that a stage "
+            )
+            wrong["parts"] = what + "could show or measure"
         if self.parts == "base":
             if self.base_px:
                 wrong["base_px"] = f"got {self.base_px}; allowed: 0, for parts is base"

@@ -168,9 +168,7 @@ def r1_loss(
     return Losses(terms={"r1": penalty}, stats={"gradient": length_N.detach().sqrt()})
 
 
-def contrastive(
-    clip: Any, image_NCHW: Tensor, condition: Condition, scale: float = 0.0
-) -> Tensor:
+def contrastive(clip: Any, image_NCHW: Tensor, condition: Condition, scale: float = 0.0) -> Tensor:
     """Return [N]: cross-entropy of each image to its own caption among all of the micro-batch
     (equation 9); captions equal to its own do not count against it.
 

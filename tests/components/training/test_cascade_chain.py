@@ -124,7 +124,11 @@ def test_the_upsampler_trains_and_the_base_stays(start):
     still = [n for n, t in fresh.items() if torch.equal(made[f"upsampler.{n}"], t)]
     assert still == []
     losses = {key for key in ticks[0] if key.startswith("loss/generator")}
-    assert {"loss/generator/adversarial", "loss/generator/clip", "loss/generator/perceptual"} <= losses
+    assert {
+        "loss/generator/adversarial",
+        "loss/generator/clip",
+        "loss/generator/perceptual",
+    } <= losses
     z = torch.randn(2, result.ema.z_dim)
     shown = Stream(16, encoders()["clip"]).atom(0, 2).condition
     image = result.ema.synthesize(result.ema.map(z, shown), shown)
@@ -147,5 +151,7 @@ def test_a_loaded_cascade_is_measured_with_its_words_and_beside_bicubic(start):
     bench.lend_words(loaded)
     assert bench.sample(loaded, 8, aligned=False).feature_MD.shape == (8, WORDS.pooled_dim)
     scores = measure_enlarging(bench, loaded)["scores"]["upscaling"]
-    assert set(scores) == {f"{k}{b}" for k in ("patches", "frechet", "drift") for b in ("", "_bicubic")}
+    assert set(scores) == {
+        f"{k}{b}" for k in ("patches", "frechet", "drift") for b in ("", "_bicubic")
+    }
     assert all(value >= 0 for value in scores.values())

@@ -97,6 +97,14 @@ def test_an_upsampler_is_checked_before_its_base_trains(name):
         assert found[f"superres.64.recipe.{field}"].startswith(said)
 
 
+def test_an_upsampler_alone_is_refused_before_it_trains():
+    values = valid_of("gigagan")
+    values["train_base"]["recipe"] |= {"parts": "upsampler", "base_px": 8}
+    found = wrong_keys(values)
+    assert set(found) == {"train_base.recipe.parts"}
+    assert found["train_base.recipe.parts"].startswith("got upsampler; allowed: base or cascade")
+
+
 def test_a_stem_of_another_size_is_named():
     values = valid_of("stylegan_xl")
     values["train_base"]["recipe"]["stem_px"] = 64
