@@ -139,7 +139,7 @@ class GigaGANFields:
     """Augmentations of the discriminator's images, real and fake. Paper: none."""
     reuse_fakes: Annotated[bool, AddedLater(False)] = False
     """The generator steps first, and the discriminator then judges the same images instead of fresh
-    ones: an eighth less time a step. Paper: does not tell."""
+    ones: one pass of the generator less. Paper: does not tell."""
 
     # --- Optimizers.
     generator_learning_rate: Annotated[float, Between(0.0, 1.0)] = 0.0025
