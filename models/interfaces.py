@@ -233,7 +233,8 @@ class Recipe(Protocol):
     into its field `parent`; `picture_folders`, the folders that it will ask `Site.pictures` for;
     `stream(site)`: conditions for a recipe that needs no data, where there is none;
     `reads_words`, which words of the frozen text tower they attend to ("penultimate", "last", "" =
-    none).
+    none); `start_misfits(fields, px)`: as `misfits`, for a stage of more pixels that starts from an
+    artifact with these fields and this resolution.
     """
 
     name: ClassVar[str]

@@ -55,6 +55,12 @@ class AlignedGenerator(nn.Module):
         return self.generator.synthesize(ws_NLD, condition, noise)
 
 
+def lend_words(generator: Any, text_encoder: Any) -> None:
+    """Give a generator that attends to words the frozen text encoder's reader of them."""
+    if words := getattr(generator, "words", ""):
+        generator.reader = text_encoder.word_reader(words)
+
+
 class TextToImage(nn.Module):
     """Prompts to images.
 
@@ -69,11 +75,7 @@ class TextToImage(nn.Module):
         self.text_encoder: Any = text_encoder
         self.generator: Any = generator
         self.words = getattr(generator, "words", "")
-        if self.words:
-            self._give_words()
-
-    def _give_words(self) -> None:
-        self.generator.reader = self.text_encoder.word_reader(self.words)
+        lend_words(generator, text_encoder)
 
     @classmethod
     def of(cls, generator: nn.Module, text_encoder: nn.Module) -> TextToImage:

@@ -18,6 +18,7 @@ from components.evaluation.cards import (
 )
 from components.evaluation.class_probe import measure_classes
 from components.evaluation.distances import kernel_distance, manifold_scores
+from components.evaluation.enlarging import measure_enlarging
 from components.evaluation.memorisation import measure_memorisation
 from components.evaluation.nets import INCEPTION
 from components.evaluation.sampled import Sampled
@@ -49,13 +50,15 @@ def score_generator(
     Returns:
         Plain values: judge, silhouette, silhouette_cells, seed_variety, seed_variety_pixels,
         seed_variety_centre, memorised, memorised_pixels, memorised_held_out, class_right,
-        class_right_real, warnings,
+        class_right_real, upscaling (of a model with an upsampler), warnings,
         judge_variety, judge_counts, frechet_<net> {before, after, ratio}, kernel_<net>, precision,
         recall, density, coverage, clip_score, prompt_sensitivity, real, curve (rows), truncation,
         pairs (the samples nearest to training images), cards, not_measured (metric -> why its
         value is None). On Inception: fid and kid instead.
     """
     config, name = bench.config, bench.net.name
+    for generator in (after, before):
+        bench.lend_words(generator)
     count = max(config.num_fake, config.num_prompts)
     say(f"evaluate: {count} images of the trained generator")
     sampled = bench.sample(after, count, looked=True)
@@ -72,19 +75,21 @@ def score_generator(
     say("evaluate: the nearest training images")
     copies = measure_memorisation(bench, sampled)
     classes = measure_classes(bench, sampled.first(config.num_prompts))
+    enlarged = measure_enlarging(bench, after)
     few = _few(len(bench.real_ND))
     warnings = [*few, *shapes["warnings"], *seeds["warnings"], *copies["warnings"]]
     for warning in warnings:
         say(f"evaluate: {warning}")
     say(f"evaluate: truncation curve over psi {', '.join(map(str, config.truncations))}")
     curve = truncation_curve(bench, after, sampled)
-    parts = (alignment, shapes, seeds, copies, classes, kinds, distances)
+    parts = (alignment, shapes, seeds, copies, classes, enlarged, kinds, distances)
     return {
         **alignment.pop("scores"),
         **shapes.pop("scores"),
         **seeds.pop("scores"),
         **copies.pop("scores"),
         **classes.pop("scores"),
+        **enlarged.pop("scores"),
         **kinds.pop("scores"),
         **distances.pop("scores"),
         "real": real,

@@ -41,6 +41,11 @@ class UpsamplerModel(nn.Module):
         self.words = words if text.head is not None else ""
         self.reader: WordReader | None = None
 
+    @property
+    def upscaler(self) -> UpsamplerModel:
+        """Return what enlarges pictures: itself."""
+        return self
+
     def pyramid(self, image_N3HW: Tensor, z_NZ: Tensor, text: Text) -> list[Tensor]:
         """Return the images above the input's size, from the largest down."""
         if not self.unit_range:
@@ -76,6 +81,11 @@ class Cascade(nn.Module):
         self.resolution, self.num_ws = upsampler.resolution, base.num_ws + 1
         self.words = base.words or upsampler.words
         self.reader: WordReader | None = None
+
+    @property
+    def upscaler(self) -> UpsamplerModel:
+        """Return what enlarges pictures."""
+        return self.upsampler
 
     def map(self, z_NZ: Tensor, condition: Condition, truncation: float | Tensor = 1.0) -> Tensor:
         """Return ws [N, L + 1, D]; the last entry holds z, which is never truncated."""

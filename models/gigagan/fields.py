@@ -6,10 +6,11 @@ where a field begins with `up_`); "AuraSR" and "Aurora" are the two published ch
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from models.fields import Between
+from models.fields import AddedLater, Between
 
 Policy = Literal["color", "translation", "cutout"]
 Sizes = tuple[Annotated[int, Between(0, None)], ...]
@@ -30,7 +31,7 @@ class GigaGANFields:
     # --- What it is made of.
     parts: Literal["base", "cascade", "upsampler"] = "base"
     """base: text to image. cascade: a base of base_px, frozen, and an upsampler. upsampler: small
-    images to large ones, alone."""
+    images to large ones, alone: imported, never trained."""
     base_px: Annotated[int, Between(0, None)] = 0
     """Side of the images that the upsampler enlarges; 0 where there is none."""
 
@@ -124,12 +125,21 @@ class GigaGANFields:
     """Iterations from one penalty to the next. Paper: 16."""
     clip_weight: Annotated[float, Between(0.0, None)] = 0.2
     """Of the contrastive loss between images and captions. Paper: 0.2 to 1."""
+    clip_scale: Annotated[float, Between(0.0, None), AddedLater(0.0)] = 0.0
+    """Factor of the cosines in that loss; 0 = the one that the frozen CLIP learnt (30 to 100). With
+    it a caption that differs in what is easy to see is no rival any more, and little is left to
+    learn; with 1 or 2 all captions of the micro-batch stay rivals."""
     vision_weight: Annotated[float, Between(0.0, None)] = 1.0
     """Of the heads on a frozen network. Paper: has them, does not tell the weight."""
     vision_encoder: Literal["clip", "dino"] = "clip"
     """That network. Paper: CLIP ViT-B/32."""
+    vision_width: Annotated[int, Between(1, None), AddedLater(256)] = 256
+    """Inner width of these heads. Code of Kumari et al.: 256."""
     diff_augment: tuple[Policy, ...] = ()
     """Augmentations of the discriminator's images, real and fake. Paper: none."""
+    reuse_fakes: Annotated[bool, AddedLater(False)] = False
+    """The generator steps first, and the discriminator then judges the same images instead of fresh
+    ones: one pass of the generator less. Paper: does not tell."""
 
     # --- Optimizers.
     generator_learning_rate: Annotated[float, Between(0.0, 1.0)] = 0.0025
@@ -223,6 +233,11 @@ class GigaGANFields:
                     "allowed: as many as up_mults has, fewer in up_down_mults, elsewhere 1 or more"
                 )
                 wrong[field] = f"got {len(getattr(self, field))} numbers; {what}"
+        if self.parts == "upsampler":
+            what = (
+                "got upsampler; allowed: base or cascade, for alone it draws nothing that a stage "
+            )
+            wrong["parts"] = what + "could show or measure"
         if self.parts == "base":
             if self.base_px:
                 wrong["base_px"] = f"got {self.base_px}; allowed: 0, for parts is base"
@@ -236,6 +251,21 @@ class GigaGANFields:
         if resolution is not None and (resolution < 8 or resolution & (resolution - 1)):
             wrong["parts"] = f"got {resolution} px; allowed: powers of two from 8"
         return wrong
+
+    def start_misfits(self, before: Mapping[str, Any], before_px: int) -> dict[str, str]:
+        """Return what keeps a larger stage with these fields from starting at an artifact.
+
+        Args:
+            before: fields of the artifact's recipe.
+            before_px: its resolution.
+        """
+        found = before.get("parts", "base")
+        if self.parts != "cascade" or found != "base":
+            what = f"got {self.parts} on a {found}; allowed: cascade on a base, for images grow by "
+            return {"parts": what + "an upsampler, and by one alone"}
+        if self.base_px != before_px:
+            return {"base_px": f"got {self.base_px}; allowed: {before_px}, as the start"}
+        return {}
 
 
 # Sizes at which a test trains the family in seconds.

@@ -21,6 +21,7 @@ from models.gigagan.vision_aided import taps_of, vision_loss
 from models.interfaces import Batch, Condition, Losses, Networks
 from models.layers.augment import diff_augment
 from models.layers.precision import full_precision
+from models.losses.seen_fakes import SeenFakes
 
 LOGIT_SCALE = 100.0  # of a CLIP that does not say its own
 
@@ -60,17 +61,28 @@ def mismatch(same_NN: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 def discriminator_loss(
-    recipe: GigaGANFields, networks: Networks, batch: Batch, rng: torch.Generator
+    recipe: GigaGANFields,
+    networks: Networks,
+    batch: Batch,
+    rng: torch.Generator,
+    kept: SeenFakes | None = None,
 ) -> Losses:
-    """Real images and fresh fakes with their captions, and both with others' captions."""
+    """Real images and fakes with their captions, fresh ones or those `kept`, and both with others'
+    captions.
+    """
     assert batch.image_NCHW is not None
     discriminator: Any = networks.trained["discriminator"]
     condition = read_words(networks, batch.condition)
+    reals = real_pyramid(discriminator, batch.image_NCHW)
     with torch.no_grad():
-        fakes = fake_pyramid(recipe, networks, batch, condition, rng)[: discriminator.entries]
-        reals = real_pyramid(discriminator, batch.image_NCHW)
-        both = [torch.cat([r.to(f), f]) for r, f in zip(reals, fakes, strict=True)]
-        both = [diff_augment(x, recipe.diff_augment, rng) for x in both]
+        if kept is None:
+            fakes = fake_pyramid(recipe, networks, batch, condition, rng)[: discriminator.entries]
+            both = [torch.cat([r.to(f), f]) for r, f in zip(reals, fakes, strict=True)]
+            both = [diff_augment(x, recipe.diff_augment, rng) for x in both]
+        else:
+            seen = kept.next().values()
+            reals = [diff_augment(x, recipe.diff_augment, rng) for x in reals]
+            both = [torch.cat([r.to(f), f]) for r, f in zip(reals, seen, strict=True)]
     features, text = discriminator.features(both), discriminator.read(condition)
     real, fake = discriminator.judge(features, twice(text)).chunk(2)
     weights = output_weights(recipe, discriminator, recipe.early_weight).to(real)
@@ -89,13 +101,22 @@ def discriminator_loss(
 
 
 def generator_loss(
-    recipe: GigaGANFields, networks: Networks, batch: Batch, rng: torch.Generator
+    recipe: GigaGANFields,
+    networks: Networks,
+    batch: Batch,
+    rng: torch.Generator,
+    keep: SeenFakes | None = None,
 ) -> Losses:
-    """What deceives the discriminator and the heads, and what CLIP finds like its caption."""
+    """What deceives the discriminator and the heads, and what CLIP finds like its caption.
+
+    `keep` takes the images, for the discriminator's phase.
+    """
     discriminator: Any = networks.trained["discriminator"]
     condition = read_words(networks, batch.condition)
     fakes = fake_pyramid(recipe, networks, batch, condition, rng)
     seen = [diff_augment(x, recipe.diff_augment, rng) for x in fakes[: discriminator.entries]]
+    if keep is not None:
+        keep.keep({str(x.shape[-1]): x for x in seen})
     features, text = discriminator.features(seen), discriminator.read(condition)
     fake = discriminator.judge(features, text)
     weights = output_weights(recipe, discriminator, recipe.early_weight).to(fake)
@@ -112,7 +133,7 @@ def generator_loss(
         logits = _vision(recipe, networks, seen[0], condition)
         terms["vision"] = recipe.vision_weight * vision_loss(logits, real=True)
     if recipe.clip_weight and condition.pooled_ND is not None:
-        loss = contrastive(networks.frozen["clip"], fakes[0], condition)
+        loss = contrastive(networks.frozen["clip"], fakes[0], condition, recipe.clip_scale)
         terms["clip"] = recipe.clip_weight * loss
         stats["clip"] = loss.detach()
     if "perceptual" in networks.frozen:
@@ -147,13 +168,23 @@ def r1_loss(
     return Losses(terms={"r1": penalty}, stats={"gradient": length_N.detach().sqrt()})
 
 
-def contrastive(clip: Any, image_NCHW: Tensor, condition: Condition) -> Tensor:
+def contrastive(clip: Any, image_NCHW: Tensor, condition: Condition, scale: float = 0.0) -> Tensor:
     """Return [N]: cross-entropy of each image to its own caption among all of the micro-batch
     (equation 9); captions equal to its own do not count against it.
+
+    Args:
+        clip: the frozen net.
+        image_NCHW: in [-1, 1].
+        condition: with pooled embeddings.
+        scale: of the cosines; 0 = the net's own.
     """
     assert condition.pooled_ND is not None
-    scale = getattr(getattr(clip, "network", None), "logit_scale", None)
-    factor = LOGIT_SCALE if scale is None else scale.detach().exp().clamp(max=LOGIT_SCALE)
+    own_scale = getattr(getattr(clip, "network", None), "logit_scale", None)
+    factor: Any = scale
+    if not scale:
+        factor = LOGIT_SCALE
+        if own_scale is not None:
+            factor = own_scale.detach().exp().clamp(max=LOGIT_SCALE)
     logits_NN = clip(image_NCHW)["pooled"].float() @ condition.pooled_ND.float().t() * factor
     own = torch.eye(len(logits_NN), dtype=torch.bool, device=logits_NN.device)
     logits_NN = logits_NN.masked_fill(same_captions(condition) & ~own, -torch.inf)

@@ -188,6 +188,7 @@ class GigaGAN(GigaGANFields):
         return VisionHeads(
             [x.shape[1] for x in maps],
             pooled,
+            inner=self.vision_width,
             text_dim=shape.pooled_dim if pooled else 0,
             halves=maps[0].shape[-1] >= 14,
         )
@@ -199,10 +200,12 @@ class GigaGAN(GigaGANFields):
         from models.gigagan.losses import discriminator_loss, generator_loss, r1_loss
         from models.interfaces import OptimizerSettings, Phase
         from models.layers.spectral_norm import advance_power_iteration
+        from models.losses.seen_fakes import SeenFakes
 
         model: Any = networks.trained["generator"]
         judges = [net for name, net in networks.trained.items() if name != "generator"]
         part: Any = model.upsampler if self.parts == "cascade" else model
+        kept = SeenFakes() if self.reuse_fakes else None
         rate = self.generator_learning_rate if self.parts == "base" else self.up_learning_rate
 
         def settings(learning_rate: float) -> OptimizerSettings:
@@ -218,18 +221,20 @@ class GigaGAN(GigaGANFields):
             Phase(
                 name="discriminator",
                 parameters=lambda nimg: [p for net in judges for p in net.parameters()],
-                loss=lambda batch, nimg, rng: discriminator_loss(self, networks, batch, rng),
+                loss=lambda batch, nimg, rng: discriminator_loss(self, networks, batch, rng, kept),
                 optimizer=settings(self.discriminator_learning_rate),
                 begin=begin,
             ),
             Phase(
                 name="generator",
                 parameters=lambda nimg: list(part.parameters()),
-                loss=lambda batch, nimg, rng: generator_loss(self, networks, batch, rng),
+                loss=lambda batch, nimg, rng: generator_loss(self, networks, batch, rng, kept),
                 optimizer=settings(rate),
                 begin=begin,
             ),
         ]
+        if kept is not None:
+            phases.reverse()
         if self.r1_weight:
             penalty = Phase(
                 name="r1",
@@ -239,5 +244,5 @@ class GigaGAN(GigaGANFields):
                 every=self.r1_every,
                 steps_of="discriminator",
             )
-            phases.insert(1, penalty)
+            phases.insert(1 if kept is None else 2, penalty)
         return phases

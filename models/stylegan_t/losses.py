@@ -18,31 +18,13 @@ from models.layers.crops import crop_or_shrink, random_crop
 from models.losses.adversarial import hinge_discriminator, hinge_generator
 from models.losses.alignment import spherical_distance_squared
 from models.losses.schedules import blur_sigma_px
+from models.losses.seen_fakes import SeenFakes
 from models.stylegan_t.discriminator import PIXELS
 from models.stylegan_t.fields import StyleGANTFields
 from models.text_to_image import AlignedGenerator
 
 if TYPE_CHECKING:
     from models.stylegan_t.generator import StyleGANTGenerator
-
-
-class SeenFakes:
-    """What the discriminator sees of the generator's images, kept from its phase to the next one.
-
-    A queue, for every phase of an iteration gets the same micro-batches in the same order. It is
-    empty between iterations, so a run's state need not hold it.
-    """
-
-    def __init__(self) -> None:
-        self._taps: list[dict[str, Tensor]] = []
-
-    def keep(self, taps: dict[str, Tensor]) -> None:
-        """Keep copies: a replayed graph writes its results to the same place each time."""
-        self._taps.append({name: x.detach().clone() for name, x in taps.items()})
-
-    def next(self) -> dict[str, Tensor]:
-        """Return the oldest ones, and forget them."""
-        return self._taps.pop(0)
 
 
 def discriminator_loss(

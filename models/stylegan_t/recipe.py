@@ -153,8 +153,8 @@ class StyleGANT(StyleGANTFields):
         with `reuse_fakes`), or the one of the text encoder.
         """
         from models.interfaces import OptimizerSettings, Phase
+        from models.losses.seen_fakes import SeenFakes
         from models.stylegan_t.losses import (
-            SeenFakes,
             discriminator_loss,
             generator_loss,
             plain_generator,

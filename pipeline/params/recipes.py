@@ -118,7 +118,8 @@ def _check_fit(family: type[Recipe], base: dict[str, Any], values: dict[str, Any
     fields = _fields(base)
     wrong = family(**fields).misfits(condition, _resolution_of(values["train_base"]))
     findings: list[Finding] = [(("train_base", "recipe", key), what) for key, what in wrong.items()]
-    handed = {"base": (fields, wrong)}
+    base_px = _resolution_of(values["train_base"])
+    handed = {"base": (fields, wrong, base_px)}
     superres = values.get("superres")
     grown = superres if isinstance(superres, dict) else {}
     for px, stage in sorted(grown.items(), key=lambda item: str(item[0]).zfill(6)):
@@ -128,10 +129,14 @@ def _check_fit(family: type[Recipe], base: dict[str, Any], values: dict[str, Any
         start = stage.get("start")
         if start == ALIGNED and isinstance(values.get("text_encoder"), dict):
             start = values["text_encoder"].get("start")
-        own, known = handed.get(str(start), handed["base"])
-        own = own | changed
-        wrong = family(**own).misfits(condition, _resolution_of(stage))
-        handed[f"px{px}"] = (own, wrong)
+        before, known, before_px = handed.get(str(start), handed["base"])
+        own = before | changed
+        recipe = family(**own)
+        wrong = recipe.misfits(condition, _resolution_of(stage))
+        asked = getattr(recipe, "start_misfits", None)
+        if asked is not None and before_px is not None:
+            wrong = wrong or asked(before, before_px)
+        handed[f"px{px}"] = (own, wrong, _resolution_of(stage))
         findings += [
             (("superres", px, "recipe", key), what)
             for key, what in wrong.items()

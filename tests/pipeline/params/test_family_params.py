@@ -73,6 +73,38 @@ def test_a_chain_of_heads_is_checked_before_its_stem_trains(name):
         assert said in found[f"superres.{px}.recipe.heads"]
 
 
+UPSAMPLED = {
+    "as it should be": ({"parts": "cascade", "base_px": 16}, {}),
+    "a larger base": ({}, {"parts": "got base on a base; allowed: cascade on a base"}),
+    "no size": ({"parts": "cascade"}, {"base_px": "got 0; allowed: 16"}),
+    "another base": ({"parts": "cascade", "base_px": 8, "up_mults": [1, 2, 4, 8, 8],
+                      "up_down_mults": [4, 8], "up_attention_depths": [0, 0, 0, 0, 0]},
+                     {"base_px": "got 8; allowed: 16, as the start"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UPSAMPLED)
+def test_an_upsampler_is_checked_before_its_base_trains(name):
+    changes, expected = UPSAMPLED[name]
+    values = valid_of("gigagan")
+    values["train_base"] |= {"resolution_px": 16}
+    stage = {**values["train_base"], "start": "base", "recipe": changes}
+    values["superres"] = {"64": {**stage, "resolution_px": 64}}
+    values["text_encoder"] |= {"start": "px64", "resolution_px": 64}
+    found = wrong_keys(values)
+    assert set(found) == {f"superres.64.recipe.{field}" for field in expected}
+    for field, said in expected.items():
+        assert found[f"superres.64.recipe.{field}"].startswith(said)
+
+
+def test_an_upsampler_alone_is_refused_before_it_trains():
+    values = valid_of("gigagan")
+    values["train_base"]["recipe"] |= {"parts": "upsampler", "base_px": 8}
+    found = wrong_keys(values)
+    assert set(found) == {"train_base.recipe.parts"}
+    assert found["train_base.recipe.parts"].startswith("got upsampler; allowed: base or cascade")
+
+
 def test_a_stem_of_another_size_is_named():
     values = valid_of("stylegan_xl")
     values["train_base"]["recipe"]["stem_px"] = 64

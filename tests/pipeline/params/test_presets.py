@@ -13,6 +13,7 @@ from components.artifacts.family import recipe_from
 from components.data.config import FilterConfig, SourceConfig
 from components.training.config import MEASURING, StageConfig
 from models.families import recipes
+from models.gigagan.recipe import GigaGAN
 from models.interfaces import ConditionShape
 from models.stylegan_t.recipe import StyleGANT
 from models.stylegan_xl.recipe import StyleGANXL
@@ -23,6 +24,7 @@ from tests.house_source import presets
 ROOT = Path(__file__).parents[3]
 PAPER = ("stylegan_t_lite_64_256", "stylegan_t_full_64_512")
 XL = "stylegan_xl_imagenet"
+GIGA = "gigagan_64_512"
 
 
 def names(config: type) -> set[str]:
@@ -38,7 +40,7 @@ def read(name: str) -> dict:
     return yaml.safe_load((ROOT / "presets" / f"{name}.yaml").read_text())
 
 
-@pytest.mark.parametrize("name", [*PAPER, "class_labels", XL])
+@pytest.mark.parametrize("name", [*PAPER, "class_labels", XL, GIGA])
 def test_every_value_of_data_recipe_and_training_is_stated(name: str) -> None:
     values = read(name)
     assert set(values["source"]) == names(SourceConfig)
@@ -50,7 +52,7 @@ def test_every_value_of_data_recipe_and_training_is_stated(name: str) -> None:
         assert set(stage) - off == names(StageConfig) - off
 
 
-def test_the_published_recipes_that_keep_the_best_weights_do() -> None:
+def test_the_published_both_that_keep_the_best_weights_do() -> None:
     """By a net that no discriminator reads; stages without a training of their own are left out."""
     behind = {
         "stylegan_xl_imagenet": {"dino", "classifier"},
@@ -107,6 +109,29 @@ def test_the_imagenet_chain_grows_through_the_published_networks() -> None:
     assert sum(p.numel() for p in net.parameters()) == 235_799_929
     net.stem_frozen = True
     assert sum(p.numel() for p in net.trainable()) == 861_299
+
+
+def test_the_gigagan_preset_holds_the_published_values_and_sizes() -> None:
+    """Base and upsampler, 652.5 M and 359.1 M in the paper; its discriminators 381.4 M, 130.1 M."""
+    import torch
+
+    values = read(GIGA)
+    given = {k: v for k, v in values["train_base"]["recipe"].items() if k != "name"}
+    published = dataclasses.asdict(GigaGAN())
+    assert given == {k: list(v) if isinstance(v, tuple) else v for k, v in published.items()}
+    both_ = [recipe_from({"name": "gigagan", **given})]
+    both_.append(recipe_from({"name": "gigagan", **given, **values["superres"]["512"]["recipe"]}))
+    shape = ConditionShape(pooled_dim=768, token_dim=768)
+
+    def count(net: Any) -> float:
+        return sum(p.numel() for p in net.parameters()) / 1e6
+
+    with torch.device("meta"):
+        base, cascade = (r.generator(r.base_px * 8 or 64, shape) for r in both_)
+        judges = [r.discriminator(r.base_px * 8 or 64, shape) for r in both_]
+    assert cascade.resolution == 512
+    found = [count(base), count(cascade.upsampler), *map(count, judges)]
+    assert found == pytest.approx([652.5, 359.1, 381.4, 130.1], rel=0.03)
 
 
 @pytest.mark.parametrize("path", [ROOT / "params.yaml", *presets()], ids=lambda p: p.stem)
