@@ -66,6 +66,7 @@ ROWS = {
     "D4": "safetensors that are none, of NaN, or not the card's: refused",
     "D5": "weights that do not fit are refused whole, with their names",
     "D6": "the registry holds each content once, and only good ones lead",
+    "D7": "ONNX and torch.export: the files draw the same to 1e-4, or the family is refused",
     "E1": "the Frechet distance is the closed form, and agrees with independent code",
     "E2": "the distances agree with torch-fidelity",
     "E3": "a measure does not depend on the batch",
@@ -75,7 +76,9 @@ ROWS = {
     "E7": "a measurement that fails is missing, training goes on, NaN is never best",
     "F1": "a thousand random requests are answered or refused by name",
     "F3": "the same prompt and seed give the same image",
+    "F4": "the process that answers is killed: serving goes on; nothing outlives the command",
     "G3": "a stop that a hanging rank would never obey ends the command",
+    "G4": "SIGTERM to a whole process group, or to every process: state saved, exit 7 in 30 s",
     "G5": "SIGTERM while Ray starts, a node that is late: exit 7, exit 6",
     "G11": "one flipped bit in a training shard or in the scores: exit 3 names the shard",
     "G12": "tables without a column or of other types: one line",
@@ -85,6 +88,7 @@ ROWS = {
     "G16": "pickles whose keys collide, or that copy again and again: bounded work per byte",
     "G17": "a break between two ticks leaves the same log",
     "G18": "text of others never reaches the terminal as a command",
+    "G20": "JSON 100,000 deep, numbers of 10,000 digits: 400; a killed process: serving goes on",
     "G21": "the project's folder is moved: MLflow finds old artifacts and takes new ones",
     "G22": "TMPDIR too long, missing, with a space: Ray starts, or exit 2",
     "G23": "experiments of DVC in a copy find data that is tracked, or named by an absolute path",
@@ -102,11 +106,7 @@ OPEN = {
     "F5": "the served model takes no paths and no addresses",
     "A12": "collapse is shown by the curves and measures, no detector stops a run",
     "D2": "uploads are retried with the spool (D1); no test of an upload that fails alone",
-    "D7": "there is no export to ONNX yet",
     "F2": "MLflow serves the model; 200 parallel requests were not measured",
-    "F4": "MLflow's server ends when its worker is killed",
-    "G4": "SIGTERM to a whole process group ends Ray before the state's end is told",
-    "G20": "as F4; JSON nested 100,000 deep is answered by MLflow with 500",
 }
 
 
