@@ -52,8 +52,10 @@ def exported(part: Part) -> Any:
         example = part.example(2)
         shapes = tuple({0: batch} for _ in example)
         made = torch.export.export(part.module, example, dynamic_shapes=shapes)
-    for node in made.graph.nodes:
-        node.meta.pop("stack_trace", None)  # has the paths of this machine
+    # Each step carries the lines of code that made it, with the paths of this machine.
+    for part_of in made.graph_module.modules():
+        for node in getattr(getattr(part_of, "graph", None), "nodes", ()):
+            node.meta.pop("stack_trace", None)
     return made
 
 
@@ -71,7 +73,6 @@ def save_onnx(part: Part, program: Any, path: Path) -> None:
     )
     assert made is not None
     proto = made.model_proto
-    # Each node carries the lines of code that made it, with the paths of this machine.
     for node in proto.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
