@@ -23,6 +23,7 @@ ROWS = {
     "A8": "another number of ranks: the same atoms, or one clear line",
     "A10": "a resume with a changed configuration is another run; a foreign state is refused",
     "A11": "NaN or infinity: the step is cancelled, then back to the last state, then exit 4",
+    "A12": "collapse is seen at the next look: a warning, a stop with the best weights, or back",
     "A13": "SIGTERM, SIGINT: the state is saved, exit 7, the same command goes on",
     "A14": "a rank that is stopped or hangs is named with its phase and replaced",
     "A15": "two nodes, as driver and as job on the head",
@@ -104,7 +105,6 @@ OPEN = {
     "B22": "memory over ten times the data was not measured",
     "C7": "other Pythons and a machine without a compiler are the business of CI",
     "F5": "the served model takes no paths and no addresses",
-    "A12": "collapse is shown by the curves and measures, no detector stops a run",
     "D2": "uploads are retried with the spool (D1); no test of an upload that fails alone",
     "F2": "MLflow serves the model; 200 parallel requests were not measured",
 }

@@ -125,6 +125,21 @@ def test_rollback_goes_back_twice_and_then_gives_up(tmp_path):
     assert states == ["nimg-000000000032", "nimg-000000000016"]  # the second one is older
 
 
+@pytest.mark.fuzz
+@pytest.mark.row("A12")
+def test_no_false_alarm_in_two_hundred_healthy_looks(tmp_path):
+    Spoiling.when = lambda: False
+    looks = 0
+    for seed in range(4):
+        sizes = {"total_kimg": 0.4, "look_every_kimg": 0.008, "save_every_kimg": 0.0}
+        run = dataclasses.replace(job(tmp_path / str(seed), **sizes), seed=seed)
+        _, notices = start(run)
+        assert notices == []
+        records = RunLog(tmp_path / str(seed) / "metrics.jsonl").records()
+        looks += sum("look/spread" in record for record in records)
+    assert looks == 200
+
+
 # Signs
 
 
