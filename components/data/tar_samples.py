@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from components.data.config import SourceConfig
 from components.data.file_tree import IMAGE_EXTENSIONS, is_regular
@@ -87,7 +87,9 @@ def read_tar(folder: Path, shard: str, config: SourceConfig) -> Iterator[Record]
                 yield lost(f"<{shard}>", shard, 0, Reason.SHARD_COMPRESSED)
                 return
             file.seek(0)
-            tar = stack.enter_context(tarfile.open(fileobj=_Bounded(file), mode="r:"))
+            tar = stack.enter_context(
+                tarfile.open(fileobj=cast("IO[bytes]", _Bounded(file)), mode="r:")
+            )
         except _FAULTS:
             yield lost(f"<{shard}>", shard, 0, Reason.SHARD_UNREADABLE)
             return

@@ -139,7 +139,9 @@ def told(found: Survey, out: Path) -> Iterator[str]:
         yield "note: to draw by words, put KEY.txt beside each picture, or a captions.csv"
     if source.condition == "text" and found.captioned < 0.9 * seen:
         yield f"warning: {1 - found.captioned / seen:.0%} have no caption and will be left out"
-    yield "next: python -m pipeline.params" + ("" if out.name == "params.yaml" else f" {out}")
+    yield "next: python -m pipeline.params" + (
+        "" if out.name == "params.yaml" else f" --params {out}"
+    )
     yield "      make demo                     # or: dvc repro"
 
 
