@@ -96,7 +96,7 @@ def test_a_campaign_of_sixty_kills(undisturbed, tmp_path, kind):
         folders += 1
         folder = tmp_path / str(folders)
         for _ in range(5):
-            crash = {"crash": [dice.choice(fake_run.POINTS), dice.randint(1, 3)]}
+            crash = {"crash": [dice.choice(list(fake_run.POINTS)), dice.randint(1, 3)]}
             code, _, err = finish(
                 start(folder, **(crash if kind == "save" else {"kill_at": dice.randint(1, 9)}))
             )
