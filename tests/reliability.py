@@ -63,6 +63,7 @@ ROWS = {
     "C6": "without git all goes on",
     "C8": "the names of the commands are a promise; help is quick",
     "D1": "MLflow is down, slow or locked: training loses nothing and waits for nothing",
+    "D2": "artifact uploads fail alone: training waits for nothing, all arrive later, once",
     "D3": "hostile checkpoints: refused by name, nothing runs",
     "D4": "safetensors that are none, of NaN, or not the card's: refused",
     "D5": "weights that do not fit are refused whole, with their names",
@@ -105,7 +106,6 @@ OPEN = {
     "B22": "memory over ten times the data was not measured",
     "C7": "other Pythons and a machine without a compiler are the business of CI",
     "F5": "the served model takes no paths and no addresses",
-    "D2": "uploads are retried with the spool (D1); no test of an upload that fails alone",
     "F2": "MLflow serves the model; 200 parallel requests were not measured",
 }
 
