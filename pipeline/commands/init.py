@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.errors import ConfigError, DataError
-from pipeline.commands.init_text import LARGE_PX, SMALL_PX, pictures, size_of, written
+from pipeline.commands.init_text import (
+    LARGE_PX,
+    SMALL_PX,
+    pictures,
+    recipe_of,
+    size_of,
+    written,
+)
 from pipeline.exit_codes import guarded
 
 if TYPE_CHECKING:
@@ -88,7 +95,7 @@ def told(found: Survey, out: Path) -> Iterator[str]:
     if small:
         yield f"  {small:,} are smaller than {SMALL_PX} px and will be left out"
     yield (
-        f"written: {out}, StyleGAN-T, {size} px"
+        f"written: {out}, family {recipe_of()['name']}, {size} px"
         + {
             "text": ", drawn by prompts",
             "label": ", drawn by classes (--label)",
@@ -101,7 +108,7 @@ def told(found: Survey, out: Path) -> Iterator[str]:
     yield "  measured and published; about 12 minutes on 2 CPU cores (measured: presets/emoji.yaml)"
     if count < VERY_FEW:
         yield f"warning: {count} pictures are very few: it will draw them again, not new ones like"
-        yield "  them; presets/projected_gan_few_shot.yaml is made for so few"
+        yield "  them; presets/*few_shot.yaml is made for so few"
     elif count < FEW:
         yield f"warning: {count} pictures are few: expect colours and rough shapes; distances are"
         yield "  of few held-out pictures and say little"
