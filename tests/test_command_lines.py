@@ -94,6 +94,8 @@ NOT_RUN = {
     "make setup": "what CI starts with",
     "make encoders": "trains for an hour",
     "git clone *": "needs a server",
+    "python -m benchmarks.adaptation *": "trains for minutes: a measurement",
+    "python -m benchmarks.editing *": "trains for minutes: a measurement",
     "dvc metrics show": "DVC's own printout of a file that tests read",
     "dvc plots show": "DVC's own page of files that tests read",
 }
