@@ -44,7 +44,7 @@ encoders: setup  ## train the networks of bundled/encoders again (takes long)
 test: setup  ## run all tests, but for what takes longest
 	$(BIN)/python -m pytest -m "not fuzz"
 
-test-slow: setup  ## thousands of seeded mutants: parameters, cards, checkpoints
+test-slow: setup  ## what takes longest: thousands of seeded mutants, kill campaigns
 	$(BIN)/python -m pytest -m fuzz
 
 test-fast: setup  ## run the tests that take no Ray, MLflow, DVC or long training
@@ -73,7 +73,7 @@ report: setup  ## one HTML page of the last run
 	@$(BIN)/ganline report
 
 lock: setup  ## renew requirements.lock from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra docs --python-version 3.11 --generate-hashes \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra docs --extra onnx --python-version 3.11 --generate-hashes \
 	  --no-header --no-emit-index-url --no-emit-find-links --no-annotate -o requirements.lock
 
 # By name: data/ may also hold pictures of the user's own.

@@ -56,6 +56,10 @@ class NonFiniteError(GanlineError):
     exit_code = 4
 
 
+class CollapseError(NonFiniteError):
+    """The model collapsed, and going back to an earlier state did not help."""
+
+
 class StorageError(GanlineError):
     """A checkpoint, an artifact or a file is missing, broken or cannot be written."""
 

@@ -110,6 +110,8 @@ def _tools() -> dict[str, tuple[str, Callable[[], Main]]]:
         "sweep": "draw the same seeds at several truncations",
         "app": "open a page to type a prompt and see pictures",
         "serve": "answer prompts with images over HTTP on 127.0.0.1",
+        "export": "write the model as ONNX files, or for torch.export",
+        "init": "look at your pictures and write a params.yaml for them",
         "import": "make an artifact of a published network's file",
         "benchmark_coco": "measure FID and CLIP score on COCO, zero-shot",
         "repro": "check params.yaml, then run what has changed, as make demo does",
@@ -145,6 +147,10 @@ def _main_of(command: str) -> Main:
             from pipeline.commands.sweep import main
         case "serve":
             from pipeline.commands.serve import main
+        case "export":
+            from pipeline.commands.export import main
+        case "init":
+            from pipeline.commands.init import main
         case "benchmark_coco":
             from pipeline.commands.benchmark_coco import main
         case "report":

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import DataError
-from components.training.config import MEASURING
+from components.training.config import LOOKING, MEASURING
 
 # Fields of TrainConfig that change what is written on the way, not what is trained.
 _WATCHING = {"report_every_kimg", "sample_every_kimg", "save_every_kimg", "keep_states"}
@@ -50,6 +50,8 @@ def training_fingerprint(
     apart = _WATCHING | _APART
     if stage.get("keep_weights") != "best":  # then measuring is watching, too
         apart |= set(MEASURING)
+    if stage.get("collapse", "warn") in ("off", "warn"):
+        apart |= set(LOOKING)
     train = {key: value for key, value in stage.items() if key not in apart}
     content = {
         "seed": seed,

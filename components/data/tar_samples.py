@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from components.data.config import SourceConfig
 from components.data.file_tree import IMAGE_EXTENSIONS, is_regular
@@ -53,6 +53,20 @@ class _Group:
     reason: str = ""
 
 
+class _Bounded:
+    """A file that is never asked for more than it has: a header's size is not to be believed, and
+    the memory for it would be taken first.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._size = file, os.fstat(file.fileno()).st_size
+        self.seek, self.tell, self.name = file.seek, file.tell, file.name
+
+    def read(self, count: int) -> bytes:
+        """Return at most so many bytes, less at the end."""
+        return self._file.read(min(count, max(self._size - self._file.tell(), 0)))
+
+
 def read_tar(folder: Path, shard: str, config: SourceConfig) -> Iterator[Record]:
     """Yield the records of one tar in stored order; a fault becomes a record with a reason.
 
@@ -73,7 +87,9 @@ def read_tar(folder: Path, shard: str, config: SourceConfig) -> Iterator[Record]
                 yield lost(f"<{shard}>", shard, 0, Reason.SHARD_COMPRESSED)
                 return
             file.seek(0)
-            tar = stack.enter_context(tarfile.open(fileobj=file, mode="r:"))
+            tar = stack.enter_context(
+                tarfile.open(fileobj=cast("IO[bytes]", _Bounded(file)), mode="r:")
+            )
         except _FAULTS:
             yield lost(f"<{shard}>", shard, 0, Reason.SHARD_UNREADABLE)
             return

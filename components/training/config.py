@@ -12,6 +12,7 @@ from models.fields import AddedLater, Between
 
 # Fields that say how a run is measured; they change what it leaves only where the best weights are
 # kept.
+LOOKING = ("look_every_kimg", "collapse")  # change nothing where a sign is only told
 MEASURING = ("measure_every_kimg", "measure_role", "measure_images", "keep_weights")
 
 
@@ -71,6 +72,15 @@ class TrainConfig:
     keep_weights: Literal["last", "best"] = "last"
     """Weights that the stage leaves, and the next one goes on from: the last, or those of the
     lowest distance measured.
+    """
+    look_every_kimg: Annotated[float, Between(0.0, None), AddedLater(4.0)] = 4.0
+    """One look at 32 small pictures of the averaged model per this many thousand images, and one at
+    the end, for signs that it has collapsed; 0 = never.
+    """
+    collapse: Annotated[Literal["off", "warn", "stop", "rollback"], AddedLater("warn")] = "warn"
+    """What a sign of collapse does: a warning; the stage ends and leaves the weights of the best
+    measurement or the last healthy look; or the run goes back to its last state and on with the
+    data in another order, max_rollbacks times.
     """
     save_every_kimg: Annotated[float, Between(0.0, None)] = 50.0
     """One resumable state per this many thousand images; 0 = only at the end and on a signal."""

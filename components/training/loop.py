@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from components.errors import Interrupted
+from components.training.collapse import act_on_signs
 from components.training.config import TrainConfig
 from components.training.distributed import World
 from components.training.ema import average, settle_statistics
@@ -67,6 +68,7 @@ def train(
     stop: Callable[[], bool] | None = None,
     sample: Callable[[nn.Module, int], None] | None = None,
     measure: Callable[[nn.Module], float] | None = None,
+    look: Callable[[nn.Module], Record] | None = None,
 ) -> TrainResult:
     """Train `networks` until `config.total_kimg`; the same call again continues from the newest
     state.
@@ -84,8 +86,10 @@ def train(
         sample: (averaged model, nimg) -> None, draws the fixed prompts; given on all ranks, called
             on rank 0.
         measure: averaged model -> distance, lower is better; given on all ranks, called on rank 0.
+        look: averaged model -> spreads of its pictures (`collapse.Looker.look`); likewise.
 
     Raises:
+        CollapseError: the model collapsed, and the run is to go back then.
         ConfigError: batch, micro_batch and number of ranks do not fit.
         Interrupted: SIGTERM, SIGINT or `stop`; the state is saved.
         NonFiniteError: too many cancelled steps in a row.
@@ -99,7 +103,7 @@ def train(
     lay_out(networks, config, device)
     watching = networks.watching
     stops = watching is not None and any(watching.stop_below.values())
-    keeps_best = config.keep_weights == "best" or stops
+    keeps_best = config.keep_weights == "best" or stops or config.collapse == "stop"
     state = TrainState.build(networks, recipe.phases(networks), keeps_best=keeps_best)
 
     # --- Load the newest state on rank 0; broadcast; check.
@@ -148,17 +152,23 @@ def train(
             measure_due = measure and _due(config.measure_every_kimg, before, state.nimg, done)
             watch_due = watching and _due(watching.every_kimg, before, state.nimg, done)
             sample_due = sample and _sample_due(before, state.nimg, done, config)
-            if (
-                done or measure_due or watch_due or sample_due
-            ):  # the averaged model is looked at, or left
+            looking = look if config.collapse != "off" else None
+            look_due = looking and _due(config.look_every_kimg, before, state.nimg, done)
+            # The averaged model is looked at, or left.
+            if done or measure_due or watch_due or sample_due or look_due:
                 settle()
             if measure and measure_due:
                 distances = _measure(state, measure, world, report)
             if watching and watch_due:
                 distances |= _watch(state, watching, world)
-                done = done or state.stopped
+            if looking and look_due:
+                distances |= world.first(partial(looking, state.ema))
+            done = done or state.stopped
             if done or distances or crossed(before, state.nimg, config.report_every_kimg):
                 report(ticker.tick(goal_nimg, distances))
+            if distances and look:
+                act_on_signs(state, ticker.last, config, goal_nimg, world, report)
+                done = done or state.stopped
             if sample and sample_due and world.rank == 0:
                 sample(state.ema, state.nimg)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.errors import ConfigError, NonFiniteError, StorageError
+from components.errors import CollapseError, ConfigError, NonFiniteError, StorageError
 from components.training.detours import detours_of, seed_after, turn
 from components.training.job import TrainingJob
 from components.training.run_log import Record, RunLog
@@ -52,6 +52,7 @@ def run_job(
     Raises:
         GanlineError: every kind; see loop.train.
     """
+    from components.training.collapse import Looker
     from components.training.loop import train
     from components.training.site import build_site, sampler, yardstick
 
@@ -64,6 +65,8 @@ def run_job(
     with _locked(job, world):
         recipe, site, batches = build_site(job, config)
         measured = yardstick(job, config, device)
+        looks = config.collapse != "off" and config.look_every_kimg > 0
+        looker = Looker.of(batches, job.seed) if looks else None
         told, result = _noted(log, world, report), None
         while result is None:
             seed = seed_after(job.seed, len(world.first(lambda: detours_of(run_dir))))
@@ -86,6 +89,7 @@ def run_job(
                     stop=stop,
                     sample=draw,
                     measure=measured.distance if measured else None,
+                    look=looker.look if looker else None,
                 )
             except NonFiniteError as error:
                 _go_back(job, config, world, log, told, error)
@@ -113,7 +117,10 @@ def _go_back(
     """Turn to another order of the data from the last state; raise the error if there is none, or
     the run has turned too often.
     """
-    state = world.first(_store(job, config).last_name)
+    store = _store(job, config)
+    if isinstance(error, CollapseError):
+        world.first(lambda: _drop_spoiled(store, Path(job.run_dir)))
+    state = world.first(store.last_name)
     run_dir, most = Path(job.run_dir), config.max_rollbacks
     if not world.first(lambda: turn(run_dir, most, state, error)):
         raise error
@@ -121,6 +128,15 @@ def _go_back(
     text = f"warning: {error.what} ({error.where}): back to {state}, on with other data"
     nimg = int(state.removeprefix("nimg-")) + 1  # the state's own lines stay
     report({"kind": "notice", "nimg": nimg, "text": text})
+
+
+def _drop_spoiled(store: StateStore, run_dir: Path) -> None:
+    """Remove the newest state when the model has collapsed from it before, and there is an older
+    one.
+    """
+    turns = detours_of(run_dir)
+    if turns and turns[-1]["from"] == store.last_name():
+        store.drop_newest()
 
 
 def _is_finished(job: TrainingJob) -> bool:

@@ -41,6 +41,8 @@ class TrainState:
             that all watched was well, {} before the first (fact).
         tick: sums, counts, seconds and images since the last tick: a run that goes on reports what
             one without a break does (fact).
+        looks: the largest spreads that the averaged model has shown (collapse.py), {} before the
+            first look (fact).
         best_weights: what the artifact is made of, as it was then; {} where the last weights are
             kept.
     """
@@ -57,9 +59,10 @@ class TrainState:
     nonfinite_streak: dict[str, int] = field(default_factory=dict)
     best: dict[str, float] = field(default_factory=dict)
     tick: dict[str, Any] = field(default_factory=dict)
+    looks: dict[str, float] = field(default_factory=dict)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
 
-    FACTS = ("nimg", "seconds", "nonfinite_total", "nonfinite_streak", "best", "tick")
+    FACTS = ("nimg", "seconds", "nonfinite_total", "nonfinite_streak", "best", "tick", "looks")
 
     @classmethod
     def build(
@@ -123,7 +126,7 @@ class TrainState:
         """
         if not math.isfinite(frechet) or (self.best and frechet >= self.best["frechet"]):
             return
-        self._keep({"frechet": frechet})
+        self.keep({"frechet": frechet})
 
     @torch.no_grad()
     def watched(self, numbers: Mapping[str, float], stop_below: Mapping[str, float]) -> None:
@@ -133,16 +136,22 @@ class TrainState:
         if not any(stop_below.values()):
             return
         if all(numbers[name] >= bound for name, bound in stop_below.items()):
-            self._keep(numbers)
+            self.keep(numbers)
         else:
-            self.best = {"nimg": 0, **self.best, "stopped_at_nimg": self.nimg}
+            self.end()
+
+    def end(self) -> None:
+        """End the run with the weights that were kept."""
+        self.best = {"nimg": 0, **self.best, "stopped_at_nimg": self.nimg}
 
     @property
     def stopped(self) -> bool:
-        """Whether a number that is watched has ended the run."""
+        """Whether a number that is watched, or a sign of collapse, has ended the run."""
         return "stopped_at_nimg" in self.best
 
-    def _keep(self, numbers: Mapping[str, float]) -> None:
+    @torch.no_grad()
+    def keep(self, numbers: Mapping[str, float]) -> None:
+        """Keep the averaged weights as they are now, with the numbers that speak for them."""
         self.best = {"nimg": self.nimg, **numbers}
         now = self.tensors()
         for name, kept in self.best_weights.items():

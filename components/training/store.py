@@ -154,6 +154,11 @@ class StateStore:
         states = self._states()
         return states[-1].name if states else "none"
 
+    def drop_newest(self) -> None:
+        """Remove the newest state, if it is not the only one."""
+        for folder in self._states()[1:][-1:]:
+            shutil.rmtree(folder)
+
     def _write(self, folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         on_cpu = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
         save_file(on_cpu, folder / TENSORS)

@@ -79,7 +79,7 @@ class TextTower(nn.Module):
         mask_TT = self.attn_mask[:length, :length].to(dtype)
         for block in self.transformer.resblocks:
             x_NTC = block(x_NTC, mask_TT)
-        rows = torch.arange(len(ids_NT), device=ids_NT.device)
+        rows = torch.arange(ids_NT.shape[0], device=ids_NT.device)
         end_NC = self.ln_final(x_NTC)[rows, ids_NT.argmax(dim=1)]
         return end_NC @ self.text_projection
 

@@ -3,12 +3,15 @@
     python -m pipeline.cluster.keeper FOLDER KEY CPUS
 
 Ray's own processes are its children and end with it, also after SIGKILL. It ends when the command
-is gone, or when one of them is: the next stage then starts another.
+is gone, or when one of them is: the next stage then starts another. SIGTERM reaches neither it nor
+what it starts, for it is not them that are to stop: the stage hears it, saves, and ends.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -28,6 +31,8 @@ def main(argv: list[str] | None = None) -> int:
     folder, key, cpus = sys.argv[1:] if argv is None else argv
     command = announced()
     assert command is not None, "shared_ray.py announces it"
+    # A process that is started inherits what is blocked, through every exec.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     with private_ray(int(cpus)) as address:
         children = psutil.Process().children(recursive=True)
         daemons = [Guardian.of(child) for child in children if child.name() in NEEDED]
@@ -37,11 +42,13 @@ def main(argv: list[str] | None = None) -> int:
         Card(address=address, key=key, processes=processes, helpers=named).write(Path(folder))
         while all(one.alive() for one in (command, *daemons)):
             time.sleep(POLL_S)
-    for one in helpers:
-        one.kill()
-    if not command.alive():
-        shutil.rmtree(folder, ignore_errors=True)
-    return 0
+        # Not by Ray's own way out, which waits a second for each to obey SIGTERM. The kernel ends
+        # all that Ray started with this process.
+        for one in helpers:
+            one.kill()
+        if not command.alive():
+            shutil.rmtree(folder, ignore_errors=True)
+        os._exit(0)
 
 
 if __name__ == "__main__":

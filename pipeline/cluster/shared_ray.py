@@ -6,11 +6,14 @@ command is gone, whatever ended it. Later stages find it by its card in the runs
     runs/shared_ray/<host>-<pid>-<start time of the command>/ray.json
 
 One stage at a time has it, so that two never wait for each other's cores; a second one of the same
-command starts a Ray of its own, as does a stage that nobody but its user has started.
+command starts a Ray of its own. A stage that its user has started by itself is such a command, too,
+and its Ray ends with it: what ends a whole process group (`timeout`, a shell) or everything of a
+service or a job (systemd, Slurm) must not end Ray before the training has saved its state.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fcntl
 import hashlib
@@ -113,19 +116,27 @@ class SharedRay:
             time.sleep(0.02)
         return card.address
 
+    def end(self) -> None:
+        """End the Ray, started or still starting, and remove the command's folder."""
+        if card := Card.read(self._folder):
+            end(card)
+        elif self._keeper:
+            self._keeper.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self._folder.parent.rmdir()  # the last one
+
 
 @contextmanager
 def held(cpus: int) -> Iterator[SharedRay | None]:
-    """Hold the Ray of the command that this process is a stage of; None when it has to start its
-    own.
+    """Hold the Ray of the command that this process is a stage of, or that it is itself; None when
+    it has to start its own.
 
     Args:
         cpus: cores that it must have.
     """
-    command = command_above()
-    if command is None:
-        yield None
-        return
+    above = command_above()
+    command = above or Guardian.of_this_process()
     folder = runs_folder() / FOLDER / f"{socket.gethostname()}-{command.pid}-{command.started:.2f}"
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder.parent)
@@ -135,7 +146,12 @@ def held(cpus: int) -> Iterator[SharedRay | None]:
         except OSError:
             yield None
             return
-        yield SharedRay(folder, command, cpus)
+        shared = SharedRay(folder, command, cpus)
+        try:
+            yield shared
+        finally:
+            if above is None:
+                shared.end()
 
 
 @contextmanager

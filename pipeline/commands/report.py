@@ -7,9 +7,6 @@ in the order in which they ran: charts, pictures, numbers, parameters and the ex
 from __future__ import annotations
 
 import argparse
-import base64
-import csv
-import math
 import os
 import sys
 from collections.abc import Mapping
@@ -18,16 +15,16 @@ from typing import Any
 
 import yaml
 
-from components.artifacts.metric_names import METRICS
-from components.artifacts.publishing import metric_at
+from components.errors import ConfigError
 from pipeline.commands.report_charts import bars, curves
 from pipeline.commands.report_page import render_page
+from pipeline.commands.report_parts import Pictures, flatten, headline, number, tables, whose
+from pipeline.commands.report_two import PAGE as TWO
+from pipeline.commands.report_two import write_two
 from pipeline.commands.summary import (
     CARDS,
-    FROM_ELSEWHERE,
     Sources,
     evaluation_details,
-    is_from_elsewhere,
     read_json,
     read_sources,
     reports_folder,
@@ -40,35 +37,6 @@ from pipeline.graph import Node
 
 PAGE = "report.html"
 MOST_PICTURES, MOST_STEPS = 12, 12
-PAGE_BYTES = 4_500_000  # base64 and all: what does not fit any more is named
-# The first of these that were measured are the numbers of the first screen.
-HEADLINES = {
-    "judge.all": "all attributes right",
-    "silhouette.shape": "shape right by outline",
-    "seed_variety": "variety of the seeds",
-    "memorised": "near copies",
-    "clip_score": "CLIP score",
-    "recall": "recall",
-    "precision": "precision",
-}
-
-SHARES = ("judge.all", "silhouette.shape", "memorised", "recall", "precision")
-
-
-class Pictures:
-    """Turns files into data for the page until the page is full."""
-
-    def __init__(self, limit: int = PAGE_BYTES) -> None:
-        self._left = limit
-
-    def __call__(self, path: Path, caption: str) -> dict[str, str]:
-        """Return the caption and the data; no data when it does not fit."""
-        size = -(-path.stat().st_size // 3) * 4
-        if size > self._left:
-            return {"caption": caption, "data": ""}
-        self._left -= size
-        text = base64.b64encode(path.read_bytes()).decode("ascii")
-        return {"caption": caption, "data": f"data:image/png;base64,{text}"}
 
 
 def write_report(sources: Sources) -> Path:
@@ -89,9 +57,9 @@ def render(sources: Sources) -> str:
     sections = [_stage(node, sources, pictures, sheet) for node in sources.nodes]
     content = {
         "title": _title(sources),
-        "whose": _whose(sources),
+        "whose": whose(sources),
         "verdict": _verdict(summary, sources),
-        "numbers": _headline(sources),
+        "numbers": headline(sources),
         "sheet": first,
         "sections": [section for section in sections if section["filled"]] + [_commands(sources)],
     }
@@ -105,16 +73,6 @@ def _title(sources: Sources) -> str:
     return f"ganline: {model.get('family')} at {model.get('resolution_px')} px"
 
 
-def _whose(sources: Sources) -> str:
-    if is_from_elsewhere(sources):
-        return FROM_ELSEWHERE[0].upper() + FROM_ELSEWHERE[1:] + "."
-    commits = sorted({str(r.get("git_commit") or "none") for r in sources.records.values()})
-    last = max((r["started_utc"] for r in sources.records.values()), default="")
-    if not last:
-        return "No stage has run here yet."
-    return f"Last stage started {last}; code {', '.join(commits)}."
-
-
 def _verdict(summary: dict[str, Any], sources: Sources) -> list[str]:
     """Return what the model can and cannot do, in sentences."""
     # Each line is a label in a column of 15, then what it says.
@@ -124,24 +82,6 @@ def _verdict(summary: dict[str, Any], sources: Sources) -> list[str]:
     if summary["published"]:
         said.insert(0, "Published: every threshold is met.")
     return said or ["Nothing was measured yet."]
-
-
-def _headline(sources: Sources) -> list[dict[str, str]]:
-    measured = sources.metrics.get("evaluate", {}) | evaluation_details(sources.nodes)
-    found = []
-    for name in (name for name in measured if name.startswith("frechet_") or name == "fid"):
-        ratio = metric_at(measured, f"{name}.ratio")
-        if ratio:
-            meaning = f"Frechet distance on {name.removeprefix('frechet_')}: lower is better"
-            found.append({"name": "distance", "value": f"1/{1 / ratio:.1f}", "meaning": meaning})
-            found[-1]["meaning"] += "; against the untrained network"
-            break
-    for name, title in HEADLINES.items():
-        value = metric_at(measured, name)
-        if value is not None:
-            shown = f"{100 * value:.3g} %" if name in SHARES else f"{value:.3g}"
-            found.append({"name": title, "value": shown, "meaning": METRICS[name]})
-    return found[:5]
 
 
 def _stage(node: Node, sources: Sources, pictures: Pictures, sheet: Path | None) -> dict[str, Any]:
@@ -214,22 +154,12 @@ def _commands(sources: Sources) -> dict[str, Any]:
 
 
 def _curves(node: Node) -> list[str]:
-    """Draw the stage's tables of (x, series, value): a chart for each first word of the series."""
-    charts = []
-    for path in node.plots:
-        if path.suffix != ".csv" or not path.is_file():
-            continue
-        with path.open(newline="", encoding="utf-8") as file:
-            table = csv.reader(file)
-            axis = next(table, [""])[0]
-            groups: dict[str, dict[str, list[tuple[float, float]]]] = {}
-            for x, name, value in (row for row in table if len(row) == 3):
-                group, _, rest = name.partition("/")
-                series = groups.setdefault(group, {}).setdefault(rest or name, [])
-                series.append((_number(x), _number(value)))
-        titles = {group: f"{node.name}: {group.replace('_', ' ')}" for group in groups}
-        charts += [curves(groups[group], axis, title) for group, title in titles.items()]
-    return charts
+    """Draw the stage's tables: a chart for each first word of the series."""
+    return [
+        curves(series, axis, f"{node.name}: {group.replace('_', ' ')}")
+        for axis, groups in tables(node)
+        for group, series in groups.items()
+    ]
 
 
 def _pictures(node: Node, pictures: Pictures, sheet: Path | None) -> dict[str, Any]:
@@ -248,31 +178,6 @@ def _pictures(node: Node, pictures: Pictures, sheet: Path | None) -> dict[str, A
     return {"pictures": found, "steps": steps}
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested mappings as one, names joined by dots; what is null is left out."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}.")
-        elif value is not None:
-            flat[f"{prefix}{name}"] = value
-    return flat
-
-
-def number(value: Any) -> str:
-    """Return a value short enough for a table."""
-    if isinstance(value, float):
-        return f"{value:,.4g}" if abs(value) < 1e5 else f"{value:,.0f}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run `ganline report`."""
     parser = argparse.ArgumentParser(
@@ -280,16 +185,26 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         epilog="examples:\n"
         "  ganline report\n"
+        "  ganline report . ../other_clone       # two runs side by side\n"
         "  ganline report --params presets/shapes_long.yaml\n"
         "  GANLINE_RUNS_DIR=../runs ganline report\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "runs", nargs="*", type=Path, metavar="RUN", help="two project folders to compare"
     )
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(argv)
 
     def work() -> None:
-        path = write_report(read_sources(options.params))
+        if len(options.runs) not in (0, 2):
+            todo = "name two folders, or none for the run of this one"
+            raise ConfigError(f"{len(options.runs)} run", "RUN", todo)
+        if options.runs:
+            path = write_two(tuple(options.runs), options.params, Path("reports") / TWO)
+        else:
+            path = write_report(read_sources(options.params))
         print(f"{path}: open it in a browser (file://{path.absolute()})")
 
     return guarded(work, options.debug)

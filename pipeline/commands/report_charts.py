@@ -15,13 +15,14 @@ Series = Mapping[str, Sequence[tuple[float, float]]]
 TEXT = "#123456"  # stands for the page's own colour of text
 
 
-def curves(series: Series, x: str, title: str) -> str:
+def curves(series: Series, x: str, title: str, dashed: str = "\0") -> str:
     """Return one chart of some series against one axis; "" when there is nothing to draw.
 
     Args:
         series: name -> points; what is not finite leaves a gap.
         x: name of the axis.
         title: what the chart shows, for people who cannot see it.
+        dashed: series whose names begin so have a dashed line.
     """
     kept = {name: points for name, points in series.items() if points}
     if not kept:
@@ -29,7 +30,9 @@ def curves(series: Series, x: str, title: str) -> str:
     figure, axes = _figure(6.4, 3.4)
     for name, points in kept.items():
         marker = "o" if len(points) == 1 else None
-        axes.plot(*zip(*points, strict=True), label=name, linewidth=1.4, marker=marker)
+        style: dict[str, Any] = {"linestyle": "--" if name.startswith(dashed) else "-"}
+        style |= {"label": name, "linewidth": 1.4, "marker": marker}
+        axes.plot(*zip(*points, strict=True), **style)
     axes.set_xlabel(x)
     axes.set_title(title, fontsize=10)
     axes.grid(alpha=0.3)

@@ -72,6 +72,12 @@ input[type=range]{width:100%}summary{cursor:pointer}
 <table>{% for name, value in section.table.items() %}<tr><th scope="row">{{ name }}</th>
 <td>{{ value }}</td></tr>
 {% endfor %}</table></details>{% endif %}
+{% if section.rows is defined and section.rows %}<table><tr><th></th><th scope="col">A</th>
+<th scope="col">B</th><th scope="col">B - A</th></tr>
+{% for row in section.rows %}<tr><th scope="row">{{ row[0] }}</th>
+{% for cell in row[1:] %}<td>{{ cell }}</td>
+{% endfor %}</tr>
+{% endfor %}</table>{% endif %}
 {% for fold in section.folds %}<details><summary>{{ fold.title }}</summary>
 <pre>{{ fold.text }}</pre></details>
 {% endfor %}

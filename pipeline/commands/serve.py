@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import socket
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -21,6 +22,7 @@ from pipeline.commands.default_folders import folder_of, published
 from pipeline.commands.ui import HOST, port_is_free
 from pipeline.exit_codes import guarded
 from pipeline.places import bundled_folder, runs_folder, set_quiet_environment
+from pipeline.serving.kept_up import end_with_parent, kept_up
 
 REGISTERED = "models:/"
 FOLLOW_S = 5.0  # between two looks at where an alias points
@@ -74,28 +76,44 @@ def _parser(name: str, examples: str, port: int) -> argparse.ArgumentParser:
         help="a request that waits longer is refused; default %(default)g",
     )
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
+    # How the command calls itself: the process that answers, on a socket which is open already.
+    parser.add_argument("--socket", type=int, default=-1, help=argparse.SUPPRESS)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 
 def _command(parser: argparse.ArgumentParser, argv: list[str] | None, *, with_page: bool) -> int:
+    argv = sys.argv[1:] if argv is None else argv
     options = parser.parse_args(argv)
     set_quiet_environment()
-    return guarded(lambda: serve(options, with_page=with_page), options.debug)
+    if options.socket >= 0:
+        return guarded(lambda: serve(options, with_page=with_page), options.debug)
+    codes: list[int] = []
+    name = "app" if with_page else "serve"
+
+    def work() -> None:
+        _check(options)
+        codes.append(kept_up([name, *argv], (HOST, options.port), say=print))
+
+    return guarded(work, options.debug) or codes[0]
 
 
-def serve(options: argparse.Namespace, *, with_page: bool) -> None:
-    """Open the model, then answer until stopped.
-
-    Raises:
-        ConfigError: the port is taken, or an option is not allowed.
-        StorageError: there is no such model, or it is damaged.
-    """
+def _check(options: argparse.Namespace) -> None:
+    """Raise ConfigError when the port is taken, or an option is not allowed."""
     if not 0 < options.timeout <= 3600:
         raise ConfigError(f"timeout is {options.timeout:g}", "--timeout", "use up to 3600 seconds")
     if not 1 <= options.port <= 65535 or not port_is_free(options.port):
         todo = "stop what listens there, or give another with --port"
         raise ConfigError(f"port {options.port} is taken", "--port", todo)
+
+
+def serve(options: argparse.Namespace, *, with_page: bool) -> None:
+    """Open the model, then answer on the socket that this process was given, until stopped.
+
+    Raises:
+        StorageError: there is no such model, or it is damaged.
+    """
+    end_with_parent()
     places = places_of(options.model, options.params, everything=with_page)
 
     import uvicorn
@@ -112,11 +130,10 @@ def serve(options: argparse.Namespace, *, with_page: bool) -> None:
     size, name = first["resolution_px"], first["name"] or options.model or "the model"
     print(f"{name}, {size} px: {address}{'' if with_page else '/v1/images'}", flush=True)
     print("stop with Ctrl-C", flush=True)
-    settings = uvicorn.Config(
-        web, host=HOST, port=options.port, log_level="warning", access_log=False, lifespan="off"
-    )
+    settings = uvicorn.Config(web, log_level="warning", access_log=False, lifespan="off")
     try:
-        uvicorn.Server(settings).run()
+        with socket.socket(fileno=options.socket) as listening:
+            uvicorn.Server(settings).run(sockets=[listening])
     except KeyboardInterrupt:  # uvicorn has answered what was open, and hands the signal on
         print("stopped", flush=True)
     finally:

@@ -24,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from components.errors import ConfigError, GanlineError
+from components.errors import ConfigError, GanlineError, printable
 from pipeline.serving.bodies import BODY_BYTES, read_images, read_mix, read_walk
 from pipeline.serving.draw_queue import QueueClosed, QueueFull
 from pipeline.serving.models import Drawer, Models
@@ -154,7 +154,7 @@ async def _body(request: Request) -> bytes:
 def _error(
     status: int, what: str, where: str, todo: str, headers: dict[str, str] | None = None
 ) -> Response:
-    content = {"error": f"{what} ({where}): {todo}", "where": where}
+    content = {"error": printable(f"{what} ({where}): {todo}"), "where": printable(where)}
     return JSONResponse(content, status_code=status, headers=headers)
 
 

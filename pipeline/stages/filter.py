@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.places import runs_folder
+from pipeline.stages.filter_examples import EACH, write_examples
 from pipeline.stages.frame import StageContext, resolved, run_stage
 
 if TYPE_CHECKING:
@@ -80,6 +81,10 @@ def _work(context: StageContext) -> None:
     _write_decisions(arguments.decisions, scores, reasons, heldout)
     similarity = scores["clip_similarity"].fill_null(float("nan")).to_numpy()
     charts = write_charts(arguments.plots, similarity, kept, report)
+    sheet = write_examples(
+        arguments.plots, _examples(scores, reasons), context.params.source, arguments.source
+    )
+    charts += [sheet] if sheet else []
     # The counts and charts are written first: they show why a source is refused.
     write_json(arguments.report, report)
     check_enough(report, config, str(arguments.source))
@@ -99,6 +104,16 @@ def _work(context: StageContext) -> None:
     held = counts["kept"] if counts is not None else int((kept & heldout).sum())
     for warning in too_few(int((kept & ~heldout).sum()), held):
         context.say(f"filter: warning: {warning}")
+
+
+def _examples(scores: pa.Table, reasons: np.ndarray) -> Iterator[dict[str, Any]]:
+    """Yield the first rejected rows of each reason."""
+    import numpy as np
+
+    columns = scores.select(["shard", "offset", "num_bytes", "caption"])
+    for reason in sorted(set(reasons.tolist()) - {""}):
+        for at in np.flatnonzero(reasons == reason)[:EACH]:
+            yield columns.slice(int(at), 1).to_pylist()[0] | {"reason": str(reason)}
 
 
 def _heldout(context: StageContext, scores: pa.Table) -> np.ndarray:

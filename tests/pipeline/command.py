@@ -43,11 +43,12 @@ def environment(**extra: str) -> dict[str, str]:
     return base | {"OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled"} | extra
 
 
-def start(folder: Path, *words: str, **extra: str) -> Command:
+def start(folder: Path, *words: str, start_new_session: bool = False, **extra: str) -> Command:
     """Start `python -m <words>` in a folder; stderr goes to <folder>/log.txt."""
     log = (folder / "log.txt").open("a")
     command = [sys.executable, "-m", *words]
-    options = {"cwd": folder, "env": environment(**extra), "stdout": log, "stderr": log}
+    options: dict[str, Any] = {"cwd": folder, "env": environment(**extra)}
+    options |= {"stdout": log, "stderr": log, "start_new_session": start_new_session}
     return Command(command, text=True, said=folder / "log.txt", **options)
 
 

@@ -17,6 +17,7 @@ import torch
 
 from components.training.store import StateStore
 from tests.components.training import fake_run
+from tests.fuzz.mutations import count
 
 pytestmark = pytest.mark.slow
 KILLED, TERMED = -signal.SIGKILL, 7
@@ -82,6 +83,32 @@ def test_killed_in_every_part_of_a_save_and_at_random_steps(undisturbed, tmp_pat
         code, _, err = finish(start(folder))
         assert code == 0, (kill, err)
         assert_same(undisturbed, final(folder))
+
+
+@pytest.mark.fuzz
+@pytest.mark.row("A1", "A2")
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("kind", ["step", "save"])
+def test_a_campaign_of_sixty_kills(undisturbed, tmp_path, kind):
+    """Five kills one after another in a folder, then its run ends as if nothing had been."""
+    dice, killed, folders = random.Random(f"{kind} 1"), 0, 0
+    while killed < count(60):
+        folders += 1
+        folder = tmp_path / str(folders)
+        for _ in range(5):
+            crash = {"crash": [dice.choice(list(fake_run.POINTS)), dice.randint(1, 3)]}
+            code, _, err = finish(
+                start(folder, **(crash if kind == "save" else {"kill_at": dice.randint(1, 9)}))
+            )
+            assert code in (KILLED, 0), err
+            killed += code == KILLED
+            if code == 0:  # the moment never came
+                break
+        code, _, err = finish(start(folder))
+        assert code == 0, err
+        assert_same(undisturbed, final(folder))
+        left = {path.name for path in (folder / "states").iterdir()}
+        assert not [name for name in left if name.endswith((".tmp", ".old", ".damaged"))], left
 
 
 @pytest.mark.row("A13")

@@ -7,8 +7,9 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-from pipeline.commands.report import MOST_STEPS, Pictures, main
+from pipeline.commands.report import MOST_STEPS, main
 from pipeline.commands.report_charts import bars, curves
+from pipeline.commands.report_parts import Pictures
 
 
 class Page(HTMLParser):
@@ -152,3 +153,32 @@ def test_bars_are_in_order_with_their_numbers():
     chart = bars({"few": 25, "many": 1000, "none": 0}, "reasons", "samples")
     assert chart.index(">none<") < chart.index(">few<") < chart.index(">many<")
     assert ">1,000<" in chart and ">samples<" in chart
+
+
+def test_two_runs_side_by_side(finished, tmp_path_factory, monkeypatch, capsys):
+    other = tmp_path_factory.mktemp("other") / "clone"
+    shutil.copytree(finished, other)
+    curve = "kimg,series,value\n1,loss/generator,0.4\n2,loss/generator,0.2\n"
+    (other / "reports/train_base.csv").write_text(curve)
+    (other / "reports/train_base.json").write_text('{"nimg": 3000}')
+    record = (other / "runs/stages/filter.json").read_text()
+    (other / "runs/stages/filter.json").write_text(record.replace("<b>", "<u>"))
+    monkeypatch.chdir(finished)
+    assert main([".", str(other)]) == 0
+    path = finished / "reports/report_two.html"
+    assert str(path.relative_to(finished)) in capsys.readouterr().out
+    page, text = Page(path.read_text()), path.read_text()
+    assert [image["alt"] for image in page.all("img")] == [
+        "A: prompts in rows, seeds in columns",
+        "B: prompts in rows, seeds in columns",
+    ]
+    words = page.text.split()
+    at = words.index("train_base.nimg")
+    assert words[at : at + 4] == ["train_base.nimg", "2,000", "3,000", "+1,000"]
+    differing = page.text[page.text.index("settings that differ") : page.text.index("A is drawn")]
+    assert "filter.a <b> <u>" in " ".join(differing.split()) and "train_base.a" not in differing
+    assert "A generator" in page.text and "B generator" in page.text
+    assert "stroke-dasharray" in text and not page.all("u")
+    assert main(["."]) == 2 and main([".", "."]) == 2 and main([".", str(other / "runs")]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 3 and all(line.startswith("error: ") for line in said)

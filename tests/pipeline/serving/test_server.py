@@ -143,15 +143,15 @@ def test_the_page_asks_nobody_else(server):
     assert "http" not in text.replace("http-equiv", "")
 
 
-def test_what_cannot_be_served_is_said_at_once(tmp_path, monkeypatch, capsys):
+def test_what_cannot_be_served_is_said_at_once(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GANLINE_RUNS_DIR", str(tmp_path / "runs"))
     assert serve.main(["nowhere"]) == 5
-    assert "there is no model (nowhere)" in capsys.readouterr().err
+    assert "there is no model (nowhere)" in capfd.readouterr().err
     assert serve.main(["--port", "99999"]) == 2 and serve.main(["--timeout", "0"]) == 2
     monkeypatch.setattr(serve, "port_is_free", lambda port: False)
     assert serve.main(["--port", "5001"]) == 2
-    assert "port 5001 is taken (--port)" in capsys.readouterr().err
+    assert "port 5001 is taken (--port)" in capfd.readouterr().err
 
 
 def test_the_picker_lists_what_can_be_drawn_with(tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ from components.data.decode import Decoded, decode
 from components.data.sources import parts, read_part
 from pipeline.stages import filter as filter_stage
 from pipeline.stages import score, synthesize
+from pipeline.stages.filter_examples import SIDE_PX, UNREADABLE
 from tests.components.data.makers import HashedText, TruthNet, encoded, picture
 from tests.pipeline.params.test_params import valid
 from tests.pipeline.tiny_world import write_encoders
@@ -155,6 +156,16 @@ def test_charts_show_every_sample(filtered):
 
 
 @pytest.mark.row("B18")
+def test_a_sheet_shows_what_was_rejected_for_each_reason(filtered):
+    """Reasons down, five samples across: swapped captions are readable pictures, cut ones grey."""
+    report = json.loads((filtered / "filter.json").read_text())["rejected"]
+    sheet = np.asarray(Image.open(filtered / "plots/rejected.png")).astype(int)
+    assert sheet.shape[0] > sum(count > 0 for count in report.values()) * SIDE_PX
+    grey = (sheet == UNREADABLE).all(axis=2).sum()
+    assert grey >= SIDE_PX**2 * min(5, report["image.truncated"])  # nothing to show of those
+    assert len(np.unique(sheet.reshape(-1, 3), axis=0)) > 1_000  # and pictures of the others
+
+
 def test_running_again_gives_the_same_bytes(filtered):
     def content():
         places = ["scores", "train", "plots", "filter.json", "decisions.parquet"]

@@ -96,7 +96,9 @@ def test_five_pictures_are_told_which_fraction_holds_two_out(world, capsys):
 
 
 @pytest.mark.slow
-def test_kills_at_random_moments_change_no_byte(world):
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.fuzz)])
+def test_kills_at_random_moments_change_no_byte(world, kills):
     """Each command is killed again and again, then runs to its end."""
     source = world / "pictures"
     write_pictures(source, 1_500)
@@ -113,7 +115,7 @@ def test_kills_at_random_moments_change_no_byte(world):
         words = [sys.executable, "-m", f"pipeline.stages.{stage}"]
         subprocess.run([*words, *arguments_of(world, stage, "whole")], check=True, env=environment)
         seconds = time.monotonic() - start
-        for _ in range(3):
+        for _ in range(kills):
             command = [*words, *arguments_of(world, stage, "killed")]
             process = subprocess.Popen(command, env=environment)
             time.sleep(moments.uniform(0.2, 1.0) * seconds)

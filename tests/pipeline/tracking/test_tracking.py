@@ -14,6 +14,7 @@ from PIL import Image
 from components.errors import StorageError
 from pipeline.commands.sync import sync
 from pipeline.tracking.config import TrackingConfig
+from pipeline.tracking.mlflow_door import FOLDER
 from pipeline.tracking.spool import Spool, grouped, spool_for
 from pipeline.tracking.tracker import RunIdentity, Tracker, open_stage_tracker
 
@@ -199,6 +200,32 @@ def test_sync_sends_what_an_outage_held_back_exactly_once(runs, database):
     assert history(database, run.info.run_id, "loss") == expected
     assert len(images(database, run.info.run_id)) == 1
     assert sync(QUIET, runs, lambda text: None) == 0
+
+
+@pytest.mark.row("D2")
+@pytest.mark.slow
+def test_uploads_that_fail_alone_cost_nothing_and_are_sent_later_once(runs, database):
+    """Metrics arrive and artifacts cannot: a place that is not writable, a full store."""
+    (runs / FOLDER).write_text("no folder can be made below a file")
+    said: list[str] = []
+    tracker, started = open_run(said=said), time.monotonic()
+    tracker.log_metrics({"loss": 1.0}, step=100)
+    tracker.log_image("samples", Image.new("RGB", (8, 8)), step=100)
+    tracker.log_metrics({"loss": 2.0}, step=200)
+    assert time.monotonic() - started < 5, "training waited for an upload"
+    tracker.close()
+    warnings = [line for line in said if "warning: " in line]
+    assert 0 < len(warnings) < 5 and all("ganline sync" in line for line in warnings)
+    spool = Spool(next((runs / "tracking").glob("*.jsonl")))
+    assert spool.files.exists()  # the picture waits
+    with pytest.raises(StorageError):
+        sync(QUIET, runs, said.append)
+    (runs / FOLDER).unlink()
+    assert sync(QUIET, runs, said.append) > 0
+    (run,) = the_runs(database)
+    assert history(database, run.info.run_id, "loss") == [(100, 1.0), (200, 2.0)]
+    assert len(images(database, run.info.run_id)) == 1 and not spool.files.exists()
+    assert run.info.status == "FINISHED" and sync(QUIET, runs, said.append) == 0
 
 
 @pytest.mark.row("D1")

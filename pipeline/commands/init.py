@@ -1,0 +1,122 @@
+"""`ganline init DATA`: look at your pictures and write a params.yaml for them.
+
+    ganline init ../pictures
+
+It asks nothing and changes nothing in DATA. Every line that is written has a comment; what is not
+there has its default (docs/configuration.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.errors import ConfigError, DataError
+from pipeline.commands.init_text import (
+    LARGE_PX,
+    SMALL_PX,
+    pictures,
+    recipe_of,
+    size_of,
+    written,
+)
+from pipeline.exit_codes import guarded
+
+if TYPE_CHECKING:
+    from components.data.survey import Survey
+
+EXAMPLES = """examples:
+  ganline init ../pictures
+  ganline init ../pictures --out mine.yaml
+  ganline init data/clothes --force
+"""
+FEW, VERY_FEW = 1_000, 200  # pictures; below: what is learned is said to be little
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run `ganline init`."""
+    parser = argparse.ArgumentParser(
+        prog="ganline init",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("data", type=Path, metavar="DATA", help="your folder; it is not changed")
+    parser.add_argument(
+        "--out", type=Path, default=Path("params.yaml"), metavar="FILE", help="default params.yaml"
+    )
+    parser.add_argument("--force", action="store_true", help="replace FILE; it goes to FILE.before")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    options = parser.parse_args(argv)
+    return guarded(lambda: _init(options), options.debug)
+
+
+def _init(options: argparse.Namespace) -> None:
+    from components.data.config import SourceConfig
+    from components.data.survey import survey
+    from pipeline.params.sections import load_params
+
+    out: Path = options.out
+    if out.exists() and not options.force:
+        todo = "name another with --out, or say --force (it is kept as a copy)"
+        raise ConfigError("there is a file already", str(out), todo)
+    found = survey(options.data, SourceConfig(path=str(options.data)))
+    if not found.sides:
+        todo = "ganline data check says what is there"
+        raise DataError("no picture that can be read", str(options.data), todo)
+    text = written(found)
+    temporary = out.with_name(f"{out.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    try:
+        load_params(temporary)
+        if out.exists():
+            out.replace(out.with_name(f"{out.name}.before"))
+        temporary.replace(out)
+    finally:
+        temporary.unlink(missing_ok=True)
+    print("\n".join(told(found, out)))
+
+
+def told(found: Survey, out: Path) -> Iterator[str]:
+    """Say what was found, what will happen, for how long, and what to expect of it."""
+    source, count, size = found.source, pictures(found), size_of(found)
+    seen, classes = len(found.sides), len(set(found.labels) - {""})
+    what = {
+        "text": f"captions: {found.captioned / seen:.0%} have one",
+        "label": f"{classes} classes, no captions",
+        "none": "neither captions nor classes",
+    }[source.condition]
+    yield f"{count:,} pictures in {source.path} ({source.kind}); {what}"
+    for reason, number in found.reasons.most_common(5):
+        yield f"  {number:,} of those looked at will be left out: {reason}"
+    small = sum(side < SMALL_PX for side in found.sides)
+    if small:
+        yield f"  {small:,} are smaller than {SMALL_PX} px and will be left out"
+    yield (
+        f"written: {out}, family {recipe_of()['name']}, {size} px"
+        + {
+            "text": ", drawn by prompts",
+            "label": ", drawn by classes (--label)",
+            "none": ", drawn by nothing but a seed",
+        }[source.condition]
+    )
+    yield "what will happen: frozen networks learn from the pictures, a GAN is trained at 32 px" + (
+        ", grown to 64 px," if size == LARGE_PX else ","
+    )
+    yield "  measured and published; about 12 minutes on 2 CPU cores (measured: presets/emoji.yaml)"
+    if count < VERY_FEW:
+        yield f"warning: {count} pictures are very few: it will draw them again, not new ones like"
+        yield "  them; presets/*few_shot.yaml is made for so few"
+    elif count < FEW:
+        yield f"warning: {count} pictures are few: expect colours and rough shapes; distances are"
+        yield "  of few held-out pictures and say little"
+    if source.condition == "none":
+        yield "note: to draw by words, put KEY.txt beside each picture, or a captions.csv"
+    if source.condition == "text" and found.captioned < 0.9 * seen:
+        yield f"warning: {1 - found.captioned / seen:.0%} have no caption and will be left out"
+    yield "next: python -m pipeline.params" + (
+        "" if out.name == "params.yaml" else f" --params {out}"
+    )
+    yield "      make demo                     # or: dvc repro"

@@ -1,0 +1,89 @@
+"""`ganline init`: whatever the pictures are, the file passes the check; each line has a comment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from pipeline.commands.init import main
+from pipeline.params.sections import load_params
+
+
+def picture(path: Path, side: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    seed = sum(path.name.encode())
+    pixels = np.random.default_rng(seed).integers(0, 255, (side, side, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def captioned(folder: Path, count: int = 12) -> None:
+    rows = ["file,caption"]
+    for number in range(count):
+        picture(folder / f"{number}.png", 80)
+        rows.append(f"{number}.png,a picture {number}")
+    (folder / "captions.csv").write_text("\n".join(rows) + "\n")
+
+
+def of_classes(folder: Path) -> None:
+    for number in range(12):
+        picture(folder / ("cat", "dog")[number % 2] / f"{number}.png", 40)
+
+
+def alone(folder: Path) -> None:
+    for number in range(12):
+        picture(folder / f"{number}.png", 20 if number == 0 else 70)
+
+
+CASES = {
+    "text": (captioned, 64, "captions: 100% have one"),
+    "label": (of_classes, 32, "2 classes, no captions"),
+    "none": (alone, 64, "neither captions nor classes"),
+}
+
+
+@pytest.mark.parametrize("condition", CASES)
+def test_the_file_passes_and_says_what_will_happen(condition, tmp_path, monkeypatch, capsys):
+    make, size, says = CASES[condition]
+    make(tmp_path / "my pictures")
+    monkeypatch.chdir(tmp_path)
+    assert main(["my pictures"]) == 0
+    said = capsys.readouterr().out
+    assert "12 pictures in my pictures (image_folder)" in said and says in said
+    assert "12 pictures are very few" in said and "12 minutes" in said
+    assert ("to draw by words" in said) == (condition == "none")
+    assert ("1 are smaller than 32 px" in said) == (condition == "none")
+    params = load_params(Path("params.yaml"))
+    assert params.source.condition == condition and params.source.path == "my pictures"
+    assert params.filter.resolution_px == size and ("64" in params.superres) == (size == 64)
+    lines = Path("params.yaml").read_text().splitlines()
+    assert all("#" in line for line in lines if line)
+    values = yaml.safe_load(Path("params.yaml").read_text())
+    assert values["encoders"]["clip"]["source"] == ("train" if condition == "text" else "none")
+
+
+def test_a_file_of_the_users_stays(tmp_path, monkeypatch, capsys):
+    captioned(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("mine")
+    assert main(["data"]) == 2
+    assert "there is a file already (params.yaml)" in capsys.readouterr().err
+    assert Path("params.yaml").read_text() == "mine"
+    assert main(["data", "--force"]) == 0
+    assert Path("params.yaml.before").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.glob("params*")) == [
+        "params.yaml",
+        "params.yaml.before",
+    ]
+
+
+def test_nothing_to_learn_from_is_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "notes.txt").write_text("no pictures")
+    monkeypatch.chdir(tmp_path)
+    assert main(["data"]) == 3 and main(["nowhere"]) == 3
+    assert all(line.startswith("error: ") for line in capsys.readouterr().err.splitlines())
+    assert not Path("params.yaml").exists()
