@@ -7,9 +7,9 @@ NCHW, in [-1, 1] everywhere. A family is a `Recipe`; the loop sees `Networks` an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +65,10 @@ class Generator(Protocol):
 
     Some have more: `draw_noise(n, rng)`, fresh noise for `synthesize`; a parameter `centroids_MD`
     of `map`, where truncation draws to the nearest of these codes; `words` and `reader`, by which
-    words of a condition's token ids are read (`models/text_to_image.py`).
+    words of a condition's token ids are read (`models/text_to_image.py`);
+    `synthesize_mixed(ws, own, style, layers)`, images whose `layers` read the words of `style`;
+    `upscaler`, an `Upscaler` for pictures from elsewhere. A network with an upscaler and without
+    `map` draws nothing by itself.
     """
 
     z_dim: int
@@ -76,6 +79,27 @@ class Generator(Protocol):
 
     def synthesize(self, ws_NLD: Tensor, condition: Condition, noise: Any = "const") -> Tensor:
         """Return images [N, 3, resolution, resolution] in [-1, 1] (not clamped)."""
+
+
+class Upscaler(Protocol):
+    """A network that enlarges pictures of any size, told what they show where `takes_condition`."""
+
+    z_dim: int
+    factor: int
+    takes_condition: bool
+
+    def strips(
+        self,
+        image_3HW: Tensor,
+        z_1Z: Tensor,
+        condition: Condition,
+        *,
+        blend: Literal["smooth", "equal", "none"] = "smooth",
+        batch: int = 4,
+    ) -> Iterator[Tensor]:
+        """Yield a uint8 picture, `factor` times as large, as strips [3, h, W] from the top, in
+        [-1, 1]; tiles overlap unless blend is "none", and `batch` of them are computed at once.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +210,16 @@ class Start:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Joined:
+    """A base and an upsampler as one generator: what an artifact of it needs."""
+
+    recipe: Recipe
+    resolution: int
+    shape: ConditionShape
+    generator: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClassTable:
     """What a frozen net knows of the data's classes, in the data's order.
 
@@ -233,7 +267,8 @@ class Recipe(Protocol):
     into its field `parent`; `picture_folders`, the folders that it will ask `Site.pictures` for;
     `stream(site)`: conditions for a recipe that needs no data, where there is none;
     `reads_words`, which words of the frozen text tower they attend to ("penultimate", "last", "" =
-    none).
+    none); `joined(base, upsampler)`, a `Joined` of two artifacts, each a `Start`; ValueError where
+    they do not fit together.
     """
 
     name: ClassVar[str]
