@@ -92,6 +92,11 @@ class TextToImage(nn.Module):
         found: Condition = self.generator.reader(Condition(pooled_ND=pooled_ND, ids_NT=ids_NT))
         return found
 
+    def surplus(self, prompts: Sequence[str]) -> list[int]:
+        """Return how many tokens at the end of each prompt the text encoder does not read."""
+        tokenize = self.text_encoder.tokenize
+        return [max(0, n - tokenize.context_length) for n in tokenize.lengths(prompts)]
+
     def forward(
         self,
         prompts: Sequence[str],
