@@ -7,9 +7,9 @@ NCHW, in [-1, 1] everywhere. A family is a `Recipe`; the loop sees `Networks` an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -67,8 +67,8 @@ class Generator(Protocol):
     of `map`, where truncation draws to the nearest of these codes; `words` and `reader`, by which
     words of a condition's token ids are read (`models/text_to_image.py`);
     `synthesize_mixed(ws, own, style, layers)`, images whose `layers` read the words of `style`;
-    `upscaler`, an `Upscaler` for pictures from elsewhere. A network with an upscaler and without
-    `map` draws nothing by itself.
+    `upscaler`, which enlarges pictures from elsewhere (`components/sampling/upscaling.py`). A
+    network with an upscaler and without `map` draws nothing by itself.
     """
 
     z_dim: int
@@ -79,27 +79,6 @@ class Generator(Protocol):
 
     def synthesize(self, ws_NLD: Tensor, condition: Condition, noise: Any = "const") -> Tensor:
         """Return images [N, 3, resolution, resolution] in [-1, 1] (not clamped)."""
-
-
-class Upscaler(Protocol):
-    """A network that enlarges pictures of any size, told what they show where `takes_condition`."""
-
-    z_dim: int
-    factor: int
-    takes_condition: bool
-
-    def strips(
-        self,
-        image_3HW: Tensor,
-        z_1Z: Tensor,
-        condition: Condition,
-        *,
-        blend: Literal["smooth", "equal", "none"] = "smooth",
-        batch: int = 4,
-    ) -> Iterator[Tensor]:
-        """Yield a uint8 picture, `factor` times as large, as strips [3, h, W] from the top, in
-        [-1, 1]; tiles overlap unless blend is "none", and `batch` of them are computed at once.
-        """
 
 
 @dataclass(frozen=True, kw_only=True)

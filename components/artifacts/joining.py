@@ -56,7 +56,10 @@ def join(base: Path, upsampler: Path, folder: Path, encoders: Path | None = None
         encoders=small.card.get("encoders", {}),
         text_encoder=_text_encoder(base, small.card, encoders),
         label_names=small.card.get("label_names", ()),
-        joined_from={"base": _origin(base, small.card), "upsampler": _origin(upsampler, large.card)},
+        joined_from={
+            "base": _origin(base, small.card),
+            "upsampler": _origin(upsampler, large.card),
+        },
     )
 
 

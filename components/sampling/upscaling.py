@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from components.errors import ConfigError
 from components.requests.images import check_prompt, check_seed
@@ -20,13 +21,35 @@ Blend = Literal["smooth", "equal", "none"]
 """How tiles meet: each counts less near its edge; two passes count alike; they do not overlap."""
 
 
-def upscaler_of(model: Any) -> Any:
-    """Return the `models.interfaces.Upscaler` of a model; ConfigError where there is none."""
+class Upscaler(Protocol):
+    """A network that enlarges pictures of any size, told what they show where `takes_condition`."""
+
+    z_dim: int
+    factor: int
+    takes_condition: bool
+
+    def strips(
+        self,
+        image_3HW: Tensor,
+        z_1Z: Tensor,
+        condition: Condition,
+        *,
+        blend: Blend = "smooth",
+        batch: int = 4,
+    ) -> Iterator[Tensor]:
+        """Yield a uint8 picture, `factor` times as large, as strips [3, h, W] from the top, in
+        [-1, 1]; tiles overlap unless blend is "none", and `batch` of them are computed at once.
+        """
+
+
+def upscaler_of(model: Any) -> Upscaler:
+    """Return what enlarges pictures in a model; ConfigError where there is none."""
     found = getattr(model.generator, "upscaler", None)
     if found is None:
         todo = "give an upsampler, or a cascade, which holds one"
         raise ConfigError("the model enlarges no pictures", "--model", todo)
-    return found
+    upscaler: Upscaler = found
+    return upscaler
 
 
 def upscale(
@@ -72,12 +95,12 @@ def upscale(
 def _strips(
     model: Any, pixels_HWC: np.ndarray, subject: str, seed: int, blend: Blend, batch: int
 ) -> Iterator[np.ndarray]:
-    upscaler = upscaler_of(model)
+    upscaler: Any = upscaler_of(model)
     device, condition = device_of(upscaler), Condition()
     if upscaler.takes_condition:
         condition = conditions(model, [subject]).to(device)
     z_1Z = seed_noise([seed], upscaler.z_dim).to(device)
-    image_3HW = torch.from_numpy(np.ascontiguousarray(pixels_HWC)).permute(2, 0, 1).to(device)
+    image_3HW = torch.tensor(pixels_HWC).permute(2, 0, 1).to(device)
     with evaluation_mode(upscaler):
         for strip in upscaler.strips(image_3HW, z_1Z, condition, blend=blend, batch=batch):
             yield to_uint8(strip[None])[0]

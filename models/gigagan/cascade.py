@@ -47,7 +47,7 @@ class UpsamplerModel(nn.Module):
 
     @property
     def upscaler(self) -> UpsamplerModel:
-        """Return what enlarges pictures (`models.interfaces.Upscaler`): itself."""
+        """Return what enlarges pictures: itself."""
         return self
 
     def pyramid(self, image_N3HW: Tensor, z_NZ: Tensor, text: Text) -> list[Tensor]:
@@ -119,7 +119,7 @@ class Cascade(nn.Module):
 
     @property
     def upscaler(self) -> UpsamplerModel:
-        """Return what enlarges pictures (`models.interfaces.Upscaler`)."""
+        """Return what enlarges pictures."""
         return self.upsampler
 
     def map(self, z_NZ: Tensor, condition: Condition, truncation: float | Tensor = 1.0) -> Tensor:

@@ -128,7 +128,7 @@ def _check(options: argparse.Namespace) -> None:
     for name, value in (("--resolution", options.resolution), ("--classes", options.classes)):
         if value < 0:
             raise ConfigError(f"got {value}", name, "give a number from 1")
-    if len(options.licence) > LICENCE_CHARS or options.licence != printable(options.licence):
+    if len(options.licence) > LICENCE_CHARS or not options.licence.isprintable():
         todo = f"give one line of at most {LICENCE_CHARS} characters"
         raise ConfigError("no name of a licence", "--licence", todo)
 

@@ -182,7 +182,7 @@ def _write_shards(
     shutil.rmtree(work, ignore_errors=True)
     if text_encoder is not None and text_encoder.cut:
         length = text_encoder.context_length
-        context.say(f"filter: {text_encoder.cut:,} captions cut at the {length} tokens that CLIP reads")
+        context.say(f"filter: {text_encoder.cut:,} captions cut at {length} tokens")
     if not arguments.heldout:
         return None
     good = counts.pop("", 0)

@@ -39,7 +39,8 @@ def aurora_file(folder: Path, **changes: Any) -> Path:
 def aura_file(folder: Path, config: Any = None, **changes: Any) -> Path:
     """Write model.safetensors, and config.json beside it; "" leaves that out."""
     folder.mkdir(exist_ok=True)
-    tensors = {n: x.clone() for n, x in {**aura().param, **changes}.items() if x is not None}
+    tensors = {n: x for n, x in {**aura().param, **changes}.items() if x is not None}
+    tensors = {name: x.clone().contiguous() for name, x in tensors.items()}
     save_file(tensors, folder / "model.safetensors")
     config = aura().config if config is None else config
     if config != "":

@@ -163,7 +163,7 @@ def test_a_wrong_config_is_one_line(tmp_path: Path, capsys, fault: str) -> None:
 
 
 BAD_AURA: dict[str, tuple[dict[str, Any], str]] = {
-    "no tensor": ({"init_conv.bias": None}, "missing (our names): network.enter.bias"),
+    "no tensor": ({"init_conv.bias": None}, "missing (our names): enter.bias"),
     "no style": ({"style_network.net.0.weight": None}, "no tensor style_network.net.0.weight"),
     "axes": ({"final_to_rgb.weight": torch.ones(3)}, "final_to_rgb.weight is [3], wanted 4 axes"),
     "empty": ({"final_to_rgb.weight": torch.ones(3, 0, 1, 1)}, "wanted 4 axes"),
@@ -187,25 +187,27 @@ def test_a_wrong_upsampler_is_one_line(tmp_path: Path, capsys, fault: str) -> No
 
 
 NET = "synthesis.net."
+GROWTH = [(2, "conv1.filter"), (3, "proj_in.weight"), (4, "conv1.filter")]
 BAD_AURORA: dict[str, tuple[dict[str, Any], str]] = {
     "no tensor": ({f"{NET}1.0.conv1.bias": None}, "missing (our names): synthesis.layers.1"),
     "text": ({"mapping.dense0.weight": torch.ones(12, 8)}, "8 numbers, of which 8 are the text's"),
     "axes": ({"synthesis.output_res_8x8.weight": torch.ones(3, 32)}, "wanted 5 axes"),
     "no picture": ({"synthesis.output_res_8x8.weight": None}, "no tensor synthesis.output_res_8x8"),
     "no growth": (
-        {f"{NET}2.0.conv1.filter": None, f"{NET}4.0.conv1.filter": None},
+        {f"{NET}{i}.0.{x}": None for i, x in GROWTH},
         "no block doubles the 4 px",
     ),
+    "order": ({f"{NET}2.0.conv1.filter": None}, "net.3 attends out of turn"),
     "attention": ({f"{NET}3.0.proj_in.weight": None}, "none of"),
     "twins": (
         {"text_head.transformer.res_blocks.0.c_fc.bias": torch.full((32,), 7.0)},
         "text_head.transformer.res_blocks.0.c_fc.bias and",
     ),
     "shape": ({f"{NET}1.0.conv1.bias": torch.ones(31)}, "of another shape: synthesis.net.1"),
-    "huge": ({f"{NET}1.0.conv1.bias": torch.ones(1).expand(10**9)}, "synthesis.net.1.0.conv1"),
+    "huge": ({f"{NET}1.0.conv1.bias": torch.ones(1).expand(10**9)}, "refused a tensor"),
     "huge widths": (
         {f"{NET}3.0.proj_in.weight": torch.ones(1).expand(2**31, 32, 1, 1)},
-        "of another shape",
+        "refused a tensor of [2147483648, 32, 1, 1]",
     ),
 }
 

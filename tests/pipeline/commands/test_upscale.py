@@ -1,4 +1,4 @@
-"""`ganline upscale` and `ganline cascade`, with the published formats and with models of our own."""
+"""`ganline upscale` and `ganline cascade`, with the published formats and with our models."""
 
 from __future__ import annotations
 
@@ -57,16 +57,17 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Encoders, both published networks imported, and models of our own that were not trained."""
     folder = tmp_path_factory.mktemp("words")
     write_clip(folder / "encoders")
+    # Its tile is the base's picture, and its noise vector has room in the base's code.
     config = {**aura().config, "input_image_size": 16, "image_size": 64}
-    file = aura_file(folder / "published", config)
+    config["style_network"] = {**config["style_network"], "dim_in": 8}
+    first = "style_network.net.0.weight"
+    file = aura_file(folder / "published", config, **{first: aura().param[first][:, :8]})
     licence = ["--licence", "CC-BY-SA-4.0"]
     assert import_model([str(file), "--out", str(folder / "aura"), *licence]) == 0
     words = [str(aurora_file(folder)), *HEADS, "--licence", "research only"]
     words += ["--encoders", str(folder / "encoders"), "--out", str(folder / "aurora")]
     assert import_model(words) == 0
-    shape = ConditionShape(
-        pooled_dim=EMBEDDING, token_dim=aurora().config["clip_out_dim"]
-    )
+    shape = ConditionShape(pooled_dim=EMBEDDING, token_dim=aurora().config["clip_out_dim"])
     for name, size, fields in (
         ("base", 8, {}),
         ("up", 16, {"parts": "upsampler", "base_px": 8, **UP}),
