@@ -38,6 +38,7 @@ class AlignedGenerator(nn.Module):
         self.text_encoder: Any = text_encoder
         self.generator: Any = generator
         self.z_dim, self.resolution = self.generator.z_dim, self.generator.resolution
+        give_words(self.generator, text_encoder)
 
     def map(self, z_NZ: Tensor, condition: Condition, truncation: float | Tensor = 1.0) -> Tensor:
         """Return ws [N, L, D] for the captions that `condition.ids_NT` holds.
@@ -55,6 +56,15 @@ class AlignedGenerator(nn.Module):
         return self.generator.synthesize(ws_NLD, condition, noise)
 
 
+def give_words(generator: Any, text_encoder: Any) -> None:
+    """Let a generator that attends to words read them with a text encoder; others stay as they are.
+
+    One with a text encoder of its own has been given that one's words already.
+    """
+    if words := getattr(generator, "words", ""):
+        generator.reader = text_encoder.word_reader(words)
+
+
 class TextToImage(nn.Module):
     """Prompts to images.
 
@@ -69,11 +79,7 @@ class TextToImage(nn.Module):
         self.text_encoder: Any = text_encoder
         self.generator: Any = generator
         self.words = getattr(generator, "words", "")
-        if self.words:
-            self._give_words()
-
-    def _give_words(self) -> None:
-        self.generator.reader = self.text_encoder.word_reader(self.words)
+        give_words(self.generator, text_encoder)
 
     @classmethod
     def of(cls, generator: nn.Module, text_encoder: nn.Module) -> TextToImage:

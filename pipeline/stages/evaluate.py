@@ -58,6 +58,7 @@ def _work(context: StageContext) -> None:
     from components.evaluation.scores import score_generator, untrained_generator
     from components.evaluation.truth import filter_truth
     from components.requests.subjects import kind_of
+    from models.text_to_image import give_words
     from pipeline.places import runs_folder
 
     config, paths = context.params.evaluate, context.arguments
@@ -78,10 +79,13 @@ def _work(context: StageContext) -> None:
         takes_label=bool(card["shape"]["num_labels"]),
         training=training if same else None,
     )
+    untrained = untrained_generator(card, config.seed).to(device)
+    for network in (generator, untrained) if bench.text_encoder else ():
+        give_words(network, bench.text_encoder)
     scores = score_generator(
         bench,
         generator,
-        untrained_generator(card, config.seed).to(device),
+        untrained,
         clip_sha256_in_training=card.get("encoders", {}).get("clip", ""),
         say=context.say,
     )
