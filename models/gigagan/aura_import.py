@@ -1,5 +1,4 @@
-"""`ganline import` of AuraSR's published upsamplers: sizes off the tensors, the rest off
-config.json.
+"""`ganline import` of AuraSR's published upsamplers: sizes off tensors, the rest off config.json.
 
 What no tensor tells: the scale of the skips, the number of heads, the side of the input. Where the
 file stands without its config.json, the published values are taken, and said.

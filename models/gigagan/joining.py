@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from models.interfaces import ConditionShape, Joined, Start
 from models.warm_start import check_family
-
-if TYPE_CHECKING:
-    from models.gigagan.recipe import GigaGAN
 
 # Fields by which an upsampler reads its text, which a cascade has once for both.
 SHARED = (
@@ -25,7 +22,7 @@ TRAINING = ("perceptual_weight", "perceptual_encoder")
 UPSAMPLER, BASE = "upsampler.", "base."
 
 
-def joined(recipe: GigaGAN, base: Start, upsampler: Start) -> Joined:
+def joined(recipe: Any, base: Start, upsampler: Start) -> Joined:
     """Return the cascade of a base of this recipe and an upsampler, or the upsampler of a cascade.
 
     Raises:

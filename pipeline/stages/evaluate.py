@@ -58,7 +58,6 @@ def _work(context: StageContext) -> None:
     from components.evaluation.scores import score_generator, untrained_generator
     from components.evaluation.truth import filter_truth
     from components.requests.subjects import kind_of
-    from models.text_to_image import give_words
     from pipeline.places import runs_folder
 
     config, paths = context.params.evaluate, context.arguments
@@ -80,8 +79,7 @@ def _work(context: StageContext) -> None:
         training=training if same else None,
     )
     untrained = untrained_generator(card, config.seed).to(device)
-    for network in (generator, untrained) if bench.text_encoder else ():
-        give_words(network, bench.text_encoder)
+    _give_words(bench, generator, untrained)
     scores = score_generator(
         bench,
         generator,
@@ -110,6 +108,14 @@ def _work(context: StageContext) -> None:
     _write(context, scores, curve)
     if context.pipeline.identity["key"]:
         _tell_pipeline(context, card, scores)
+
+
+def _give_words(bench: Any, *generators: Any) -> None:
+    """Let generators that attend to words read them with the CLIP that measures."""
+    from models.text_to_image import give_words
+
+    for generator in generators if bench.text_encoder else ():
+        give_words(generator, bench.text_encoder)
 
 
 def _write(context: StageContext, scores: dict[str, Any], curve: list[dict[str, Any]]) -> None:
