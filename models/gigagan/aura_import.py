@@ -19,6 +19,7 @@ from models.interop.foreign_network import ForeignNetwork
 from models.interop.import_request import Asked, Importer, Part, Sizes
 
 PUBLISHED_SKIP_SCALE, PUBLISHED_TILE_PX = 0.4, 64
+DOUBLINGS_LIMIT = 5
 LICENCE = "v1 came under CC-BY-SA-4.0, v2 is said to be Apache-2.0"
 
 
@@ -89,8 +90,9 @@ def _from_tensors(network: ForeignNetwork) -> dict[str, Any]:
         layers += 1
     dim = shape("final_to_rgb.weight", 4)[1]
     downs, ups = count("downs.{}.1.1.weight"), count("ups.{}.1.0.conv.weight")
-    if not 0 < downs < ups:
-        raise ValueError(f"{downs} stages down and {ups} up: an upsampler has more of the latter")
+    if not 0 < downs < ups <= downs + DOUBLINGS_LIMIT:
+        wanted = f"wanted 1 to {DOUBLINGS_LIMIT} more of the latter"
+        raise ValueError(f"{downs} stages down and {ups} up: {wanted}")
     widths_down = [shape(f"downs.{i}.1.1.weight", 4)[0] for i in range(downs)]
     widths_in = [shape(f"ups.{i}.1.0.conv.weight", 4)[1] for i in range(ups)]
     if any(width % dim for width in (*widths_down, *widths_in)):
@@ -117,7 +119,7 @@ def _from_tensors(network: ForeignNetwork) -> dict[str, Any]:
 
 
 def _inner_width(network: ForeignNetwork) -> int:
-    """Return the width of all heads together; one that all numbers of heads divide without any."""
+    """Return the width of all heads together; the published one where nothing attends."""
     for name in network.tensors:
         if name.endswith("to_qkv.weight"):
             size = network.shape(name)

@@ -16,7 +16,7 @@ from models.interfaces import ConditionShape
 from models.interop.foreign_network import ForeignNetwork
 from models.interop.import_request import Asked, Importer, Part, Sizes, block_widths
 
-HEADS, FIRST_PX = 8, 4
+HEADS, FIRST_PX, LARGEST_PX = 8, 4, 1024
 PUBLISHED = {
     "residual_gain": 0.4,
     "attention_gain": 0.3,
@@ -123,6 +123,8 @@ def _walk(network: ForeignNetwork) -> dict[int, _Size]:
         if f"{block}conv1.weight" in names:
             if f"{block}conv1.filter" in names:
                 size *= 2
+                if size > LARGEST_PX:
+                    raise ValueError(f"images of more than {LARGEST_PX} px")
             own = sizes.setdefault(size, _Size())
             own.blocks += 1
             own.deformable = f"{block}conv2.mtm_weight" in names

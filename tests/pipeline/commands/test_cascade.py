@@ -21,8 +21,11 @@ from models.interfaces import ConditionShape
 from models.text_to_image import TextToImage
 from pipeline.commands.cascade import main as cascade
 from pipeline.commands.generate import main as generate_command
+from pipeline.commands.interpolate import main as interpolate
 from pipeline.commands.mix import main as mix_command
 from pipeline.commands.upscale import main as upscale
+from pipeline.serving.bodies import Images
+from pipeline.serving.models import Drawer
 from tests.models.gigagan.published import (
     UP,
     photo,
@@ -69,8 +72,6 @@ def test_the_two_published_networks_become_one_model(world: Path, tmp_path: Path
 
 
 def test_a_cascade_is_published_and_walked_and_upscales(world: Path, tmp_path: Path) -> None:
-    from pipeline.commands.interpolate import main as interpolate
-
     out, file = tmp_path / "cascade", photo(tmp_path, 20, 20)
     assert cascade([str(world / "aurora"), str(world / "aura"), "--out", str(out)]) == 0
     write_release(
@@ -88,6 +89,15 @@ def test_a_cascade_is_published_and_walked_and_upscales(world: Path, tmp_path: P
     prompts = ["a red ring", "a blue ring", "--frames", "3"]
     assert interpolate([*prompts, *release, "--out", str(tmp_path / "walk")]) == 0
     assert len(list((tmp_path / "walk").glob("*.png"))) == 3
+    drawer = Drawer(tmp_path / "release")
+    assert drawer.facts()["resolution_px"] == 64
+    asked = Images(
+        subjects=["a red ring"], seeds=[3], truncations=[1.0], noise="const", format="png"
+    )
+    (served,) = drawer.images(asked).result(timeout=60)
+    drawer.queue.close()
+    drawn = generate(load_release(tmp_path / "release")[0], ["a red ring"], [3])[0]
+    assert np.abs(served.astype(int) - drawn).max() <= 1  # the fast form rounds otherwise
     big = tmp_path / "big.png"
     assert upscale([str(file), *release, "--out", str(big)]) == 0
     words = [str(file), "--model", str(world / "aura"), "--out", str(tmp_path / "alone.png")]
