@@ -84,8 +84,8 @@ def upscale_strips(
         for number, tile in enumerate(tiles):
             if second:
                 below.append(next(row))
-                around = (*hanging[number : number + 2], below[number], below[number + 1])
-                tile = tile * mix + _crossing(*around, half) * (1 - mix)
+                upper, lower = hanging[number : number + 2], below[number : number + 2]
+                tile = tile * mix + _crossing(upper, lower, half) * (1 - mix)
                 below[number] = below[number][:, half:].clone()
             if strip is None:
                 strip = tile.new_empty(3, large, columns * large)
@@ -101,13 +101,13 @@ def _shares(large: int, blend: Blend) -> Tensor:
     return weight / (weight + shifted_half(weight, large))
 
 
-def _crossing(above: Tensor, above2: Tensor, below: Tensor, below2: Tensor, half: int) -> Tensor:
+def _crossing(above: list[Tensor], below: list[Tensor], half: int) -> Tensor:
     """Return the second pass over one tile of the first: the quarters of the four tiles that meet
-    in its middle, of which the upper two are lower halves already.
+    in its middle, of which the two above are lower halves already.
     """
-    upper = torch.cat([above[:, :, half:], above2[:, :, :half]], dim=2)
-    lower = torch.cat([below[:, :half, half:], below2[:, :half, :half]], dim=2)
-    return torch.cat([upper, lower], dim=1)
+    rows = (above, [tile[:, :half] for tile in below])
+    halves = [torch.cat([left[:, :, half:], right[:, :, :half]], dim=2) for left, right in rows]
+    return torch.cat(halves, dim=1)
 
 
 def _row(

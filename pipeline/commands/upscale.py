@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import ConfigError
-from components.pictures.picture_files import check_target, save_picture, written_beside
+from components.pictures.picture_files import Kind, check_target, save_picture, written_beside
 from pipeline.commands.default_folders import published
 from pipeline.exit_codes import guarded
 from pipeline.places import set_quiet_environment
 
+KINDS: tuple[Kind, ...] = ("picture",)
 EXAMPLES = """examples:
   ganline upscale photo.png --model artifacts/upsampler --out big.png
   ganline upscale photo.jpg "a red ring" --model artifacts/cascade --seed 3 --out big.png
@@ -70,7 +71,7 @@ def upscale_picture(options: argparse.Namespace) -> None:
         DataError: the picture cannot be read.
         StorageError: there is no such model.
     """
-    check_target(options.out, ("picture",), replace=options.force)
+    check_target(options.out, KINDS, replace=options.force)
     if not 1 <= options.batch <= 256:
         raise ConfigError(f"batch is {options.batch}", "--batch", "use 1 to 256")
     options.model = options.model or published()
