@@ -14,7 +14,18 @@ from pipeline.graph import stage_titles
 
 ROOT = Path(__file__).parents[2]
 SAMPLING = ["attributes", "blend", "edit", "generate", "interpolate", "invert", "mix", "sweep"]
-TOOLS = [*SAMPLING, "app", "serve", "import", "benchmark_coco", "repro", "report", "summary"]
+TOOLS = [
+    *SAMPLING,
+    "upscale",
+    "cascade",
+    "app",
+    "serve",
+    "import",
+    "benchmark_coco",
+    "repro",
+    "report",
+    "summary",
+]
 TOOLS += ["data", "doctor", "ui", "states", "sync"]
 STAGES = [
     "synthesize",
