@@ -53,6 +53,7 @@ class TextEncoder(Protocol):
 
     embedding_dim: int
     context_length: int
+    cut: int
 
     def __call__(self, captions: Sequence[str]) -> np.ndarray:
         """Embed captions."""
