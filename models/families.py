@@ -91,6 +91,10 @@ FAMILIES: dict[str, Family] = {
     ),
     "gigagan": Family(
         recipe="models.gigagan.recipe:GigaGAN",
+        importers=(
+            "models.gigagan.aurora_import:IMPORTER",
+            "models.gigagan.aura_import:IMPORTER",
+        ),
         parity=(
             "models.gigagan.parity:CHECKS",
             "models.gigagan.aura_parity:CHECKS",

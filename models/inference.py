@@ -43,12 +43,15 @@ def fast_form(generator: Any, *, precision: Precision = "float32", compiled: boo
     for part in generator.modules():
         if isinstance(part, Cached):
             part.cache_weights(dtype, compiled=compiled)
-    synthesize = generator.synthesize
-    if dtype is not torch.float32:
-        synthesize = _autocast(synthesize, dtype)
-    if compiled:
-        synthesize = torch.compile(synthesize)
-    generator.synthesize = synthesize
+    for name in ("synthesize", "synthesize_mixed"):
+        if not hasattr(generator, name):
+            continue
+        synthesize = getattr(generator, name)
+        if dtype is not torch.float32:
+            synthesize = _autocast(synthesize, dtype)
+        if compiled:
+            synthesize = torch.compile(synthesize)
+        setattr(generator, name, synthesize)
     return generator
 
 

@@ -65,7 +65,10 @@ class Generator(Protocol):
 
     Some have more: `draw_noise(n, rng)`, fresh noise for `synthesize`; a parameter `centroids_MD`
     of `map`, where truncation draws to the nearest of these codes; `words` and `reader`, by which
-    words of a condition's token ids are read (`models/text_to_image.py`).
+    words of a condition's token ids are read (`models/text_to_image.py`);
+    `synthesize_mixed(ws, own, style, layers)`, images whose `layers` read the words of `style`;
+    `upscaler`, which enlarges pictures from elsewhere (`components/sampling/upscaling.py`). A
+    network with an upscaler and without `map` draws nothing by itself.
     """
 
     z_dim: int
@@ -186,6 +189,16 @@ class Start:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Joined:
+    """A base and an upsampler as one generator: what an artifact of it needs."""
+
+    recipe: Recipe
+    resolution: int
+    shape: ConditionShape
+    generator: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClassTable:
     """What a frozen net knows of the data's classes, in the data's order.
 
@@ -234,7 +247,8 @@ class Recipe(Protocol):
     `stream(site)`: conditions for a recipe that needs no data, where there is none;
     `reads_words`, which words of the frozen text tower they attend to ("penultimate", "last", "" =
     none); `start_misfits(fields, px)`: as `misfits`, for a stage of more pixels that starts from an
-    artifact with these fields and this resolution.
+    artifact with these fields and this resolution; `joined(base, upsampler)`, a `Joined` of two
+    artifacts, each a `Start`; ValueError where they do not fit together.
     """
 
     name: ClassVar[str]

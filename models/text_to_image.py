@@ -38,6 +38,7 @@ class AlignedGenerator(nn.Module):
         self.text_encoder: Any = text_encoder
         self.generator: Any = generator
         self.z_dim, self.resolution = self.generator.z_dim, self.generator.resolution
+        give_words(self.generator, text_encoder)
 
     def map(self, z_NZ: Tensor, condition: Condition, truncation: float | Tensor = 1.0) -> Tensor:
         """Return ws [N, L, D] for the captions that `condition.ids_NT` holds.
@@ -55,8 +56,11 @@ class AlignedGenerator(nn.Module):
         return self.generator.synthesize(ws_NLD, condition, noise)
 
 
-def lend_words(generator: Any, text_encoder: Any) -> None:
-    """Give a generator that attends to words the frozen text encoder's reader of them."""
+def give_words(generator: Any, text_encoder: Any) -> None:
+    """Let a generator that attends to words read them with a text encoder; others stay as they are.
+
+    One with a text encoder of its own has been given that one's words already.
+    """
     if words := getattr(generator, "words", ""):
         generator.reader = text_encoder.word_reader(words)
 
@@ -75,7 +79,7 @@ class TextToImage(nn.Module):
         self.text_encoder: Any = text_encoder
         self.generator: Any = generator
         self.words = getattr(generator, "words", "")
-        lend_words(generator, text_encoder)
+        give_words(self.generator, text_encoder)
 
     @classmethod
     def of(cls, generator: nn.Module, text_encoder: nn.Module) -> TextToImage:
@@ -93,6 +97,11 @@ class TextToImage(nn.Module):
         ids_NT = self.text_encoder.tokenize(list(prompts)).to(pooled_ND.device)
         found: Condition = self.generator.reader(Condition(pooled_ND=pooled_ND, ids_NT=ids_NT))
         return found
+
+    def surplus(self, prompts: Sequence[str]) -> list[int]:
+        """Return how many tokens at the end of each prompt the text encoder does not read."""
+        tokenize = self.text_encoder.tokenize
+        return [max(0, n - tokenize.context_length) for n in tokenize.lengths(prompts)]
 
     def forward(
         self,

@@ -108,6 +108,8 @@ def _tools() -> dict[str, tuple[str, Callable[[], Main]]]:
         "invert": "find the code of an image, and tune the model around it",
         "mix": "mix the styles of two sets of seeds",
         "sweep": "draw the same seeds at several truncations",
+        "upscale": "enlarge a picture with a model's upsampler",
+        "cascade": "join a base and an upsampler to one model",
         "app": "open a page to type a prompt and see pictures",
         "serve": "answer prompts with images over HTTP on 127.0.0.1",
         "export": "write the model as ONNX files, or for torch.export",
@@ -165,6 +167,10 @@ def _main_of(command: str) -> Main:
             from pipeline.commands.ui import main
         case "states":
             from pipeline.commands.states import main
+        case "upscale":
+            from pipeline.commands.upscale import main
+        case "cascade":
+            from pipeline.commands.cascade import main
         case "sync":
             from pipeline.commands.sync import main
         case "app":

@@ -8,7 +8,7 @@ import json
 import pytest
 import yaml
 
-from benchmarks import adaptation, editing, images_to_distance
+from benchmarks import adaptation, adaptive, editing, images_to_distance, upscaling
 from benchmarks.stylegan_t import main
 from components.errors import Interrupted
 from tests.pipeline.commands.test_editing_commands import artifact
@@ -122,3 +122,34 @@ def test_edits_of_all_methods_are_counted(tmp_path, capsys) -> None:
     assert all(row["before"] == 0 and row["num"] == 3 for row in rows)
     assert len(list((tmp_path / "out").glob("*.png"))) == 4
     assert "| mapper | background: blue |" in capsys.readouterr().out
+
+
+def test_adaptive_layers_are_compared_with_the_same_maths(tmp_path) -> None:
+    import torch
+
+    from benchmarks.adaptive_plain import plain_layers
+    from models.gigagan.recipe import GigaGAN
+    from models.interfaces import Condition, ConditionShape
+
+    for more in ({}, {"likeness": "distance", "tied": False, "kernels": (1, 2)}):
+        torch.manual_seed(0)
+        recipe = GigaGAN(**{**adaptive.SIZES, **adaptive.TINY, **more})
+        model = recipe.generator(32, ConditionShape())
+        z, condition = torch.randn(3, model.z_dim), Condition()
+        ours = model.synthesize(model.map(z, condition), condition)
+        with plain_layers():
+            textbook = model.synthesize(model.map(z, condition), condition)
+        error = (ours - textbook).abs().max() / ours.abs().max()
+        assert 0 < error < 2e-5
+    assert adaptive.main(["--tiny", "--rounds", "1", "--json", str(tmp_path / "x.json")]) == 0
+    found = json.loads((tmp_path / "x.json").read_text())
+    assert [row["kernels"] for row in found["banks"]] == [1, 2, 4, 8, 16]
+    assert [row["batch"] for row in found["networks"]] == [1, 1, 4, 4]
+    assert all(row["forward + backward"]["ratio"] > 0 for row in found["networks"])
+
+
+@pytest.mark.slow
+def test_enlarging_is_measured_at_two_sizes(tmp_path) -> None:
+    out = tmp_path / "x.json"
+    assert upscaling.main(["--sizes", "64x64", "64x128", "--json", str(out)]) == 0
+    assert [row["input"] for row in json.loads(out.read_text())] == ["64x64", "64x128"]

@@ -53,6 +53,7 @@ def write_artifact(
     text_encoder: nn.Module | None = None,
     label_names: Sequence[str] = (),
     imported_from: Mapping[str, Any] | None = None,
+    joined_from: Mapping[str, Any] | None = None,
     best: Mapping[str, Any] | None = None,
     samples: Any = None,
     metrics: Mapping[str, Any] | None = None,
@@ -72,6 +73,7 @@ def write_artifact(
         text_encoder: the averaged model's own, if it has one.
         label_names: of the data's classes, in their order; empty where they are numbers.
         imported_from: the file that the weights come from, if they were not trained here.
+        joined_from: the artifacts that this one was joined of, if it was.
         best: at which nimg and distance, by which net, if the weights are the best measured.
         samples: a PIL image of the fixed prompts.
         metrics: the last tick and other numbers.
@@ -81,7 +83,8 @@ def write_artifact(
     temporary.mkdir(parents=True)
     save_states(temporary, {GENERATOR: generator_state, DISCRIMINATOR: discriminator_state})
     if text_encoder is not None:
-        save_text_encoder(temporary / TEXT_ENCODER, text_encoder)
+        made = "imported with the generator" if imported_from else "trained by ganline"
+        save_text_encoder(temporary / TEXT_ENCODER, text_encoder, made)
     if samples is not None:
         samples.save(temporary / SAMPLES)
     (temporary / METRICS).write_text(json.dumps(dict(metrics or {}), indent=1))
@@ -95,6 +98,7 @@ def write_artifact(
         "nimg": nimg,
         "seed": seed,
         "imported_from": dict(imported_from or {}),
+        **({"joined_from": dict(joined_from)} if joined_from else {}),
         "best": dict(best or {}),
         "parent_sha256": parent_sha256,
         "data_content_hash": data_content_hash,

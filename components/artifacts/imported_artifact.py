@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,30 +17,55 @@ if TYPE_CHECKING:
     from models.interop.importing import Imported
 
 
-def check_text_encoder(imported: Imported, encoders: Path | None) -> str:
-    """Return the sha256 of the CLIP that embeds the model's text; '' where none is needed.
+def with_text_encoder(imported: Imported, encoders: Path | None) -> tuple[Imported, str]:
+    """Return the networks with what embeds their text, and the sha256 of the CLIP it came from.
+
+    A model that attends to words takes the CLIP's text tower with it: it draws by itself then. One
+    of pooled text keeps the hash alone ('' where no CLIP is needed).
 
     Raises:
         ConfigError: the model takes text, the file holds no text encoder, and `encoders` is not
             given or has a CLIP of another width.
         StorageError: the CLIP's folder cannot be read.
     """
-    width = imported.sizes.shape.pooled_dim
-    if not width or imported.text_encoder is not None:
-        return ""
-    todo = f"give --encoders DIR, whose clip embeds text in {width} numbers as in its training"
+    shape = imported.sizes.shape
+    if not shape.pooled_dim or imported.text_encoder is not None:
+        return imported, ""
+    width, what = shape.pooled_dim, "embeds text in"
+    if shape.token_dim:
+        width, what = shape.token_dim, "has words of"
+    todo = f"give --encoders DIR, whose clip {what} {width} numbers as in its training"
     if encoders is None:
         raise ConfigError("the model takes text, and the file has no text encoder", "import", todo)
     from models.features import read_card
+    from models.features.word_reader import word_dim
 
     try:
         card = read_card(encoders / "clip")
+        found = card.architecture.get("embed_dim")
+        if shape.token_dim:
+            found = word_dim(card.architecture)
+    except (ValueError, LookupError, TypeError) as error:
+        raise StorageError(str(error), str(encoders), "run the encoders stage") from error
+    if found != width:
+        raise ConfigError(f"that CLIP {what} {found} numbers", str(encoders), todo)
+    sha256 = encoder_hashes(encoders, ["clip"])["clip"]
+    if not shape.token_dim:
+        return imported, sha256
+    text_encoder = text_part(encoders)
+    embedded = replace(shape, pooled_dim=text_encoder.embedding_dim)
+    sizes = replace(imported.sizes, shape=embedded)
+    return replace(imported, sizes=sizes, text_encoder=text_encoder), sha256
+
+
+def text_part(encoders: Path) -> Any:
+    """Return the text tower of the CLIP among the encoders; StorageError when it is damaged."""
+    from models.features import load_feature_net
+
+    try:
+        return load_feature_net(encoders / "clip").text_part()
     except ValueError as error:
         raise StorageError(str(error), str(encoders), "run the encoders stage") from error
-    if card.architecture.get("embed_dim") != width:
-        found = card.architecture.get("embed_dim")
-        raise ConfigError(f"that CLIP embeds text in {found} numbers", str(encoders), todo)
-    return encoder_hashes(encoders, ["clip"])["clip"]
 
 
 def write_imported(
@@ -49,6 +75,7 @@ def write_imported(
     imported: Imported,
     recipe: Recipe,
     clip_sha256: str = "",
+    licence: str = "",
     label_names: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write the artifact whole or not at all, replacing an older one; return its card.
@@ -58,7 +85,8 @@ def write_imported(
         source: the file that was imported; its name and hash go on the card.
         imported: the networks.
         recipe: of the family, with the fields of these networks.
-        clip_sha256: of the CLIP that embeds the text, if it is not in the artifact.
+        clip_sha256: of the CLIP that embeds the text, if it is not the file's own.
+        licence: under which the file came, as the user says; '' = not told.
         label_names: of the classes; empty where they are numbers.
     """
     return write_artifact(
@@ -77,6 +105,7 @@ def write_imported(
             "file": source.name,
             "sha256": file_hash(source),
             "network": imported.title,
+            **({"licence": licence} if licence else {}),
             "remarks": imported.remarks,
         },
     )

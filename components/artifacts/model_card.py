@@ -134,15 +134,25 @@ def _quality(metrics: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _origin(source: Mapping[str, Any]) -> str:
+    """Return lines about the file that weights came from; none for a trained model."""
+    if not source:
+        return ""
+    licence = f"- licence of that file: {source['licence']}\n" if "licence" in source else ""
+    return (
+        f"- imported from {source['file']} ({source['network']}, sha256 {source['sha256']}): "
+        f"not trained by ganline\n{licence}"
+    )
+
+
 def _training(card: Mapping[str, Any]) -> str:
     encoders = ", ".join(f"{k} {v[:12]}" for k, v in sorted(card.get("encoders", {}).items()))
     fields = ", ".join(f"{k} {v}" for k, v in sorted(card["recipe"]["fields"].items()))
-    source, origin = card.get("imported_from"), ""
-    if source:
-        origin = (
-            f"- imported from {source['file']} ({source['network']}, sha256 {source['sha256']}): "
-            "not trained by ganline\n"
-        )
+    origin = _origin(card.get("imported_from") or {})
+    for part, facts in card.get("joined_from", {}).items():
+        licence = f", licence {facts['licence']}" if facts.get("licence") else ""
+        origin += f"- {part}: {facts['folder']} (sha256 {facts['sha256']}{licence})\n"
+        origin += _origin(facts.get("imported_from") or {})
     best, kept = card.get("best"), ""
     if best:
         kept = (

@@ -29,7 +29,7 @@ from components.artifacts.artifact import (
 from components.artifacts.model_card import model_card
 from components.artifacts.publishing import PublishConfig
 from components.durable_files import file_hash, publish_folder, sync
-from components.errors import DataError, StorageError
+from components.errors import ConfigError, DataError, StorageError
 from components.requests.subjects import kind_of
 
 if TYPE_CHECKING:
@@ -114,14 +114,20 @@ def model_hash(card: Mapping[str, Any]) -> str:
 
 
 def load_release(
-    folder: Path, device: torch.device | str = "cpu"
+    folder: Path, device: torch.device | str = "cpu", *, draws: bool = True
 ) -> tuple[TextToImage | LabelToImage, dict[str, Any]]:
     """Return the model of a release, ready to sample, and its card.
 
     An artifact will do where it has all that sampling needs: a text encoder of its own, or no text.
     A model of classes, or of nothing, is asked for their names (components/requests/subjects.py).
 
+    Args:
+        folder: of the release or artifact.
+        device: where the model is put.
+        draws: refuse one that only enlarges pictures.
+
     Raises:
+        ConfigError: it is wanted to draw, and does not.
         StorageError: the folder is missing or no model, or a file is not the one its card names.
     """
     from components.artifacts.label_to_image import LabelToImage
@@ -132,6 +138,9 @@ def load_release(
     if not folder.is_dir():
         raise StorageError("there is no model", str(folder), "run make demo first, or give --model")
     generator, card = load_generator(folder)
+    if draws and not hasattr(generator, "map"):
+        todo = "use ganline upscale, or join it to a base by ganline cascade"
+        raise ConfigError("the model enlarges pictures and draws none", str(folder), todo)
     if kind_of(card) != "text":
         return LabelToImage(generator, card).eval().to(device), card
     if isinstance(generator, AlignedGenerator):

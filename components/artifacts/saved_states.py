@@ -19,8 +19,8 @@ def save_states(folder: Path, states: Mapping[str, Mapping[str, Tensor] | None])
             save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, folder / name)
 
 
-def save_text_encoder(folder: Path, text_encoder: nn.Module) -> None:
-    """Write a model's own text encoder as a frozen net's folder."""
+def save_text_encoder(folder: Path, text_encoder: nn.Module, source: str) -> None:
+    """Write a model's own text encoder, and where it comes from, as a frozen net's folder."""
     from models.features import save_feature_net
 
-    save_feature_net(folder, text_encoder, role=folder.name, source="trained by ganline")
+    save_feature_net(folder, text_encoder, role=folder.name, source=source)

@@ -29,20 +29,26 @@ def picture_files(folder: Path) -> list[Path]:
     return found
 
 
-def read_picture(path: Path) -> np.ndarray:
-    """Return the middle square of a picture, uint8 [S, S, 3]; DataError when it cannot be read."""
+def read_whole(path: Path) -> np.ndarray:
+    """Return a picture, uint8 [H, W, 3], upright; DataError when it cannot be read."""
     try:
         outcome = decode(path.read_bytes())
     except OSError as error:
         todo = "give a file that can be read"
         raise DataError(f"not readable: {error.strerror}", str(path), todo) from error
     if not isinstance(outcome, Decoded):
-        todo = "give a JPEG, a PNG or a WebP file, or take it out of the folder"
+        todo = "give a JPEG, a PNG or a WebP file"
         raise DataError(f"not an image: {outcome.value}", str(path), todo)
-    height, width = outcome.pixels_HWC.shape[:2]
+    return outcome.pixels_HWC
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """Return the middle square of a picture, uint8 [S, S, 3]; DataError when it cannot be read."""
+    pixels_HWC = read_whole(path)
+    height, width = pixels_HWC.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    return outcome.pixels_HWC[top : top + side, left : left + side]
+    return pixels_HWC[top : top + side, left : left + side]
 
 
 def pictures_hash(folder: Path) -> str:

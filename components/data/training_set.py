@@ -53,6 +53,7 @@ class TextEncoder(Protocol):
 
     embedding_dim: int
     context_length: int
+    cut: int
 
     def __call__(self, captions: Sequence[str]) -> np.ndarray:
         """Embed captions."""
@@ -62,7 +63,11 @@ class TextEncoder(Protocol):
 
 
 class ClipText:
-    """The text side of the CLIP in a folder; a caption that comes again is not computed again."""
+    """The text side of the CLIP in a folder; a caption that comes again is not computed again.
+
+    Attributes:
+        cut: how many captions were tokenised so far that have more tokens than CLIP reads.
+    """
 
     def __init__(self, folder: Path) -> None:
         import torch
@@ -73,6 +78,7 @@ class ClipText:
         self.embedding_dim = int(self.net.embedding_dim)
         self.context_length = int(self.net.tokenize([""]).shape[1])
         self._known: dict[str, np.ndarray] = {}
+        self.cut = 0
 
     def __call__(self, captions: Sequence[str]) -> np.ndarray:
         """Embed captions; returns float16 [N, D]."""
@@ -88,6 +94,7 @@ class ClipText:
 
     def ids(self, captions: Sequence[str]) -> np.ndarray:
         """Tokenise captions; returns int32 [N, T]."""
+        self.cut += sum(n > self.context_length for n in self.net.tokenize.lengths(captions))
         return self.net.tokenize(list(captions)).numpy().astype(np.int32)
 
 

@@ -28,7 +28,7 @@ from components.evaluation.looks import Looks
 from components.evaluation.memorisation import IMAGES_LIMIT
 from components.evaluation.nets import MeasuringNet, open_distance_net, open_net, open_scorer
 from components.evaluation.sampled import Sampled
-from models.text_to_image import lend_words
+from models.text_to_image import give_words
 
 ABOUT_TEXT = ("judge", "clip_score", "prompt_sensitivity")  # metrics that compare with a prompt
 
@@ -126,10 +126,10 @@ class Bench:
             training=training,
         )
 
-    def lend_words(self, generator: Any) -> None:
+    def give_words(self, generator: Any) -> None:
         """Let a generator that attends to words read those of the held-out captions."""
         if self.text_encoder is not None:
-            lend_words(generator, self.text_encoder)
+            give_words(generator, self.text_encoder)
 
     def real(self, net: MeasuringNet) -> dict[str, Tensor]:
         """Return what a net sees on the held-out images: N = min(rows, num_real)."""

@@ -38,7 +38,7 @@ def measure_enlarging(bench: Any, generator: Any) -> dict[str, Any]:
     upscaler = getattr(generator, "upscaler", None)
     if upscaler is None:
         return {"scores": {}, "cards": {}, "missing": {}}
-    bench.lend_words(upscaler)
+    bench.give_words(upscaler)
     net = bench.clip or bench.net
     count = min(bench.source.num_rows, bench.config.num_fake, IMAGES_LIMIT)
     side = getattr(net.network, "image_size", 0)

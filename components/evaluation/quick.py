@@ -25,7 +25,7 @@ from components.evaluation.looks import small_pictures
 from components.evaluation.nets import MeasuringNet, open_net
 from components.evaluation.seed_variety import Against, grouped, variety
 from components.sampling import device_of, from_uint8, generate_from, to_uint8
-from models.text_to_image import lend_words
+from models.text_to_image import give_words
 
 BATCH = 32
 PROMPTS, SEEDS = 8, 6  # images whose seeds are compared: 120 pairs
@@ -68,7 +68,7 @@ def quick_scores(
     with_text = batches.shape.pooled_dim and not is_absent(encoders_dir, "clip")
     clip = open_net(encoders_dir, "clip", device) if with_text else None
     if clip is not None:
-        lend_words(generator, clip.network)
+        give_words(generator, clip.network)
     real, shown = _real(batches, net, max(num, min(REAL, batches.num_rows)))
     fake, images, texts = [], [], []
     prompts: list[str] = []

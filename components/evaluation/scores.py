@@ -58,7 +58,7 @@ def score_generator(
     """
     config, name = bench.config, bench.net.name
     for generator in (after, before):
-        bench.lend_words(generator)
+        bench.give_words(generator)
     count = max(config.num_fake, config.num_prompts)
     say(f"evaluate: {count} images of the trained generator")
     sampled = bench.sample(after, count, looked=True)

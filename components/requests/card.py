@@ -91,6 +91,7 @@ NEEDED: Mapping[str, Check] = {
 OPTIONAL: Mapping[str, Check] = {
     "label_names": (_names, "a list of texts"),
     "imported_from": (_object, "an object"),
+    "joined_from": (_object, "an object"),
     "best": (_object, "an object"),
     "tuned": (_object, "an object"),
     "bundled": (_object, "an object"),

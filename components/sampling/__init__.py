@@ -30,10 +30,12 @@ from components.sampling.stored_code import (
     write_code,
 )
 from components.sampling.truncation import Towards, fit_centroids
+from components.sampling.upscaling import Blend, upscale, upscaler_of
 from components.sampling.walk import Keyframe, Space, slerp, walk
 
 __all__ = [
     "BATCH",
+    "Blend",
     "Keyframe",
     "Noise",
     "Space",
@@ -54,6 +56,8 @@ __all__ = [
     "seed_noise",
     "slerp",
     "to_uint8",
+    "upscale",
+    "upscaler_of",
     "walk",
     "walk_codes",
     "write_code",

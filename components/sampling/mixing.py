@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from components.errors import ConfigError
 from components.sampling.draw import (
@@ -19,9 +21,11 @@ from components.sampling.draw import (
     conditions,
     layer_noise,
     render,
+    to_uint8,
 )
-from components.sampling.modes import device_of
+from components.sampling.modes import device_of, evaluation_mode
 from components.sampling.truncation import MEAN, Towards
+from models.interfaces import Condition
 
 
 def mix(
@@ -41,7 +45,8 @@ def mix(
     Args:
         model: see `generate`.
         prompts, seeds: give all other layers, and the noise.
-        style_prompts, style_seeds: give `layers`; text that is part of the codes comes with them.
+        style_prompts, style_seeds: give `layers`; text that is part of the codes comes with them,
+            and where layers attend to words, these layers read the style's (prompt mixing).
         layers: entries of ws, from 0.
         truncation, batch, noise, towards: see `generate`.
 
@@ -68,8 +73,19 @@ def mix(
         check_layers(layers, ws_NLD.shape[1])
         style_NLD = codes(generator, style, style_seeds[part], psis[part], towards)
         ws_NLD[:, list(layers)] = style_NLD[:, list(layers)]
+        if hasattr(generator, "synthesize_mixed"):
+            images.append(_render_mixed(generator, ws_NLD, own, style, layers))
+            continue
         images.append(render(generator, ws_NLD, own, layer_noise(generator, seeds[part], noise)))
     return np.concatenate(images)
+
+
+def _render_mixed(
+    generator: Any, ws_NLD: Tensor, own: Condition, style: Condition, layers: Sequence[int]
+) -> np.ndarray:
+    """Return the images of a generator whose layers read the words of a text themselves."""
+    with torch.inference_mode(), evaluation_mode(generator):
+        return to_uint8(generator.synthesize_mixed(ws_NLD, own, style, layers))
 
 
 def num_layers(model: Any, prompt: str) -> int:

@@ -11,8 +11,8 @@ Legend: N samples, D width of the embedding, T ids per caption.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -24,11 +24,50 @@ from models.features.text_tower import TextTower, is_plain
 from models.features.word_reader import Layer, WordReader
 from models.features.words import WordTokenizer
 
-Tokenizer = Callable[[Sequence[str]], Tensor]
 # open_clip's tokenizer repairs text with a slow cleaner before it cuts to the context length: cut
 # before.
 _MAX_CHARACTERS = 4_000
 TAPPED = (4, 8)  # blocks whose tokens vision-aided heads judge. Code of Kumari et al.: 4, 8
+
+
+class Tokenizer(Protocol):
+    """Captions -> ids [N, context_length]; a longer caption is cut."""
+
+    context_length: int
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Return ids, int64."""
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Return how many ids each caption has, start and end included, before it is cut."""
+
+
+class BytePairs:
+    """OpenAI's byte pairs, by open_clip; longer captions are cut and keep their end.
+
+    Args:
+        context_length: ids per caption.
+    """
+
+    def __init__(self, context_length: int) -> None:
+        from open_clip.tokenizer import SimpleTokenizer
+
+        self.context_length = context_length
+        self._pairs = SimpleTokenizer(context_length=context_length)
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Return ids [N, context_length], int64."""
+        ids: Tensor = self._pairs(_clean(texts))
+        return ids
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Return how many ids each caption has, start and end included, before it is cut."""
+        return [len(self._pairs.encode(text)) + 2 for text in _clean(texts)]
+
+
+def _clean(texts: Sequence[str]) -> list[str]:
+    # A lone surrogate cannot be written as UTF-8, on which byte pairs are built.
+    return [text[:_MAX_CHARACTERS].encode("utf-8", "replace").decode() for text in texts]
 
 
 def build_tokenizer(settings: dict[str, Any]) -> Tokenizer:
@@ -42,16 +81,7 @@ def build_tokenizer(settings: dict[str, Any]) -> Tokenizer:
         return WordTokenizer(settings["words"], settings["context_length"])
     if settings["kind"] != "open_clip":
         raise ValueError(f"tokenizer kind {settings['kind']!r}: wanted words or open_clip")
-    from open_clip.tokenizer import SimpleTokenizer
-
-    tokenizer = SimpleTokenizer(context_length=settings["context_length"])
-
-    def tokenize(texts: Sequence[str]) -> Tensor:
-        # A lone surrogate cannot be written as UTF-8, on which byte pairs are built.
-        clean = [t[:_MAX_CHARACTERS].encode("utf-8", "replace").decode() for t in texts]
-        return tokenizer(clean)
-
-    return tokenize
+    return BytePairs(settings["context_length"])
 
 
 class ClipText(nn.Module):

@@ -54,6 +54,10 @@ class WordTokenizer:
         """Number of ids, start, end, padding and unknown included."""
         return self.end + 1
 
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Return how many ids each caption has, start and end included, before it is cut."""
+        return [len(words_of(text)) + 2 for text in texts]
+
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Return ids [N, context_length], int64."""
         ids = torch.full((len(texts), self.context_length), PADDING, dtype=torch.long)

@@ -5,6 +5,7 @@ Legend: N samples, L entries of the base's w, D its width, Z width of z.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from models.features.word_reader import WordReader
 from models.gigagan.generator import GigaGANGenerator
 from models.gigagan.text_head import Text, TextReader
+from models.gigagan.tiles import Blend, upscale_strips
 from models.gigagan.unet import Upsampler
 from models.interfaces import Condition
 
@@ -28,6 +30,7 @@ class UpsamplerModel(nn.Module):
 
     Attributes:
         tile_px, factor: side of its input, and how often larger its output is.
+        takes_condition: it is told what the image shows.
         words: see `GigaGANGenerator`.
     """
 
@@ -38,6 +41,7 @@ class UpsamplerModel(nn.Module):
         self.network, self.text = network, text
         self.tile_px, self.factor, self.unit_range = tile_px, network.factor, unit_range
         self.z_dim, self.resolution = network.z_dim, tile_px * network.factor
+        self.takes_condition = text.dim > 0
         self.words = words if text.head is not None else ""
         self.reader: WordReader | None = None
 
@@ -55,8 +59,39 @@ class UpsamplerModel(nn.Module):
 
     def upscale(self, image_N3HW: Tensor, z_NZ: Tensor, condition: Condition) -> Tensor:
         """Return images `factor` times as large, about [-1, 1] and not clamped."""
+        return self.pyramid(image_N3HW, z_NZ, self._read(condition))[0]
+
+    def strips(
+        self,
+        image_3HW: Tensor,
+        z_1Z: Tensor,
+        condition: Condition,
+        *,
+        blend: Blend = "smooth",
+        batch: int = 4,
+    ) -> Iterator[Tensor]:
+        """Yield a picture of any size enlarged, as strips [3, h, f W] in [-1, 1] from the top.
+
+        Args:
+            image_3HW: uint8.
+            z_1Z: one for all tiles, so that they fit together.
+            condition: of one sample.
+            blend, batch: see `upscale_strips`.
+        """
+        text = self._read(condition)
+
+        def enlarge(tiles: Tensor) -> Tensor:
+            rows = [0] * len(tiles)
+            images = self.pyramid(tiles.float() / 127.5 - 1, z_1Z[rows], text[rows])
+            return images[0].clamp(-1, 1)
+
+        sizes = {"side": self.tile_px, "factor": self.factor}
+        return upscale_strips(image_3HW, enlarge, **sizes, blend=blend, batch=batch)
+
+    def _read(self, condition: Condition) -> Text:
         read = condition if self.reader is None else self.reader(condition)
-        return self.pyramid(image_N3HW, z_NZ, self.text(read))[0]
+        text: Text = self.text(read)
+        return text
 
 
 class Cascade(nn.Module):
@@ -99,8 +134,23 @@ class Cascade(nn.Module):
         """Return images [N, 3, resolution, resolution], about [-1, 1] and not clamped."""
         condition = self._worded(condition)
         small = self.base.synthesize(ws_NLD[:, :-1], condition)
+        return self._enlarged(small, ws_NLD, condition)
+
+    def synthesize_mixed(
+        self, ws_NLD: Tensor, own: Condition, style: Condition, layers: Collection[int]
+    ) -> Tensor:
+        """Return images whose `layers` read the words of `style`; the last layer is the upsampler.
+
+        See `models.interfaces.Generator`.
+        """
+        own, style = self._worded(own), self._worded(style)
+        small = self.base.synthesize_mixed(ws_NLD[:, :-1], own, style, layers)
+        last = style if self.num_ws - 1 in layers else own
+        return self._enlarged(small, ws_NLD, last)
+
+    def _enlarged(self, small_N3HW: Tensor, ws_NLD: Tensor, condition: Condition) -> Tensor:
         z_NZ = ws_NLD[:, -1, : self.upsampler.z_dim]
-        return self.upsampler.upscale(small, z_NZ, condition)
+        return self.upsampler.upscale(small_N3HW, z_NZ, condition)
 
     def _worded(self, condition: Condition) -> Condition:
         return condition if self.reader is None else self.reader(condition)

@@ -167,13 +167,19 @@ class GigaGANFields:
     up_blocks: Annotated[int, Between(1, None)] = 6
     """Blocks of a size. AuraSR: 6."""
     up_heads: Annotated[int, Between(1, None)] = 8
-    """Heads of its attention, each head_dim wide. AuraSR: 8."""
+    """Heads of its attention. AuraSR: 8."""
+    up_head_dim: Annotated[int, Between(0, None), AddedLater(0)] = 0
+    """Width of each; 0 = head_dim. AuraSR: 64."""
+    up_z_dim: Annotated[int, Between(0, None), AddedLater(0)] = 0
+    """Width of its noise vector; 0 = z_dim. AuraSR: 128."""
     up_style_dim: Annotated[int, Between(1, None)] = 512
     """Width of its w. Paper: 512."""
     up_style_layers: Annotated[int, Between(1, None)] = 4
     """Layers of its mapping. Paper: 4."""
     up_skip_scale: Annotated[float, Between(0.0, None)] = 0.4
     """Of the features that cross from the way down. AuraSR's config.json: 0.4."""
+    up_text: Annotated[bool, AddedLater(True)] = True
+    """Whether it is told the text. AuraSR: no."""
     up_text_depth: Annotated[int, Between(0, None)] = 2
     """Trainable layers on the words. Paper: 2."""
     up_pyramid: bool = True

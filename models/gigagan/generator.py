@@ -7,6 +7,7 @@ Legend: N samples, L entries of w, D width of w, Z width of z, C width of the te
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Literal
 
 import torch
@@ -161,6 +162,21 @@ class GigaGANGenerator(nn.Module):
             noise: unused: there is none.
         """
         return self.pyramid(ws_NLD, self.read(condition))[0]
+
+    def synthesize_mixed(
+        self, ws_NLD: Tensor, own: Condition, style: Condition, layers: Collection[int]
+    ) -> Tensor:
+        """Return images whose `layers` read the words of `style`, all others those of `own`.
+
+        See `models.interfaces.Generator`.
+        """
+        texts = {False: self.read(own), True: self.read(style)}
+        starts = [
+            (number, texts[number in layers])
+            for number in range(self.num_ws)
+            if not number or (number in layers) != (number - 1 in layers)
+        ]
+        return self.synthesis.mixed(ws_NLD, starts)[0]
 
     def pyramid(self, ws_NLD: Tensor, text: Text) -> list[Tensor]:
         """Return the images at every resolution from the largest down."""

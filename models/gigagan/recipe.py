@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from models.gigagan.discriminator import GigaGANDiscriminator
     from models.gigagan.generator import GigaGANGenerator
     from models.gigagan.text_head import TextReader
-    from models.interfaces import ConditionShape, Networks, Phase, Site
+    from models.interfaces import ConditionShape, Joined, Networks, Phase, Site, Start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +70,12 @@ class GigaGAN(GigaGANFields):
         """Return a fresh upsampler from `base_px`."""
         from models.gigagan.cascade import UpsamplerModel
         from models.gigagan.unet import Upsampler
+        from models.interfaces import ConditionShape
 
-        text = self._text(shape, self.up_text_depth)
+        told = shape if self.up_text else ConditionShape()
+        text = self._text(told, self.up_text_depth)
         network = Upsampler(
-            z_dim=self.z_dim,
+            z_dim=self.up_z_dim or self.z_dim,
             text_dim=text.dim,
             word_dim=text.word_dim if self.cross_attention else 0,
             style_dim=self.up_style_dim,
@@ -85,7 +87,7 @@ class GigaGAN(GigaGANFields):
             middle_depth=self.up_middle_depth,
             num_kernels=self.up_kernels,
             heads=self.up_heads,
-            head_dim=self.head_dim,
+            head_dim=self.up_head_dim or self.head_dim,
             blocks=self.up_blocks,
             skip_scale=self.up_skip_scale,
             pyramid=self.up_pyramid,
@@ -192,6 +194,16 @@ class GigaGAN(GigaGANFields):
             text_dim=shape.pooled_dim if pooled else 0,
             halves=maps[0].shape[-1] >= 14,
         )
+
+    def joined(self, base: Start, upsampler: Start) -> Joined:
+        """Return the cascade of a base of this recipe and an upsampler.
+
+        Raises:
+            ValueError: they do not fit together.
+        """
+        from models.gigagan.joining import joined
+
+        return joined(self, base, upsampler)
 
     # --- Training.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -22,11 +23,15 @@ class Asked:
         resolution: of the images, in pixels; 0 = see the checkpoint.
         num_labels: classes; 0 = see the checkpoint.
         network: name of the generator in a file of several; '' = the averaged one.
+        config: the config.json beside the file; None = there is none.
+        licence: under which the file came; '' = not told.
     """
 
     resolution: int = 0
     num_labels: int = 0
     network: str = ""
+    config: Path | None = None
+    licence: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +79,8 @@ class Importer:
         load: puts the authors' tensors into our module; ValueError where they do not fit.
         discriminator: ours that corresponds to the authors'; ValueError says why there is none.
         text_encoder: our text encoder with the checkpoint's own weights; None without.
+        licence: what is known of the file's licence, where the user has to say it; '' = is not
+            asked for.
     """
 
     title: str
@@ -82,6 +89,7 @@ class Importer:
     load: Callable[[Any, Mapping[str, Tensor]], None]
     discriminator: Callable[[ForeignNetwork, Sizes], Part]
     text_encoder: Callable[[ForeignNetwork, Sizes], nn.Module | None] = lambda network, sizes: None
+    licence: str = ""
 
 
 def check_published(network: ForeignNetwork, published: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from models.families import blamed, importers
 from models.interop.foreign_network import ForeignNetwork, networks_in
 from models.interop.import_request import Asked, Importer, Sizes
+from models.interop.wrappers import Undecided
 
 SEED = 0  # of what a checkpoint does not hold, as FastGAN's stored noise: the same every time
 
@@ -57,6 +58,11 @@ def import_networks(
     """
     network, critic = networks_in(checkpoint, asked.network)
     importer = _importer(network)
+    if importer.licence and not asked.licence:
+        raise Undecided(
+            f"{importer.title}'s file does not name its licence ({importer.licence}): give "
+            "--licence NAME, which the card will keep"
+        )
     sizes = importer.sizes(network, asked)
     if asked.resolution not in (0, sizes.resolution):
         raise ValueError(f"its images have {sizes.resolution} px, not {asked.resolution}")

@@ -51,7 +51,8 @@ def translate(
         what: for the message, e.g. "StyleGAN-T synthesis".
 
     Raises:
-        ValueError: names that are unknown, missing or of another shape; all are listed.
+        ValueError: names that are unknown, missing or of another shape or kind of number; all are
+            listed.
     """
     rules, wanted = tuple(rules), module.state_dict()
     ours: dict[str, Tensor] = {}
@@ -70,6 +71,8 @@ def translate(
         elif _without_ones(tensor) != _without_ones(wanted[own]):
             sizes = f"{list(tensor.shape)}, wanted {list(wanted[own].shape)}"
             misshapen[own] = f"{name} {sizes}"
+        elif tensor.is_floating_point() != wanted[own].is_floating_point():
+            misshapen[own] = f"{name} of {tensor.dtype}, wanted {wanted[own].dtype}"
         else:
             ours[own] = tensor.reshape(wanted[own].shape)
     faults = {

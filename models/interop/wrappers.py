@@ -25,6 +25,7 @@ AVERAGED: tuple[str, ...] = (
     "gen_ema",
     "generator_ema",
     "ema_generator",
+    "generator_smooth",
 )
 AVERAGED += ("ema", "ema_model", "model_ema", "params_ema", "ema_state_dict", "state_dict_ema")
 AVERAGED += ("shadow_params",)

@@ -93,7 +93,7 @@ def generate(options: argparse.Namespace) -> None:
     prompts, seeds = request.rows()
     if kind == "picture":
         check_sheet(len(seeds))
-    model, card = open_model(options)
+    model, card = open_model(options, request.prompts)
     for remark in listed.remarks() if listed else ():
         print(printable(remark), file=sys.stderr)
 

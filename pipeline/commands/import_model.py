@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from models.interop.import_request import Sizes
     from models.interop.importing import Imported
 
+LICENCE_CHARS = 200
 EXAMPLES = """\
   ganline import network-snapshot.pkl --out artifacts/imported
   ganline import weights.safetensors --resolution 256 --out artifacts/imported
-  ganline import text_model.pkl --encoders artifacts/encoders --out artifacts/imported"""
+  ganline import text_model.pkl --encoders artifacts/encoders --out artifacts/imported
+  ganline import upsampler/model.safetensors --licence CC-BY-SA-4.0 --out artifacts/upsampler"""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -56,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--model", type=Path, metavar="DIR", help="of a direction matrix: its model"
+    )
+    parser.add_argument(
+        "--licence", default="", metavar="NAME", help="under which the file came; kept in the card"
     )
     told = parser.add_argument_group("what a state dict does not tell")
     told.add_argument("--resolution", type=int, default=0, metavar="PX", help="of the images")
@@ -87,7 +92,7 @@ def import_model(options: argparse.Namespace) -> None:
         ConfigError: an option is wrong or missing; nothing is written.
         StorageError: the file cannot be read, holds something that is refused, or does not fit.
     """
-    from components.artifacts.imported_artifact import check_text_encoder, write_imported
+    from components.artifacts.imported_artifact import with_text_encoder, write_imported
 
     _check(options)
     if options.file.suffix == MATRIX:
@@ -101,13 +106,14 @@ def import_model(options: argparse.Namespace) -> None:
         raise ConfigError(f"{options.out} is a file", "--out", "name a folder")
     imported = _read(content, options, overrides)
     recipe = _recipe(imported.sizes, overrides)
-    clip_sha256 = check_text_encoder(imported, options.encoders)
+    imported, clip_sha256 = with_text_encoder(imported, options.encoders)
     card = write_imported(
         options.out,
         source=options.file,
         imported=imported,
         recipe=recipe,
         clip_sha256=clip_sha256,
+        licence=options.licence,
         label_names=_label_names(options.labels, imported.sizes.shape.num_labels),
     )
     for line in _told(options, imported, card):
@@ -122,6 +128,9 @@ def _check(options: argparse.Namespace) -> None:
     for name, value in (("--resolution", options.resolution), ("--classes", options.classes)):
         if value < 0:
             raise ConfigError(f"got {value}", name, "give a number from 1")
+    if len(options.licence) > LICENCE_CHARS or not options.licence.isprintable():
+        todo = f"give one line of at most {LICENCE_CHARS} characters"
+        raise ConfigError("no name of a licence", "--licence", todo)
 
 
 def _content(options: argparse.Namespace) -> Any:
@@ -142,6 +151,7 @@ def _refused(options: argparse.Namespace, error: Exception) -> StorageError:
 
 def _read(content: Any, options: argparse.Namespace, overrides: Mapping[str, Any]) -> Imported:
     """Return the file's networks as ours."""
+    from models.interop.config_file import config_beside
     from models.interop.import_request import Asked
     from models.interop.importing import import_networks
     from models.interop.pickle_values import Refused
@@ -149,7 +159,11 @@ def _read(content: Any, options: argparse.Namespace, overrides: Mapping[str, Any
 
     where = str(options.file)
     asked = Asked(
-        resolution=options.resolution, num_labels=options.classes, network=options.network
+        resolution=options.resolution,
+        num_labels=options.classes,
+        network=options.network,
+        config=config_beside(options.file),
+        licence=options.licence,
     )
     try:
         return import_networks(

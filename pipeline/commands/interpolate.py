@@ -111,7 +111,7 @@ def _between_stops(
     options: argparse.Namespace, stops: list[Stop]
 ) -> tuple[Iterator[Any], dict[str, Any]]:
     """Return the frames, and what an index says about all of them."""
-    model, card = open_model(options)
+    model, card = open_model(options, [prompt for prompt, _ in stops])
 
     from components.sampling import Keyframe, walk
 

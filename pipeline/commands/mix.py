@@ -70,7 +70,7 @@ def mix(options: argparse.Namespace) -> None:
         raise ConfigError(f"{len(asked)} prompts", "prompt", "give one, or rows' and columns'")
     kind = check_target(options.out, ("picture", "folder"), replace=options.force)
     check_sheet((1 + len(rows)) * (1 + len(columns)))
-    model, card = open_model(options)
+    model, card = open_model(options, asked)
 
     import components.sampling as sampling
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.errors import ConfigError
+from components.errors import ConfigError, printable
 from components.requests.card import read_card_file
 from components.requests.images import check_truncation
 from components.requests.subjects import NOTHING, kind_of, label_names, subjects
@@ -18,6 +19,7 @@ from pipeline.places import set_quiet_environment
 
 SHEET_LIMIT = 512  # images in one picture; more belong into a folder
 BATCH_LIMIT = 1024
+CUTS_SHOWN, CUT_SHOWN = 3, 40  # prompts named as cut, and so many of their characters
 
 
 def command(
@@ -128,20 +130,45 @@ def asked_for(options: argparse.Namespace, more: Sequence[str] = ()) -> tuple[st
     return subjects(options.model, (*options.prompts, *more), labels)
 
 
-def open_model(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
-    """Return the release in its fast form, on the GPU if there is one, and its card."""
+def open_model(
+    options: argparse.Namespace, asked: Sequence[str] = ()
+) -> tuple[Any, dict[str, Any]]:
+    """Return the release in its fast form, on the GPU if there is one, and its card.
+
+    Args:
+        options: of the command.
+        asked: what will be drawn; prompts that are longer than the text encoder reads are told.
+    """
     import torch
 
     from components.artifacts.release import load_release
     from models.inference import fast_form
 
     model, card = load_release(options.model, "cuda" if torch.cuda.is_available() else "cpu")
+    if kind_of(card) == "text":
+        tell_cuts(model, asked)
     fast_form(
         model.generator,
         precision="bfloat16" if options.bf16 else "float32",
         compiled=options.compile,
     )
     return model, card
+
+
+def tell_cuts(model: Any, asked: Sequence[str]) -> None:
+    """Say on stderr, in one line, how much of which prompts the text encoder does not read."""
+    prompts = list(dict.fromkeys(asked))
+    cuts = [(p, n) for p, n in zip(prompts, model.surplus(prompts), strict=True) if n]
+    if not cuts:
+        return
+    shown = [f"the last {n} of {prompt[:CUT_SHOWN]!r}..." for prompt, n in cuts[:CUTS_SHOWN]]
+    more = f" and {len(cuts) - CUTS_SHOWN} more" if len(cuts) > CUTS_SHOWN else ""
+    length = model.text_encoder.tokenize.context_length
+    line = (
+        f"note: {len(cuts)} of {len(prompts)} prompts cut at {length} tokens, not read: "
+        f"{', '.join(shown)}{more}"
+    )
+    print(printable(line), file=sys.stderr)
 
 
 def towards(options: argparse.Namespace, model: Any, card: dict[str, Any]) -> Any:

@@ -72,7 +72,7 @@ def sweep(options: argparse.Namespace) -> None:
     rows = [(prompt, seed) for prompt in asked for seed in seeds]
     check_sheet(len(rows) * len(psis))
     drawn = [(*row, psi) for row in rows for psi in psis]
-    model, card = open_model(options)
+    model, card = open_model(options, asked)
 
     from components.pictures.labelled_grid import labelled_grid
     from components.sampling import generate_batches

@@ -78,10 +78,11 @@ def _work(context: StageContext) -> None:
         takes_label=bool(card["shape"]["num_labels"]),
         training=training if same else None,
     )
+    untrained = untrained_generator(card, config.seed).to(device)
     scores = score_generator(
         bench,
         generator,
-        untrained_generator(card, config.seed).to(device),
+        untrained,
         clip_sha256_in_training=card.get("encoders", {}).get("clip", ""),
         say=context.say,
     )

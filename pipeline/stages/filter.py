@@ -195,6 +195,9 @@ def _write_shards(
         work,
     )
     shutil.rmtree(work, ignore_errors=True)
+    if text_encoder is not None and text_encoder.cut:
+        length = text_encoder.context_length
+        context.say(f"filter: {text_encoder.cut:,} captions cut at {length} tokens")
     if not arguments.heldout:
         return None
     good = counts.pop("", 0)

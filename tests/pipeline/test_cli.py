@@ -14,8 +14,8 @@ from pipeline.graph import stage_titles
 
 ROOT = Path(__file__).parents[2]
 SAMPLING = ["attributes", "blend", "edit", "generate", "interpolate", "invert", "mix", "sweep"]
-TOOLS = [*SAMPLING, "app", "serve", "export", "init", "import", "benchmark_coco", "repro"]
-TOOLS += ["report", "summary", "data", "doctor", "ui", "states", "sync"]
+TOOLS = [*SAMPLING, "upscale", "cascade", "app", "serve", "export", "init", "import"]
+TOOLS += ["benchmark_coco", "repro", "report", "summary", "data", "doctor", "ui", "states", "sync"]
 STAGES = [
     "synthesize",
     "encoders",

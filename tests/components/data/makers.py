@@ -120,7 +120,7 @@ class FlatNet:
 class HashedText:
     """Stands in for CLIP's text side: a vector that is a function of the caption."""
 
-    embedding_dim, context_length = 8, 4
+    embedding_dim, context_length, cut = 8, 4, 0
 
     def ids(self, captions: Sequence[str]) -> np.ndarray:
         return np.array([[len(c), *c.encode()[:3].ljust(3)] for c in captions], dtype=np.int32)

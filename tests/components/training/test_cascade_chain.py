@@ -148,7 +148,7 @@ def test_a_loaded_cascade_is_measured_with_its_words_and_beside_bicubic(start):
     bench = Bench(source=source, config=config, net=net, clip=net, text_encoder=nets["clip"])
     with pytest.raises(ValueError, match="attends to words"):
         bench.sample(loaded, 8, aligned=False)
-    bench.lend_words(loaded)
+    bench.give_words(loaded)
     assert bench.sample(loaded, 8, aligned=False).feature_MD.shape == (8, WORDS.pooled_dim)
     scores = measure_enlarging(bench, loaded)["scores"]["upscaling"]
     assert set(scores) == {

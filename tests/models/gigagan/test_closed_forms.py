@@ -102,6 +102,23 @@ def test_tiles_that_copy_their_pixels_leave_no_seam():
         strips = list(upscale_strips(image, copied, side=8, factor=4, blend=blend))
         assert max(strip.shape[1] for strip in strips) == 32  # never more than a row of tiles
         torch.testing.assert_close(torch.cat(strips, dim=1), copied(image[None])[0])
-    assert mirrored(torch.arange(3.0).view(1, 1, 3), 0, 5, 0, 0).tolist() == [
-        [[0, 1, 2, 1, 0, 1, 2, 1]]
-    ]
+    assert mirrored(torch.arange(-2, 6), 3).tolist() == [2, 1, 0, 1, 2, 1, 0, 1]
+    assert mirrored(torch.arange(-2, 3), 1).tolist() == [0] * 5
+
+
+def test_strips_come_one_by_one_and_tiles_in_small_batches():
+    calls = []
+
+    def counted(tiles):
+        calls.append(len(tiles))
+        return tiles.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3).float()
+
+    image = torch.randint(0, 256, (3, 800, 20), dtype=torch.uint8)
+    strips = upscale_strips(image, counted, side=8, factor=2, batch=2)
+    next(strips)
+    # Two rows of four tiles of the second pass, and one of three of the first.
+    assert sum(calls) == 4 + 4 + 3
+    assert max(calls) == 2
+    next(strips)
+    assert sum(calls) == 4 + 2 * (4 + 3)
+    assert sum(1 for _ in strips) == 98
