@@ -25,9 +25,10 @@ from components.code_version import git_commit
 from components.data.config import SourceConfig
 from components.data.image_folder import listing
 from components.data.names import restored
+from components.data.parquet_files import write_table
 from components.data.reasons import Reason
 from components.data.scoring import SCORE_SCHEMA, Row, Scorer, SimilarityNet
-from components.data.shards import ShardWriter, write_json, write_table
+from components.data.shards import ShardWriter, write_json
 from components.data.sources import Part, parts, settled
 from components.errors import DataError
 

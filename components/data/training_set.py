@@ -22,6 +22,7 @@ from components.data.config import FilterConfig, SourceConfig
 from components.data.decode import Decoded, centre_square, decode, encode_png, parse_colour
 from components.data.labels import Labels
 from components.data.reasons import Reason
+from components.data.score_files import ScoreFiles
 from components.data.shards import ShardWriter, move_shards, rows_per_group, write_manifest
 from components.data.sources import ImageReader, parts, read_part
 from components.errors import DataError
@@ -92,13 +93,12 @@ class ClipText:
 
 
 class KeptSamples:
-    """The rows of `scores` that `keep` marks, their images read again from the source."""
+    """The rows of the scores that `keep` marks, their images read again from the source."""
 
     def __init__(
-        self, scores: pa.Table, keep: np.ndarray, source: SourceConfig, folder: Path
+        self, scores: ScoreFiles, keep_N: np.ndarray, source: SourceConfig, folder: Path
     ) -> None:
-        columns = ["key", "shard", "offset", "num_bytes", "caption", "captions", "group", "label"]
-        self.rows = scores.select(columns).filter(pa.array(keep))
+        self.scores, self.keep_N = scores, keep_N
         self.source, self.folder = source, folder
 
     def __iter__(self) -> Iterator[Sample]:
@@ -106,12 +106,21 @@ class KeptSamples:
 
     def after(self, count: int) -> Iterator[Sample]:
         """Yield all but the first `count` samples."""
+        columns = ["key", "shard", "offset", "num_bytes", "caption", "captions", "group", "label"]
+        at = np.flatnonzero(self.keep_N)[count : count + 1]
+        if not len(at):
+            return
+        first = int(at[0])
         with ImageReader(self.source, self.folder) as reader:
-            for batch in self.rows.slice(count).to_batches(max_chunksize=_ROWS_AT_ONCE):
-                for row in batch.to_pylist():
-                    image = reader.read(row["shard"], row["offset"], row["num_bytes"])
-                    words = (row["caption"], row["group"], row["label"])
-                    yield Sample(row["key"], image, *words, tuple(row["captions"] or ()))
+            for start, batch in self.scores.batches(columns, first):
+                keep = self.keep_N[start : start + len(batch)]
+                rows = start + np.flatnonzero(keep)
+                rows = rows[rows >= first] - start
+                for some in range(0, len(rows), _ROWS_AT_ONCE):
+                    for row in batch.take(pa.array(rows[some : some + _ROWS_AT_ONCE])).to_pylist():
+                        image = reader.read(row["shard"], row["offset"], row["num_bytes"])
+                        words = (row["caption"], row["group"], row["label"])
+                        yield Sample(row["key"], image, *words, tuple(row["captions"] or ()))
 
 
 def heldout_samples(

@@ -12,6 +12,7 @@ from components.data.batches import BatchSource
 from components.data.config import FilterConfig, SourceConfig
 from components.data.decode import centre_square
 from components.data.labels import Labels
+from components.data.score_files import ScoreFiles
 from components.data.score_parts import score_source
 from components.data.shards import ShardWriter, read_manifest
 from components.data.sources import ImageReader
@@ -44,14 +45,14 @@ def scored(tmp_path):
     write_plain_tar(folder / "a.tar", members)
     places = tmp_path / "work", tmp_path / "scores"
     score_source(SOURCE, folder, folder, 4, *places, net=FlatNet())
-    return folder, read_back(tmp_path / "scores", "scores")
+    return folder, ScoreFiles.of(sorted((tmp_path / "scores").glob("*.parquet")))
 
 
 def write(scored, out, keep, heldout=None, side=16, shard_rows=2, work=None):
     folder, scores = scored
     splits = {"train": KeptSamples(scores, keep, SOURCE, folder), "heldout": heldout or iter([])}
     config = FilterConfig(resolution_px=side, shard_rows=shard_rows)
-    labels = Labels.of(scores["label"].to_pylist())
+    labels = Labels.of([""])
     return write_training_set(splits, out, config, SOURCE, labels, HashedText(), {"x": 1}, work)
 
 
