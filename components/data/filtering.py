@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from components.data.config import FilterConfig
+from components.data.config import ColumnRule, FilterConfig
 from components.data.decisions import CopyRules, Decisions, Rule
 from components.data.reasons import Reason
 from components.errors import DataError
@@ -25,12 +25,13 @@ LEAST_HELDOUT = 2
 FEW_TRAINING, FEW_HELD_OUT = 1000, 200
 
 
-def rules_of(config: FilterConfig, *, text: bool = True) -> list[Rule]:
+def rules_of(config: FilterConfig, *, text: bool = True, similarity: bool = True) -> list[Rule]:
     """Return the rules on single rows, in the order in which they are asked.
 
     Args:
         config: the thresholds.
         text: whether the rules of captions count.
+        similarity: whether those of CLIP's similarity do, of captions.
     """
     size = ("width", "height")
     even = f"greatest(width, height) <= {config.max_aspect!r}::DOUBLE * least(width, height)"
@@ -38,26 +39,49 @@ def rules_of(config: FilterConfig, *, text: bool = True) -> list[Rule]:
         Rule(Reason.FILTER_TOO_SMALL, f"least(width, height) >= {config.min_side_px}", size),
         Rule(Reason.FILTER_ASPECT, even, size),
     ]
-    return rules + _rules_of_text(config) if text else rules
+    if text:
+        rules += _rules_of_length(config)
+    if text and similarity:
+        rules += _rules_of_similarity(config)
+    for rule in config.rules:
+        rules += _rules_of_column(rule)
+    return rules
 
 
-def _rules_of_text(config: FilterConfig) -> list[Rule]:
-    length, cosine = ("caption_chars",), ("clip_similarity",)
+def _rules_of_length(config: FilterConfig) -> list[Rule]:
+    length = ("caption_chars",)
     short = f"caption_chars >= {config.min_caption_chars}"
     long = f"caption_chars <= {config.max_caption_chars}"
-    # The threshold is rounded as the cosines are.
-    similar = f"clip_similarity >= CAST({config.clip_similarity_min!r}::DOUBLE AS FLOAT)"
-    rules = [
+    return [
         Rule(Reason.FILTER_CAPTION_SHORT, short, length),
         Rule(Reason.FILTER_CAPTION_LONG, long, length),
-        Rule(Reason.FILTER_SCORE_NAN, "isfinite(clip_similarity)", cosine),
     ]
+
+
+def _rules_of_similarity(config: FilterConfig) -> list[Rule]:
+    cosine = ("clip_similarity",)
+    # The threshold is rounded as the cosines are.
+    similar = f"clip_similarity >= CAST({config.clip_similarity_min!r}::DOUBLE AS FLOAT)"
+    rules = [Rule(Reason.FILTER_SCORE_NAN, "isfinite(clip_similarity)", cosine)]
     if config.clip_keep_fraction >= 1.0:
         return [*rules, Rule(Reason.FILTER_CLIP_SIMILARITY, similar, cosine)]
     best = Rule(
         Reason.FILTER_CLIP_SIMILARITY, "", cosine, "clip_similarity", config.clip_keep_fraction
     )
     return [*rules, best]
+
+
+def _rules_of_column(rule: ColumnRule) -> list[Rule]:
+    reason, column = f"filter.{rule.column}", f'"{rule.column}"'
+    good = [f"isfinite({column}::DOUBLE)"]  # NaN is never kept
+    if rule.min is not None:
+        good.append(f"{column} >= {rule.min!r}::DOUBLE")
+    if rule.max is not None:
+        good.append(f"{column} <= {rule.max!r}::DOUBLE")
+    rules = [Rule(reason, " AND ".join(good), (rule.column,))]
+    if rule.keep_fraction < 1.0:
+        rules.append(Rule(reason, "", (rule.column,), rule.column, rule.keep_fraction))
+    return rules
 
 
 def copy_rules_of(config: FilterConfig) -> CopyRules:

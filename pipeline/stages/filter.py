@@ -122,11 +122,13 @@ def _decided(context: StageContext, work: Path) -> tuple[ScoreFiles, Decisions]:
     from components.data.decisions import decide
     from components.data.filtering import copy_rules_of, rules_of
     from components.data.score_files import open_scores
-    from components.data.scoring import SCORE_SCHEMA
+    from components.data.scoring import score_schema
 
-    config = context.params.filter
-    scores = open_scores(context.arguments.scores, SCORE_SCHEMA, work)
-    rules = rules_of(config, text=context.params.source.condition == "text")
+    params = context.params
+    config, scorers = params.filter, params.score.scorers
+    scores = open_scores(context.arguments.scores, score_schema(params.score), work)
+    text = params.source.condition == "text"
+    rules = rules_of(config, text=text, similarity="clip" in scorers)
     return scores, decide(scores, rules, copy_rules_of(config), work)
 
 

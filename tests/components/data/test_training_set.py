@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from components.data.batches import BatchSource
-from components.data.config import FilterConfig, SourceConfig
+from components.data.config import FilterConfig, ScoreConfig, SourceConfig
 from components.data.decode import centre_square
 from components.data.labels import Labels
 from components.data.score_files import ScoreFiles
@@ -44,7 +44,8 @@ def scored(tmp_path):
     members = [m for i in range(6) for m in sample_members(f"k{i}", i, f"caption {i}")]
     write_plain_tar(folder / "a.tar", members)
     places = tmp_path / "work", tmp_path / "scores"
-    score_source(SOURCE, folder, folder, 4, *places, net=FlatNet())
+    config = ScoreConfig(batch=4)
+    score_source(SOURCE, folder, folder, config, *places, net=FlatNet())
     return folder, ScoreFiles.of(sorted((tmp_path / "scores").glob("*.parquet")))
 
 
