@@ -185,6 +185,9 @@ class FilterConfig:
 
     Attributes:
         resolution_px: side of the stored square images: the largest resolution of the chain.
+        format: how images are stored: "png" (without loss), "jpeg" (full chroma) or "webp"; those
+            two are about a tenth of it.
+        quality: of jpeg and webp, 100 = best.
         min_side_px: shorter side of the input image.
         max_aspect: longer side divided by shorter side.
         min_caption_chars, max_caption_chars: length of the stripped caption.
@@ -204,6 +207,8 @@ class FilterConfig:
     """
 
     resolution_px: Annotated[int, Between(8, 2048)] = 64
+    format: Literal["png", "jpeg", "webp"] = "png"
+    quality: Annotated[int, Between(1, 100)] = 95
     min_side_px: Annotated[int, Between(1, None)] = 32
     max_aspect: Annotated[float, Between(1.0, None)] = 3.0
     min_caption_chars: Annotated[int, Between(1, None)] = 3

@@ -7,9 +7,10 @@ Legend: D width of the text embedding.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +20,15 @@ import pyarrow as pa
 
 from components.data.clip_net import open_clip
 from components.data.config import FilterConfig, SourceConfig
-from components.data.decode import Decoded, centre_square, decode, encode_png, parse_colour
+from components.data.decode import (
+    Decoded,
+    centre_square,
+    decode,
+    encode_jpeg,
+    encode_png,
+    encode_webp,
+    parse_colour,
+)
 from components.data.labels import Labels
 from components.data.reasons import Reason
 from components.data.score_files import ScoreFiles
@@ -159,7 +168,7 @@ def write_training_set(
     Args:
         splits: "train" and "heldout" -> samples in the order in which they are stored.
         out: folder.
-        config: resolution_px, shard_rows.
+        config: resolution_px, format, quality, shard_rows.
         source: how its images are read.
         labels: numbers of the classes.
         text_encoder: embeds the captions; None: a source without text.
@@ -177,7 +186,7 @@ def write_training_set(
         done = sum(shard["rows"] for shard in writer.shards)
         stream = samples.after(done) if isinstance(samples, KeptSamples) else iter(samples)
         with ThreadPoolExecutor(_THREADS) as pool:
-            squares = _squares(stream, config.resolution_px, source, pool)
+            squares = _squares(stream, config, source, pool)
             while some := list(islice(squares, config.shard_rows)):
                 writer.write_shard(_table(some, labels, text_encoder, schema))
         written[split] = writer.close()
@@ -210,24 +219,33 @@ def _schema(text_encoder: TextEncoder | None, several: bool = False) -> pa.Schem
 
 
 def _squares(
-    stream: Iterator[Sample], side: int, source: SourceConfig, pool: ThreadPoolExecutor
+    stream: Iterator[Sample], config: FilterConfig, source: SourceConfig, pool: ThreadPoolExecutor
 ) -> Iterator[Sample]:
-    """Yield the samples with a PNG of the middle square in place of the file.
+    """Yield the samples with the middle square, encoded, in place of the file.
 
     Few files are held at a time, and one image per thread: memory is bounded by pixels.
     """
-    colour = parse_colour(source.background_rgb)
+    colour, encode = parse_colour(source.background_rgb), _encoder(config)
 
     def square(sample: Sample) -> Sample:
         found = decode(sample.image, colour, grey_range=source.grey_range)
         if not isinstance(found, Decoded):
             what = f"{sample.key} was readable when it was scored, now: {found}"
             raise DataError(what, "source", "score again (raise score.revision)")
-        return replace(sample, image=encode_png(centre_square(found.pixels_HWC, side)))
+        return replace(sample, image=encode(centre_square(found.pixels_HWC, config.resolution_px)))
 
     # Pillow lets go of the interpreter while it works, so threads do help.
     while some := list(islice(stream, _FILES_AT_ONCE)):
         yield from pool.map(square, some)
+
+
+def _encoder(config: FilterConfig) -> Callable[[np.ndarray], bytes]:
+    """Return how squares become bytes."""
+    if config.format == "jpeg":
+        return partial(encode_jpeg, quality=config.quality)
+    if config.format == "webp":
+        return partial(encode_webp, quality=config.quality)
+    return encode_png
 
 
 def _table(

@@ -82,6 +82,25 @@ def test_rows_are_the_kept_samples_resized_once(scored, tmp_path):
     }
 
 
+@pytest.mark.parametrize(("kind", "quality"), [("jpeg", 90), ("webp", 90), ("jpeg", 30)])
+def test_images_may_be_stored_with_some_loss(scored, tmp_path, kind, quality):
+    folder, scores = scored
+    keep = np.array([True, True, False, False, True, True])
+    config = FilterConfig(resolution_px=32, format=kind, quality=quality)
+    hashes = []
+    for place in ("one", "two"):
+        splits = {"train": KeptSamples(scores, keep, SOURCE, folder), "heldout": iter([])}
+        facts = (tmp_path / place, config, SOURCE, Labels.of([""]), HashedText(), {})
+        hashes.append(write_training_set(splits, *facts))
+    assert hashes[0] == hashes[1]
+    batch = BatchSource(tmp_path / "one", "train", 32, 0).first(9)
+    for row, stored in enumerate(read_back(tmp_path / "one", "train").to_pylist()):
+        assert Image.open(io.BytesIO(stored["image"])).format == kind.upper()
+        want = centre_square(picture(seed=int(stored["key"][1:])), 32) / 127.5 - 1
+        gap = np.abs(batch.image_NCHW[row].permute(1, 2, 0).numpy() - want).mean() * 127.5
+        assert 0 < gap < (6 if quality > 50 else 12)
+
+
 def test_manifest_names_every_shard_by_hash(scored, tmp_path):
     out = tmp_path / "out"
     content_hash = write(scored, out, np.ones(6, bool))
