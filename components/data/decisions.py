@@ -21,7 +21,7 @@ from components.data.near_copies import later_copies
 from components.data.near_search import Images, pairs_in_stream
 from components.data.reasons import Reason
 from components.data.score_files import ROWS_AT_ONCE, ScoreFiles, open_engine
-from components.errors import DataError, ResourceError
+from components.errors import DataError
 
 _MOST_REASONS = 255
 
@@ -99,23 +99,17 @@ def decide(scores: ScoreFiles, rules: Sequence[Rule], copies: CopyRules, work: P
 
     Raises:
         ResourceError: the engine has no room on disk or in memory.
+        KeyboardInterrupt: a signal came while it was at work.
     """
-    try:
-        with open_engine(work) as engine:
-            decider = _Decider(engine, scores, rules)
-            if copies.exact:
-                decider.reject_exact_copies()
-            if copies.near_bits >= 0:
-                decider.reject_equal_looks()
-                pairs = pairs_in_stream(
-                    decider.images(), copies.near_bits, copies.near_levels, work
-                )
-                decider.reject_near_copies(later_copies(pairs, scores.num_rows))
-            return Decisions(tuple(decider.names), decider.codes)
-    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
-        what = f"the filter's engine stopped: {str(error).splitlines()[0][:160]}"
-        todo = "make room on this disk, or set GANLINE_RUNS_DIR to a folder on one with more"
-        raise ResourceError(what, str(work), todo) from None
+    with open_engine(work) as engine:
+        decider = _Decider(engine, scores, rules)
+        if copies.exact:
+            decider.reject_exact_copies()
+        if copies.near_bits >= 0:
+            decider.reject_equal_looks()
+            pairs = pairs_in_stream(decider.images(), copies.near_bits, copies.near_levels, work)
+            decider.reject_near_copies(later_copies(pairs, scores.num_rows))
+        return Decisions(tuple(decider.names), decider.codes)
 
 
 class _Decider:

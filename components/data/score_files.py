@@ -6,6 +6,7 @@ Legend: N rows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components.data.shards import checked_shards
+from components.errors import ResourceError
 
 ROWS_AT_ONCE = 65_536
 ENGINE_MEMORY_MIB = 2_048  # what the engine holds before it writes to disk
@@ -73,18 +75,34 @@ class ScoreFiles:
         return pa.RecordBatchReader.from_batches(wanted, stream())
 
 
-def open_engine(work: Path) -> duckdb.DuckDBPyConnection:
-    """Open DuckDB on this machine alone: bounded memory, the rest on disk in `work`."""
+@contextmanager
+def open_engine(work: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open DuckDB on this machine alone: bounded memory, the rest on disk in `work`.
+
+    Raises:
+        ResourceError: it has no room on disk or in memory.
+        KeyboardInterrupt: a signal came while it was at work.
+    """
     work.mkdir(parents=True, exist_ok=True)
-    # No file of its own: the engine reads a ? in a database's path as the end of the name.
-    return duckdb.connect(
-        config={
-            "memory_limit": f"{ENGINE_MEMORY_MIB}MiB",
-            "temp_directory": str(work),
-            "autoinstall_known_extensions": "false",
-            "autoload_known_extensions": "false",
-        },
-    )
+    try:
+        # No file of its own: the engine reads a ? in a database's path as the end of the name.
+        with duckdb.connect(
+            config={
+                "memory_limit": f"{ENGINE_MEMORY_MIB}MiB",
+                "temp_directory": str(work),
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+            },
+        ) as engine:
+            yield engine
+    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        what = f"the filter's engine stopped: {str(error).splitlines()[0][:160]}"
+        todo = "make room on this disk, or set GANLINE_RUNS_DIR to a folder on one with more"
+        raise ResourceError(what, str(work), todo) from None
+    except RuntimeError as error:
+        if str(error) == "Query interrupted":  # what becomes of an exception of a signal's handler
+            raise KeyboardInterrupt("a signal") from None
+        raise
 
 
 def open_scores(folder: Path, schema: pa.Schema, work: Path) -> ScoreFiles:

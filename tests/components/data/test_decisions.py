@@ -1,5 +1,6 @@
 """Decisions on disk are those of the plain definition, whatever the order and the threads."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 import duckdb
@@ -127,10 +128,11 @@ def in_pieces_of(rows):
 
 
 def with_threads(count):
+    @contextmanager
     def opened(work):
-        engine = open_engine(work)
-        engine.execute(f"SET threads={count}")
-        return engine
+        with open_engine(work) as engine:
+            engine.execute(f"SET threads={count}")
+            yield engine
 
     return opened
 
@@ -168,10 +170,10 @@ def test_a_folder_with_any_name_is_read(tmp_path):
 
 
 def test_an_engine_without_room_is_one_line(tmp_path, monkeypatch):
-    def no_room(work):
+    def no_room(config):
         raise duckdb.OutOfMemoryException("could not allocate block\nmore")
 
-    monkeypatch.setattr(decisions, "open_engine", no_room)
+    monkeypatch.setattr(duckdb, "connect", no_room)
     with pytest.raises(ResourceError, match=r"could not allocate block .*GANLINE_RUNS_DIR") as why:
         decide(ScoreFiles((), 0), [Rule("a", "true", ())], CopyRules(), tmp_path)
     assert why.value.exit_code == 6 and "\n" not in str(why.value)
