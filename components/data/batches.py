@@ -235,4 +235,5 @@ def as_images(pixels_NHWC: Tensor, resolution: int) -> Tensor:
 
 
 def _pixels(file: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(file), formats=("PNG",)))
+    # Not convert: a stored image is RGB, and anything else is a fault that shows.
+    return np.asarray(Image.open(io.BytesIO(file), formats=("PNG", "JPEG", "WEBP")))

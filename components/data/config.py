@@ -7,7 +7,7 @@ heavy loads.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from models.fields import Between
@@ -146,11 +146,34 @@ class ScoreConfig:
         backend: "local" (a loop in this process) or "ray" (an actor pool, sized by the
             cluster section); the rows are the same.
         batch: samples per call of the scorer.
+        scorers: which columns are written: "clip" (similarity of image and caption), "phash"
+            (fingerprints for near copies), "sharpness", "entropy", "caption" (facts about its
+            words), "embedding" (CLIP's, float16), and heads on that embedding: "aesthetic", "nsfw",
+            "watermark".
+        heads: name of a head -> its file of weights, a safetensors file or LAION's .pth.
     """
 
     revision: Annotated[int, Between(1, None)] = 1
     backend: Literal["local", "ray"] = "local"
     batch: Annotated[int, Between(1, None)] = 256
+    scorers: tuple[str, ...] = ("clip", "phash")
+    heads: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnRule:
+    """What one column of the scores must be; at least one of min, max, keep_fraction is given.
+
+    Attributes:
+        column: its name.
+        min, max: a row is kept if its value lies between them, both included.
+        keep_fraction: keep this share of the rows that reach the rule, the largest values first.
+    """
+
+    column: str
+    min: float | None = None
+    max: float | None = None
+    keep_fraction: Fraction = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +185,9 @@ class FilterConfig:
 
     Attributes:
         resolution_px: side of the stored square images: the largest resolution of the chain.
+        format: how images are stored: "png" (without loss), "jpeg" (full chroma) or "webp"; those
+            two are about a tenth of it.
+        quality: of jpeg and webp, 100 = best.
         min_side_px: shorter side of the input image.
         max_aspect: longer side divided by shorter side.
         min_caption_chars, max_caption_chars: length of the stripped caption.
@@ -169,6 +195,8 @@ class FilterConfig:
             clip_keep_fraction < 1.
         clip_keep_fraction: keep this share of the samples that reach the rule, the most similar
             first; 1 = use clip_similarity_min.
+        rules: rules on columns of the scores, each {column, min, max, keep_fraction}; they are
+            asked after the similarity and before the duplicates, and count under filter.<column>.
         exact_duplicates: reject a byte-equal image file seen before.
         near_duplicate_bits: reject an image whose perceptual hash differs from that of a kept one
             in at most so many of 64 bits, if their thumbnails agree as well; -1 = off.
@@ -179,12 +207,15 @@ class FilterConfig:
     """
 
     resolution_px: Annotated[int, Between(8, 2048)] = 64
+    format: Literal["png", "jpeg", "webp"] = "png"
+    quality: Annotated[int, Between(1, 100)] = 95
     min_side_px: Annotated[int, Between(1, None)] = 32
     max_aspect: Annotated[float, Between(1.0, None)] = 3.0
     min_caption_chars: Annotated[int, Between(1, None)] = 3
     max_caption_chars: Annotated[int, Between(1, None)] = 1_000
     clip_similarity_min: Annotated[float, Between(-1.0, 1.0)] = -1.0
     clip_keep_fraction: Fraction = 1.0
+    rules: tuple[ColumnRule, ...] = ()
     exact_duplicates: bool = True
     near_duplicate_bits: Annotated[int, Between(-1, 16)] = 8
     near_duplicate_levels: Annotated[float, Between(0.0, 255.0)] = 4.0

@@ -18,7 +18,8 @@ import pyarrow as pa
 from components.data.captions import ATTRIBUTES
 from components.data.config import SynthesizeConfig
 from components.data.dirt import Plan, clean_plan, empty_caption, image_file, plan_dirt
-from components.data.shards import file_sha256, write_json, write_table, write_tar
+from components.data.parquet_files import write_table
+from components.data.shards import file_sha256, write_json, write_tar
 from components.data.synthetic import Pairs, draw, label_of, sample_pairs
 
 TRUTH_SCHEMA = pa.schema(

@@ -23,7 +23,16 @@ from components.data.config import Colour, parse_colour
 from components.data.image_bytes import Found, look_at, sniff
 from components.data.reasons import Reason
 
-__all__ = ["Decoded", "centre_square", "decode", "encode_png", "parse_colour", "sniff"]
+__all__ = [
+    "Decoded",
+    "centre_square",
+    "decode",
+    "encode_jpeg",
+    "encode_png",
+    "encode_webp",
+    "parse_colour",
+    "sniff",
+]
 
 MAX_PIXELS = 64_000_000
 FULL_GREY = 65_535
@@ -121,6 +130,21 @@ def encode_png(pixels_HWC: np.ndarray) -> bytes:
     """Encode RGB uint8 pixels; the same pixels give the same bytes."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels_HWC)).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def encode_jpeg(pixels_HWC: np.ndarray, quality: int) -> bytes:
+    """Encode RGB uint8 pixels as JPEG with all of their chroma."""
+    buffer = io.BytesIO()
+    image = Image.fromarray(np.ascontiguousarray(pixels_HWC))
+    image.save(buffer, "JPEG", quality=quality, subsampling=0)
+    return buffer.getvalue()
+
+
+def encode_webp(pixels_HWC: np.ndarray, quality: int) -> bytes:
+    """Encode RGB uint8 pixels as lossy WebP."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels_HWC)).save(buffer, "WEBP", quality=quality)
     return buffer.getvalue()
 
 

@@ -3,42 +3,63 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from components.data.score_files import ScoreFiles
+
 _BINS = 60
 
 
 def write_charts(
-    folder: Path, similarity: np.ndarray, kept: np.ndarray, report: dict[str, Any]
+    folder: Path, scores: ScoreFiles, kept_N: np.ndarray, report: dict[str, Any]
 ) -> list[Path]:
     """Write similarity.{csv,png} and reasons.{csv,png}; return the PNGs.
 
     Args:
         folder: created if missing.
-        similarity: cosine of each sample, NaN where there is none, [N].
-        kept: bool [N].
+        scores: the cosine of each sample is read from there, piece by piece.
+        kept_N: bool [N].
         report: as filtering.make_report returns it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    finite = np.isfinite(similarity)
-    low, high = (similarity[finite].min(), similarity[finite].max()) if finite.any() else (0, 1)
+    low, high, threshold = _range(scores, kept_N)
     edges = np.linspace(low, max(high, low + 1e-6), _BINS + 1)
-    good = np.histogram(similarity[finite & kept], edges)[0]
-    bad = np.histogram(similarity[finite & ~kept], edges)[0]
+    good, bad = np.zeros(_BINS, dtype=np.int64), np.zeros(_BINS, dtype=np.int64)
+    for values, kept in _cosines(scores, kept_N):
+        good += np.histogram(values[kept], edges)[0]
+        bad += np.histogram(values[~kept], edges)[0]
     middle = (edges[1:] + edges[:-1]) / 2
     rows = [(f"{m:.4f}", int(g), int(b)) for m, g, b in zip(middle, good, bad, strict=True)]
     _write_csv(folder / "similarity.csv", ("clip_similarity", "kept", "rejected"), rows)
     reasons = sorted(report["rejected"].items(), key=lambda item: (-item[1], item[0]))
     _write_csv(folder / "reasons.csv", ("reason", "samples"), reasons)
-    threshold = float(similarity[finite & kept].min()) if (finite & kept).any() else float("nan")
     return [
         _draw_similarity(folder / "similarity.png", edges, good, bad, threshold),
         _draw_reasons(folder / "reasons.png", reasons, report),
     ]
+
+
+def _cosines(scores: ScoreFiles, kept_N: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the finite cosines of some samples, and which of those are kept."""
+    for at, batch in scores.batches(["clip_similarity"]):
+        values = batch["clip_similarity"].fill_null(float("nan")).to_numpy(zero_copy_only=False)
+        finite = np.isfinite(values)
+        yield values[finite], kept_N[at : at + len(values)][finite]
+
+
+def _range(scores: ScoreFiles, kept_N: np.ndarray) -> tuple[float, float, float]:
+    """Return smallest and largest cosine (0, 1 where there is none), and the smallest kept."""
+    low, high, threshold = np.inf, -np.inf, np.inf
+    for values, kept in _cosines(scores, kept_N):
+        low, high = min(low, values.min(initial=np.inf)), max(high, values.max(initial=-np.inf))
+        threshold = min(threshold, values[kept].min(initial=np.inf))
+    if low > high:
+        low, high = 0, 1
+    return low, high, float(threshold)
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -1,26 +1,22 @@
-"""The filter's rules, in one fixed order: they decide which scored samples are kept.
-
-They are pure functions of the table of scores.
+"""The filter's rules in one fixed order, the held-out split, and what is refused or told.
 
 A sample is counted under the first rule it breaks; later rules do not see it, so a rejected image
-never rejects its copy. NaN is never kept: every rule asks what is good and rejects the rest.
-Legend: N samples.
+never rejects its copy. NaN is never kept: every rule asks what is good and rejects the rest. How
+they are asked of millions of rows: decisions.py. Legend: N samples.
 """
 
 from __future__ import annotations
 
 import array
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from components.data.config import FilterConfig
-from components.data.near_copies import later_copies
+from components.data.config import ColumnRule, FilterConfig
+from components.data.decisions import CopyRules, Decisions, Rule
 from components.data.reasons import Reason
-from components.data.score_columns import Columns, columns_of
 from components.errors import DataError
 
 REPORT_TOP = 5
@@ -29,34 +25,70 @@ LEAST_HELDOUT = 2
 FEW_TRAINING, FEW_HELD_OUT = 1000, 200
 
 
-# (columns, parameters, rows still in [M]) -> which of those rows are good, bool [M].
-Rule = Callable[[Columns, FilterConfig, np.ndarray], np.ndarray]
-
-
-def in_stored_order(scores: pa.Table) -> pa.Table:
-    """Sort scores by place in the source: no result depends on the order they were made in."""
-    return scores.sort_by([("shard", "ascending"), ("offset", "ascending"), ("key", "ascending")])
-
-
-def decide(scores: pa.Table, config: FilterConfig, *, text: bool = True) -> np.ndarray:
-    """Return the reason of each row, "" for the kept ones, [N] of str.
+def rules_of(config: FilterConfig, *, text: bool = True, similarity: bool = True) -> list[Rule]:
+    """Return the rules on single rows, in the order in which they are asked.
 
     Args:
-        scores: as `in_stored_order` returns it; of two copies the first is kept.
         config: the thresholds.
         text: whether the rules of captions count.
+        similarity: whether those of CLIP's similarity do, of captions.
     """
-    # One text for all rows of a reason: an object a row would be a hundred bytes.
-    codes = scores["reason"].fill_null("").combine_chunks().dictionary_encode()
-    reasons = np.array(codes.dictionary.to_pylist(), dtype=object)[codes.indices.to_numpy()]
-    columns = columns_of(scores)
-    for reason, rule in RULES.items():
-        if reason in TEXT_RULES and not text:
-            continue
-        alive = np.flatnonzero(reasons == "")
-        if len(alive):
-            reasons[alive[~rule(columns, config, alive)]] = reason.value
-    return reasons
+    size = ("width", "height")
+    even = f"greatest(width, height) <= {config.max_aspect!r}::DOUBLE * least(width, height)"
+    rules = [
+        Rule(Reason.FILTER_TOO_SMALL, f"least(width, height) >= {config.min_side_px}", size),
+        Rule(Reason.FILTER_ASPECT, even, size),
+    ]
+    if text:
+        rules += _rules_of_length(config)
+    if text and similarity:
+        rules += _rules_of_similarity(config)
+    for rule in config.rules:
+        rules += _rules_of_column(rule)
+    return rules
+
+
+def _rules_of_length(config: FilterConfig) -> list[Rule]:
+    length = ("caption_chars",)
+    short = f"caption_chars >= {config.min_caption_chars}"
+    long = f"caption_chars <= {config.max_caption_chars}"
+    return [
+        Rule(Reason.FILTER_CAPTION_SHORT, short, length),
+        Rule(Reason.FILTER_CAPTION_LONG, long, length),
+    ]
+
+
+def _rules_of_similarity(config: FilterConfig) -> list[Rule]:
+    cosine = ("clip_similarity",)
+    # The threshold is rounded as the cosines are.
+    similar = f"clip_similarity >= CAST({config.clip_similarity_min!r}::DOUBLE AS FLOAT)"
+    rules = [Rule(Reason.FILTER_SCORE_NAN, "isfinite(clip_similarity)", cosine)]
+    if config.clip_keep_fraction >= 1.0:
+        return [*rules, Rule(Reason.FILTER_CLIP_SIMILARITY, similar, cosine)]
+    best = Rule(
+        Reason.FILTER_CLIP_SIMILARITY, "", cosine, "clip_similarity", config.clip_keep_fraction
+    )
+    return [*rules, best]
+
+
+def _rules_of_column(rule: ColumnRule) -> list[Rule]:
+    reason, column = f"filter.{rule.column}", f'"{rule.column}"'
+    good = [f"isfinite({column}::DOUBLE)"]  # NaN is never kept
+    if rule.min is not None:
+        good.append(f"{column} >= {rule.min!r}::DOUBLE")
+    if rule.max is not None:
+        good.append(f"{column} <= {rule.max!r}::DOUBLE")
+    rules = [Rule(reason, " AND ".join(good), (rule.column,))]
+    if rule.keep_fraction < 1.0:
+        rules.append(Rule(reason, "", (rule.column,), rule.column, rule.keep_fraction))
+    return rules
+
+
+def copy_rules_of(config: FilterConfig) -> CopyRules:
+    """Return which copies are rejected, after all other rules."""
+    return CopyRules(
+        config.exact_duplicates, config.near_duplicate_bits, config.near_duplicate_levels
+    )
 
 
 def in_heldout(
@@ -78,20 +110,18 @@ def _places_of_groups(groups: Iterable[str], keys: Iterable[str], seed: int) -> 
     return np.frombuffer(places, dtype=np.float64)
 
 
-def make_report(reasons: np.ndarray, heldout: np.ndarray) -> dict[str, Any]:
+def make_report(decisions: Decisions, heldout_N: np.ndarray) -> dict[str, Any]:
     """Count every row once.
 
     Args:
-        reasons: as `decide` returns them.
-        heldout: which of the kept rows are held out, bool [N].
+        decisions: on all rows.
+        heldout_N: which of the kept rows are held out, bool [N].
     """
-    names, counts = np.unique(reasons[reasons != ""].astype(str), return_counts=True)
-    rejected = dict(zip(names.tolist(), counts.tolist(), strict=True))
-    kept = reasons == ""
+    kept, rejected = decisions.kept_N, decisions.rejected()
     report: dict[str, Any] = {
-        "in": len(reasons),
-        "kept": int((kept & ~heldout).sum()),
-        "heldout": int((kept & heldout).sum()),
+        "in": len(kept),
+        "kept": int((kept & ~heldout_N).sum()),
+        "heldout": int((kept & heldout_N).sum()),
         "rejected": rejected,
     }
     assert report["in"] == report["kept"] + report["heldout"] + sum(rejected.values())
@@ -163,96 +193,19 @@ def check_heldout(
     raise DataError(what, "source.heldout_fraction", todo)
 
 
-def grey_facts(scores: pa.Table) -> dict[str, Any]:
+def grey_facts(largest_N: Iterable[np.ndarray]) -> dict[str, Any]:
     """Return what the report says of images with 16 bits of grey, {} where there are none.
 
     A largest value far below 65,535 means a camera of fewer bits: source.grey_range says so.
+
+    Args:
+        largest_N: the largest value of each such image, in pieces.
     """
-    values = scores["grey_max"].drop_null().to_numpy()
-    if not len(values):
-        return {}
-    return {"grey_16_bit": {"images": len(values), "largest_value": int(values.max())}}
+    images, largest = 0, 0
+    for values in largest_N:
+        images += len(values)
+        largest = max(largest, int(values.max(initial=0)))
+    return {"grey_16_bit": {"images": images, "largest_value": largest}} if images else {}
 
 
 _TODO = "mend the source or loosen the thresholds under filter in params.yaml"
-
-
-def _large_enough(columns: Columns, config: FilterConfig, alive: np.ndarray) -> np.ndarray:
-    short = np.minimum(columns.width[alive], columns.height[alive])
-    return short >= config.min_side_px
-
-
-def _even_enough(columns: Columns, config: FilterConfig, alive: np.ndarray) -> np.ndarray:
-    width, height = columns.width[alive], columns.height[alive]
-    return np.maximum(width, height) <= config.max_aspect * np.minimum(width, height)
-
-
-def _caption_not_short(columns: Columns, config: FilterConfig, alive: np.ndarray) -> np.ndarray:
-    return columns.caption_chars[alive] >= config.min_caption_chars
-
-
-def _caption_not_long(columns: Columns, config: FilterConfig, alive: np.ndarray) -> np.ndarray:
-    return columns.caption_chars[alive] <= config.max_caption_chars
-
-
-def _has_score(columns: Columns, config: FilterConfig, alive: np.ndarray) -> np.ndarray:
-    return np.isfinite(columns.clip_similarity[alive])
-
-
-def _similar_enough(columns: Columns, config: FilterConfig, alive: np.ndarray) -> np.ndarray:
-    values = columns.clip_similarity[alive]
-    return values >= similarity_threshold(values, config)
-
-
-def similarity_threshold(values: np.ndarray, config: FilterConfig) -> float:
-    """Return the smallest cosine that is kept.
-
-    Args:
-        values: cosines of the samples that reach the rule, finite.
-        config: keeps a fixed share when clip_keep_fraction < 1, else what reaches
-            clip_similarity_min.
-    """
-    if config.clip_keep_fraction >= 1.0 or not len(values):
-        return config.clip_similarity_min
-    count = round(config.clip_keep_fraction * len(values))
-    return float(np.sort(values)[-count]) if count else float("inf")
-
-
-def _not_seen(columns: Columns, config: FilterConfig, alive: np.ndarray) -> np.ndarray:
-    if not config.exact_duplicates:
-        return np.ones(len(alive), dtype=bool)
-    _, first, back = np.unique(columns.digest[alive], return_index=True, return_inverse=True)
-    # Several captions of one image are no copies of each other.
-    place = columns.place[alive]
-    return np.asarray(place == place[first][back])
-
-
-def _not_near(columns: Columns, config: FilterConfig, alive: np.ndarray) -> np.ndarray:
-    if config.near_duplicate_bits < 0:
-        return np.ones(len(alive), dtype=bool)
-    _, first, back = np.unique(columns.place[alive], return_index=True, return_inverse=True)
-    rows = alive[first]
-    bits, levels = config.near_duplicate_bits, config.near_duplicate_levels
-    marked = later_copies(columns.phash[rows], columns.thumbnail_NP[rows], bits, levels)
-    return np.asarray(~marked[back])
-
-
-# In this order. What `score` could not read comes before all of them.
-RULES: dict[Reason, Rule] = {
-    Reason.FILTER_TOO_SMALL: _large_enough,
-    Reason.FILTER_ASPECT: _even_enough,
-    Reason.FILTER_CAPTION_SHORT: _caption_not_short,
-    Reason.FILTER_CAPTION_LONG: _caption_not_long,
-    Reason.FILTER_SCORE_NAN: _has_score,
-    Reason.FILTER_CLIP_SIMILARITY: _similar_enough,
-    Reason.FILTER_EXACT_DUPLICATE: _not_seen,
-    Reason.FILTER_NEAR_DUPLICATE: _not_near,
-}
-TEXT_RULES = frozenset(
-    [
-        Reason.FILTER_CAPTION_SHORT,
-        Reason.FILTER_CAPTION_LONG,
-        Reason.FILTER_SCORE_NAN,
-        Reason.FILTER_CLIP_SIMILARITY,
-    ]
-)

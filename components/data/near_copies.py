@@ -1,9 +1,9 @@
 """Find near copies among many images, by their hashes and thumbnails, without comparing all pairs.
 
-Images that agree in hash and thumbnail are one group and cost no pairs. The others are cut again
-and again along the colour that tells them apart best, with as much overlap as copies may differ,
-until few stand together; only those are compared. So no copy is lost, and the work grows about as
-the number of images does. Where no colour tells them apart, neighbours in brightness are compared.
+The images are cut again and again along the colour that tells them apart best, with as much overlap
+as copies may differ, until few stand together; only those are compared. So no copy is lost, and the
+work grows about as the number of images does. Where no colour tells them apart, neighbours in
+brightness are compared. Images that agree in hash and thumbnail are left out beforehand.
 
 Legend: N images, P numbers of a thumbnail, K pairs.
 """
@@ -11,41 +11,35 @@ Legend: N images, P numbers of a thumbnail, K pairs.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 LEAF_ROWS = 256  # so many are compared each with each
 _SLABS = 8  # pieces of one cut
 _TRIED = 12  # colours that are tried for a cut
-_SAMPLED = 2_048  # rows that are looked at to choose one
+SAMPLED = 2_048  # rows that are looked at to choose one
 _BAND = 256  # neighbours compared where no cut helps: images of one colour
 _PAIRS_AT_ONCE = 1 << 16
 
 
-def later_copies(
-    hashes_N: np.ndarray, thumbnails_NP: np.ndarray, max_bits: int, max_levels: float
-) -> np.ndarray:
+def later_copies(pairs_K2: np.ndarray, count: int) -> np.ndarray:
     """Mark every image that is a near copy of an earlier one which is itself not marked.
 
     Args:
-        hashes_N: perceptual hashes, int64.
-        thumbnails_NP: thumbnails as uint8 rows.
-        max_bits: largest difference of the hashes.
-        max_levels: largest difference of any cell of the thumbnails, in levels of 255.
+        pairs_K2: near images (i, j), i < j, sorted.
+        count: of images.
 
     Returns:
-        bool [N].
+        bool [count].
     """
-    marked = np.zeros(len(hashes_N), dtype=bool)
-    first = _first_of_equals(hashes_N, thumbnails_NP)
-    rows = np.flatnonzero(first == np.arange(len(first)))
-    pairs = near_pairs(hashes_N[rows], thumbnails_NP[rows], max_bits, max_levels)
+    marked = np.zeros(count, dtype=bool)
     # Sorted by the earlier image: whether it is marked is settled when its pairs come.
-    for i, j in rows[pairs].tolist():
-        if not marked[i]:
-            marked[j] = True
-    # What equals a marked image is a copy of the same earlier one; the others copy their first.
-    return marked[first] | (first != np.arange(len(first)))
+    for at in range(0, len(pairs_K2), _PAIRS_AT_ONCE):
+        for i, j in pairs_K2[at : at + _PAIRS_AT_ONCE].tolist():
+            if not marked[i]:
+                marked[j] = True
+    return marked
 
 
 def near_pairs(
@@ -69,39 +63,41 @@ def near_pairs(
     return np.unique(np.concatenate(found), axis=0)
 
 
-def _first_of_equals(hashes_N: np.ndarray, thumbnails_NP: np.ndarray) -> np.ndarray:
-    """Return for each image the first one with its hash and thumbnail, int64 [N]."""
-    first = np.arange(len(hashes_N))
-    order = np.argsort(hashes_N, kind="stable")
-    same = np.zeros(len(order) + 1, dtype=bool)
-    same[1:-1] = hashes_N[order[1:]] == hashes_N[order[:-1]]
-    rows = np.sort(order[same[1:] | same[:-1]])  # only those whose hash is there twice
-    if len(rows):
-        words = np.ascontiguousarray(hashes_N[rows].astype(np.int64)).view(np.uint8)
-        whole = np.concatenate([words.reshape(len(rows), 8), thumbnails_NP[rows]], axis=1)
-        keys = np.ascontiguousarray(whole).view(f"V{whole.shape[1]}").ravel()
-        _, at, back = np.unique(keys, return_index=True, return_inverse=True)
-        first[rows] = rows[at[back]]
-    return first
+def possible_cuts(sample_NP: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield colours to cut by, best first, and the edges of the pieces.
+
+    Args:
+        sample_NP: thumbnails of some of the images.
+
+    Yields:
+        (number of the colour, edges as `pieces_of` takes them).
+    """
+    some = sample_NP.astype(np.float32)
+    for cell in np.argsort(-some.std(axis=0), kind="stable")[:_TRIED]:
+        marks = np.quantile(some[:, cell], np.linspace(0, 1, _SLABS + 1)[1:-1])
+        yield int(cell), np.unique(np.concatenate([[-1.0], np.ceil(marks), [256.0]]))
+
+
+def pieces_of(values_N: np.ndarray, edges: np.ndarray, max_levels: float) -> Iterator[np.ndarray]:
+    """Yield for each piece which values lie in it, as indices, ascending.
+
+    Piece k holds [edges[k], edges[k + 1] + max_levels): values that differ by at most max_levels
+    lie in one piece together.
+    """
+    for low, high in itertools.pairwise(edges):
+        yield np.flatnonzero((values_N >= low) & (values_N < high + max_levels))
+
+
+def is_worth(sizes: Sequence[int], rows: int) -> bool:
+    """Tell whether a cut into such pieces helps: not if it copies nearly everything into them."""
+    return max(sizes) <= 0.6 * rows and sum(sizes) <= 2 * rows
 
 
 def _cut(rows: np.ndarray, thumbnails: np.ndarray, max_levels: float) -> list[np.ndarray]:
-    """Return overlapping pieces of `rows`, each in ascending order; none when no cut helps.
-
-    Every pair that is near lies in one of them together.
-    """
-    some = thumbnails[rows[:: max(1, len(rows) // _SAMPLED)]].astype(np.float32)
-    for cell in np.argsort(-some.std(axis=0), kind="stable")[:_TRIED]:
-        values = thumbnails[rows, cell]
-        marks = np.quantile(some[:, cell], np.linspace(0, 1, _SLABS + 1)[1:-1])
-        edges = np.unique(np.concatenate([[-1.0], np.ceil(marks), [256.0]]))
-        pieces = []
-        for low, high in itertools.pairwise(edges):
-            inside = values >= low
-            inside &= values < high + max_levels
-            pieces.append(rows[inside])
-        # A cut that copies nearly everything into its pieces is none.
-        if max(map(len, pieces)) <= 0.6 * len(rows) and sum(map(len, pieces)) <= 2 * len(rows):
+    """Return overlapping pieces of `rows`, each in ascending order; none when no cut helps."""
+    for cell, edges in possible_cuts(thumbnails[rows[:: max(1, len(rows) // SAMPLED)]]):
+        pieces = [rows[at] for at in pieces_of(thumbnails[rows, cell], edges, max_levels)]
+        if is_worth([len(piece) for piece in pieces], len(rows)):
             return [piece for piece in pieces if len(piece) > 1]
     return []
 

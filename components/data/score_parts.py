@@ -22,12 +22,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components.code_version import git_commit
-from components.data.config import SourceConfig
+from components.data.config import ScoreConfig, SourceConfig
 from components.data.image_folder import listing
 from components.data.names import restored
+from components.data.parquet_files import write_table
 from components.data.reasons import Reason
-from components.data.scoring import SCORE_SCHEMA, Row, Scorer, SimilarityNet
-from components.data.shards import ShardWriter, write_json, write_table
+from components.data.scorers.base import EmbeddingNet
+from components.data.scoring import Row, Scorer, score_schema
+from components.data.shards import ShardWriter, write_json
 from components.data.sources import Part, parts, settled
 from components.errors import DataError
 
@@ -43,11 +45,11 @@ def score_source(
     source: SourceConfig,
     folder: Path,
     encoders: Path,
-    batch: int,
+    config: ScoreConfig,
     work: Path,
     out: Path,
     map_parts: MapParts | None = None,
-    net: SimilarityNet | None = None,
+    net: EmbeddingNet | None = None,
 ) -> dict[str, Any]:
     """Write out/scores-*.parquet, one row for every sample in stored order, and the manifest.
 
@@ -55,7 +57,7 @@ def score_source(
         source: how to read it.
         folder: its folder.
         encoders: folder that holds `clip`.
-        batch: images per call of CLIP.
+        config: batch, and which columns are written.
         work: folder of the parts; it may hold those of an earlier try.
         out: folder of the scores.
         map_parts: None = a plain loop here.
@@ -66,17 +68,18 @@ def score_source(
         left out because it is no data; parts taken from an earlier try.
     """
     found = parts(source, folder)
-    marks = _signatures(source, folder, encoders, batch, found)
+    marks = _signatures(source, folder, encoders, config, found)
+    schema = score_schema(config)
     work.mkdir(parents=True, exist_ok=True)
     files = [work / f"part-{number:06d}.parquet" for number in range(len(found))]
     todo = [i for i, file in enumerate(files) if _signature_of(file) != marks[i]]
     build: Row = {"source": asdict(source), "folder": str(folder.resolve())}
-    build |= {"encoders": str(encoders.resolve()), "batch": batch, "net": net}
+    build |= {"encoders": str(encoders.resolve()), "score": asdict(config), "net": net}
     for place, rows in _mapped([asdict(found[i]) for i in todo], build, map_parts):
-        table = pa.Table.from_pylist(rows, schema=SCORE_SCHEMA)
+        table = pa.Table.from_pylist(rows, schema=schema)
         number = todo[place]
         write_table(files[number], table.replace_schema_metadata({_SIGNATURE: marks[number]}))
-    facts = _put_together(files, out)
+    facts = _put_together(files, out, schema)
     return facts | {"resumed": len(found) - len(todo)}
 
 
@@ -95,12 +98,14 @@ def _in_a_loop(items: list[Row], build: Row) -> Iterator[tuple[int, list[Row]]]:
 
 
 def _signatures(
-    source: SourceConfig, folder: Path, encoders: Path, batch: int, found: Sequence[Part]
+    source: SourceConfig, folder: Path, encoders: Path, config: ScoreConfig, found: Sequence[Part]
 ) -> list[bytes]:
     """Return for each part a hash of all that its rows depend on."""
     card = encoders / "clip" / "card.json"
     net = card.read_text(encoding="utf-8") if card.is_file() else ""
-    common = json.dumps([asdict(source), batch, net, str(SCORE_SCHEMA), git_commit()])
+    heads = {name: _stat(Path(), file) for name, file in config.heads.items()}
+    columns = str(score_schema(config))
+    common = json.dumps([asdict(source), config.batch, net, columns, heads, git_commit()])
     marks = []
     exact = settled(source, folder)
     for part in found:
@@ -131,9 +136,9 @@ def _signature_of(file: Path) -> bytes:
     return bytes(metadata.get(_SIGNATURE, b""))
 
 
-def _put_together(files: Sequence[Path], out: Path) -> dict[str, Any]:
+def _put_together(files: Sequence[Path], out: Path, schema: pa.Schema) -> dict[str, Any]:
     again = _repeated(files)
-    writer = ShardWriter(out, "scores", SCORE_SCHEMA, SCORE_SHARD_ROWS)
+    writer = ShardWriter(out, "scores", schema, SCORE_SHARD_ROWS)
     reasons: Counter[str] = Counter()
     hidden: list[str] = []
     num_hidden, at = 0, 0

@@ -1,10 +1,10 @@
 """Score every sample of a source: one row for each, readable or not.
 
-No threshold stands here.
+No threshold stands here; what a column says is the scorers' business (scorers/).
 
 The scorer takes parts of a source and reads them itself, so that a cluster's actors fetch their own
 shards; the batches that CLIP sees lie inside a part, and so do not depend on who computes them.
-Legend: N images, D width.
+Legend: N images, D width of CLIP's embedding.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from components.data.clip_net import open_clip
-from components.data.config import SourceConfig
-from components.data.decode import Decoded, centre_square, decode, parse_colour
-from components.data.fingerprints import perceptual_hash, thumbnail
+from components.data.config import ScoreConfig, SourceConfig
+from components.data.decode import Decoded, decode, parse_colour
 from components.data.reasons import Reason
 from components.data.records import Record
+from components.data.scorers.base import ColumnScorer, EmbeddingNet, Setting, scorer_class
+from components.data.scorers.clip import ClipSimilarity
 from components.data.sources import Part, read_part
 
 SCORE_SCHEMA = pa.schema(
@@ -53,39 +53,14 @@ SCORE_SCHEMA = pa.schema(
 Row = dict[str, Any]
 
 
-class SimilarityNet(Protocol):
-    """What the scorer needs of a CLIP."""
-
-    def small(self, pixels_HWC: np.ndarray) -> np.ndarray:
-        """Return what is kept of an image until its batch is full."""
-
-    def similarity(self, images: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
-        """Return the cosine of each pair, float32 [N]."""
-
-
-class ClipSimilarity:
-    """Cosine of image and caption by the CLIP in a folder; NaN is handed on, not hidden."""
-
-    def __init__(self, folder: Path) -> None:
-        import torch
-
-        self._torch = torch
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.net = open_clip(folder).to(self.device)
-        self.side = int(self.net.preprocess.image_size_px)
-
-    def small(self, pixels_HWC: np.ndarray) -> np.ndarray:
-        """Return what is looked at of an image, uint8 [side, side, 3]."""
-        return centre_square(pixels_HWC, self.side)
-
-    def similarity(self, images: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
-        """Return the cosine of each pair, float32 [N]; images as `small` returns them."""
-        torch = self._torch
-        image_NCHW = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(self.device)
-        with torch.inference_mode():
-            image_ND = self.net(image_NCHW.float() / 127.5 - 1)["pooled"]
-            text_ND = self.net.encode_text(list(captions))
-            return (image_ND * text_ND).sum(1).float().cpu().numpy()
+def score_schema(config: ScoreConfig) -> pa.Schema:
+    """Return the columns of the scores: those of every table, then what the scorers add."""
+    schema = SCORE_SCHEMA
+    for name in config.scorers:
+        for column, kind in scorer_class(name).columns.items():
+            if column not in schema.names:
+                schema = schema.append(pa.field(column, kind))
+    return schema
 
 
 class Scorer:
@@ -94,8 +69,8 @@ class Scorer:
     Args:
         source: fields of a SourceConfig.
         folder: the source's folder.
-        encoders: folder that holds `clip`, asked only where the source has text.
-        batch: images per call of CLIP.
+        encoders: folder that holds `clip`, asked only where a scorer needs it.
+        score: fields of a ScoreConfig.
         net: stands in for CLIP, in tests.
     """
 
@@ -105,22 +80,33 @@ class Scorer:
         source: Row,
         folder: str,
         encoders: str,
-        batch: int,
-        net: SimilarityNet | None = None,
+        score: Row,
+        net: EmbeddingNet | None = None,
     ) -> None:
-        self.source = SourceConfig(**source)
-        self.folder, self.batch = Path(folder), batch
+        self.source, self.config = SourceConfig(**source), ScoreConfig(**score)
+        self.folder = Path(folder)
         self.background = parse_colour(self.source.background_rgb)
-        self.net: SimilarityNet | None = net
-        if net is None and self.source.condition == "text":
+        self.columns = score_schema(self.config).names
+        kinds = [scorer_class(name) for name in self.config.scorers]
+        self.compares = "clip" in self.config.scorers and self.source.condition == "text"
+        self.embeds = any(kind.embeds for kind in kinds)
+        self.net: EmbeddingNet | None = net
+        if net is None and (self.compares or self.embeds):
             self.net = ClipSimilarity(Path(encoders) / "clip")
+        named = zip(self.config.scorers, kinds, strict=True)
+        self.scorers = [kind(self._setting(name)) for name, kind in named]
+
+    def _setting(self, name: str) -> Setting:
+        path = self.config.heads.get(name)
+        width = int(getattr(self.net, "embedding_dim", 0))
+        return Setting(width, Path(path) if path else None)
 
     def __call__(self, items: Sequence[Row]) -> list[Row]:
         """Return the rows of all samples of the parts, in stored order."""
         rows: list[Row] = []
         for item in items:
             records = read_part(self.source, self.folder, Part(**item))
-            while some := self._score(islice(records, self.batch)):
+            while some := self._score(islice(records, self.config.batch)):
                 rows += some
         return rows
 
@@ -129,42 +115,69 @@ class Scorer:
         rows: list[Row] = []
         asked: list[int] = []
         images: list[np.ndarray] = []
-        captions: list[str] = []
+        captions: list[tuple[str, ...]] = []
         for record in records:
             found: Decoded | Reason | None = None
             if record.image and record.reason != Reason.ENTRY_HIDDEN:
                 found = decode(record.image, self.background, grey_range=self.source.grey_range)
-            rows.append(_row(record, found))
+            rows.append(self._row(record, found))
             if rows[-1]["reason"] is None and self.net is not None and isinstance(found, Decoded):
-                small = self.net.small(found.pixels_HWC)
-                for caption in record.captions or (record.caption,):
-                    asked.append(len(rows) - 1)
-                    images.append(small)
-                    captions.append(caption)
+                asked.append(len(rows) - 1)
+                images.append(self.net.small(found.pixels_HWC))
+                captions.append(record.captions or (record.caption,))
         if asked and self.net is not None:
-            for row, value in zip(asked, self.net.similarity(images, captions), strict=True):
-                # Of several captions the worst decides: each of them will be trained on.
-                before = rows[row]["clip_similarity"]
-                known = float(value) if before is None else min(before, float(value))
-                rows[row]["clip_similarity"] = float("nan") if np.isnan(value) else known
+            some = [rows[number] for number in asked]
+            embedding_ND = self.net.embed(images) if self.embeds else None
+            if embedding_ND is not None:
+                _add_embedded(some, self.scorers, embedding_ND)
+            if self.compares:
+                _add_similarity(some, self.net, images, captions, embedding_ND)
         return rows
 
+    def _row(self, record: Record, decoded: Decoded | Reason | None) -> Row:
+        """Return the row of a record, without what CLIP says."""
+        row: Row = dict.fromkeys(self.columns)
+        row |= {"key": record.key, "shard": record.shard, "offset": record.offset}
+        row |= {"num_bytes": len(record.image), "caption": record.caption}
+        row["captions"] = list(record.captions) or None
+        row |= {"caption_chars": len(record.caption), "group": record.group, "label": record.label}
+        if record.image:
+            row["sha256"] = hashlib.sha256(record.image).hexdigest()
+        if isinstance(decoded, Decoded):
+            row |= {"format": decoded.format, "mode": decoded.mode}
+            row["grey_max"] = decoded.grey_max or None
+            row |= {"width": decoded.width, "height": decoded.height}
+            for scorer in self.scorers:
+                row |= scorer.of_sample(record, decoded)
+        reason = record.reason or (decoded if isinstance(decoded, Reason) else "")
+        row["reason"] = str(reason) or None
+        return row
 
-def _row(record: Record, decoded: Decoded | Reason | None) -> Row:
-    """Return the row of a record, its similarity still open."""
-    row: Row = dict.fromkeys(SCORE_SCHEMA.names)
-    row |= {"key": record.key, "shard": record.shard, "offset": record.offset}
-    row |= {"num_bytes": len(record.image), "caption": record.caption}
-    row["captions"] = list(record.captions) or None
-    row |= {"caption_chars": len(record.caption), "group": record.group, "label": record.label}
-    if record.image:
-        row["sha256"] = hashlib.sha256(record.image).hexdigest()
-    if isinstance(decoded, Decoded):
-        row |= {"format": decoded.format, "mode": decoded.mode}
-        row["grey_max"] = decoded.grey_max or None
-        row |= {"width": decoded.width, "height": decoded.height}
-        row["phash"] = perceptual_hash(decoded.pixels_HWC)
-        row["thumbnail"] = thumbnail(decoded.pixels_HWC)
-    reason = record.reason or (decoded if isinstance(decoded, Reason) else "")
-    row["reason"] = str(reason) or None
-    return row
+
+def _add_embedded(
+    rows: Sequence[Row], scorers: Iterable[ColumnScorer], embedding_ND: np.ndarray
+) -> None:
+    for scorer in scorers:
+        for column, values in scorer.of_embeddings(embedding_ND).items():
+            for row, value in zip(rows, values, strict=True):
+                row[column] = value
+
+
+def _add_similarity(
+    rows: Sequence[Row],
+    net: EmbeddingNet,
+    images: Sequence[np.ndarray],
+    captions: Sequence[Sequence[str]],
+    embedding_ND: np.ndarray | None,
+) -> None:
+    of_row = [number for number, texts in enumerate(captions) for _ in texts]
+    told = [text for texts in captions for text in texts]
+    if embedding_ND is None:
+        cosines = net.similarity([images[number] for number in of_row], told)
+    else:
+        cosines = net.cosines(embedding_ND[of_row], told)
+    for number, value in zip(of_row, cosines, strict=True):
+        # Of several captions the worst decides: each of them will be trained on.
+        before = rows[number]["clip_similarity"]
+        known = float(value) if before is None else min(before, float(value))
+        rows[number]["clip_similarity"] = float("nan") if np.isnan(value) else known

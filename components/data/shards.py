@@ -21,9 +21,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.data.parquet_files import MAX_GROUP_ROWS, check_columns, write_table
 from components.errors import DataError
 
-MAX_GROUP_ROWS = 512
+_AGAIN = "run the stage that wrote it again"
 
 
 def write_tar(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> None:
@@ -42,25 +43,6 @@ def write_tar(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) ->
                     info = tarfile.TarInfo(f"{key}.{extension}")
                     info.size = len(content)  # owner, group and times stay 0
                     tar.addfile(info, io.BytesIO(content))
-        _sync(file)
-    os.replace(temporary, path)
-
-
-def write_table(path: Path, table: pa.Table, group_rows: int = MAX_GROUP_ROWS) -> None:
-    """Write one Parquet file; columns of binary are stored as they are, the rest is compressed."""
-    if not 1 <= group_rows <= MAX_GROUP_ROWS:
-        raise ValueError(f"group_rows must lie in [1, {MAX_GROUP_ROWS}]; got {group_rows}")
-    raw = {f.name for f in table.schema if pa.types.is_binary(f.type) or _is_list(f.type)}
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        pq.write_table(
-            table,
-            file,
-            row_group_size=group_rows,
-            compression={n: "none" if n in raw else "zstd" for n in table.schema.names},
-            use_dictionary=[n for n in table.schema.names if n not in raw],
-            write_statistics=[n for n in table.schema.names if n not in raw],
-        )
         _sync(file)
     os.replace(temporary, path)
 
@@ -176,8 +158,8 @@ def rows_per_group(resolution: int) -> int:
     return max(16, min(128, 2**21 // resolution**2))
 
 
-def read_shards(folder: Path, prefix: str, schema: pa.Schema) -> pa.Table:
-    """Read all shards of a prefix, in order, each checked against manifest.json.
+def checked_shards(folder: Path, prefix: str, schema: pa.Schema) -> list[Path]:
+    """Return all shards of a prefix, in order, each checked against manifest.json.
 
     Raises:
         DataError: there are none; one is not the file that the manifest names, or lacks a column
@@ -195,7 +177,8 @@ def read_shards(folder: Path, prefix: str, schema: pa.Schema) -> pa.Table:
         raise DataError(what, str(folder), "run the stage that writes it again")
     for path in paths:
         check_shard(path, wanted[path.name])
-    return pa.concat_tables([read_columns(path, schema) for path in paths])
+        check_columns(path, schema)
+    return paths
 
 
 def check_shard(path: Path, sha256: str) -> None:
@@ -204,37 +187,13 @@ def check_shard(path: Path, sha256: str) -> None:
     Raises:
         DataError: it is missing, unreadable or another file.
     """
-    todo = "run the stage that wrote it again"
     try:
         found = file_sha256(path)
     except OSError as error:
-        raise DataError(f"unreadable shard: {error.strerror}", str(path), todo) from None
+        raise DataError(f"unreadable shard: {error.strerror}", str(path), _AGAIN) from None
     if found != sha256:
         what = f"the shard is damaged: its sha256 begins {found[:12]}, the manifest's {sha256[:12]}"
-        raise DataError(what, str(path), todo)
-
-
-def read_columns(path: Path, schema: pa.Schema) -> pa.Table:
-    """Read the columns of a schema from a Parquet file; other columns are left out.
-
-    Raises:
-        DataError: no Parquet, a column that is missing, or one of another type; the line names
-            file, column, what was found and what was wanted.
-    """
-    todo = "run the stage that wrote it again"
-    try:
-        found = pq.read_schema(path)
-        for field in schema:
-            if found.get_field_index(field.name) < 0:
-                raise DataError(f"no column {field.name}", str(path), todo)
-            kind = found.field(field.name).type
-            if kind != field.type and not pa.types.is_null(kind):
-                what = f"column {field.name} holds {kind}, wanted {field.type}"
-                raise DataError(what, str(path), todo)
-        return pq.read_table(path, columns=schema.names).cast(schema)
-    except (OSError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise DataError(f"unreadable Parquet: {reason}", str(path), todo) from None
+        raise DataError(what, str(path), _AGAIN)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -249,10 +208,6 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_fixed_size_list(kind))
 
 
 def _sync(file: Any) -> None:

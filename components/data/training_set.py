@@ -7,9 +7,10 @@ Legend: D width of the text embedding.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,9 +20,18 @@ import pyarrow as pa
 
 from components.data.clip_net import open_clip
 from components.data.config import FilterConfig, SourceConfig
-from components.data.decode import Decoded, centre_square, decode, encode_png, parse_colour
+from components.data.decode import (
+    Decoded,
+    centre_square,
+    decode,
+    encode_jpeg,
+    encode_png,
+    encode_webp,
+    parse_colour,
+)
 from components.data.labels import Labels
 from components.data.reasons import Reason
+from components.data.score_files import ScoreFiles
 from components.data.shards import ShardWriter, move_shards, rows_per_group, write_manifest
 from components.data.sources import ImageReader, parts, read_part
 from components.errors import DataError
@@ -99,13 +109,12 @@ class ClipText:
 
 
 class KeptSamples:
-    """The rows of `scores` that `keep` marks, their images read again from the source."""
+    """The rows of the scores that `keep` marks, their images read again from the source."""
 
     def __init__(
-        self, scores: pa.Table, keep: np.ndarray, source: SourceConfig, folder: Path
+        self, scores: ScoreFiles, keep_N: np.ndarray, source: SourceConfig, folder: Path
     ) -> None:
-        columns = ["key", "shard", "offset", "num_bytes", "caption", "captions", "group", "label"]
-        self.rows = scores.select(columns).filter(pa.array(keep))
+        self.scores, self.keep_N = scores, keep_N
         self.source, self.folder = source, folder
 
     def __iter__(self) -> Iterator[Sample]:
@@ -113,12 +122,21 @@ class KeptSamples:
 
     def after(self, count: int) -> Iterator[Sample]:
         """Yield all but the first `count` samples."""
+        columns = ["key", "shard", "offset", "num_bytes", "caption", "captions", "group", "label"]
+        at = np.flatnonzero(self.keep_N)[count : count + 1]
+        if not len(at):
+            return
+        first = int(at[0])
         with ImageReader(self.source, self.folder) as reader:
-            for batch in self.rows.slice(count).to_batches(max_chunksize=_ROWS_AT_ONCE):
-                for row in batch.to_pylist():
-                    image = reader.read(row["shard"], row["offset"], row["num_bytes"])
-                    words = (row["caption"], row["group"], row["label"])
-                    yield Sample(row["key"], image, *words, tuple(row["captions"] or ()))
+            for start, batch in self.scores.batches(columns, first):
+                keep = self.keep_N[start : start + len(batch)]
+                rows = start + np.flatnonzero(keep)
+                rows = rows[rows >= first] - start
+                for some in range(0, len(rows), _ROWS_AT_ONCE):
+                    for row in batch.take(pa.array(rows[some : some + _ROWS_AT_ONCE])).to_pylist():
+                        image = reader.read(row["shard"], row["offset"], row["num_bytes"])
+                        words = (row["caption"], row["group"], row["label"])
+                        yield Sample(row["key"], image, *words, tuple(row["captions"] or ()))
 
 
 def heldout_samples(
@@ -157,7 +175,7 @@ def write_training_set(
     Args:
         splits: "train" and "heldout" -> samples in the order in which they are stored.
         out: folder.
-        config: resolution_px, shard_rows.
+        config: resolution_px, format, quality, shard_rows.
         source: how its images are read.
         labels: numbers of the classes.
         text_encoder: embeds the captions; None: a source without text.
@@ -175,7 +193,7 @@ def write_training_set(
         done = sum(shard["rows"] for shard in writer.shards)
         stream = samples.after(done) if isinstance(samples, KeptSamples) else iter(samples)
         with ThreadPoolExecutor(_THREADS) as pool:
-            squares = _squares(stream, config.resolution_px, source, pool)
+            squares = _squares(stream, config, source, pool)
             while some := list(islice(squares, config.shard_rows)):
                 writer.write_shard(_table(some, labels, text_encoder, schema))
         written[split] = writer.close()
@@ -208,24 +226,33 @@ def _schema(text_encoder: TextEncoder | None, several: bool = False) -> pa.Schem
 
 
 def _squares(
-    stream: Iterator[Sample], side: int, source: SourceConfig, pool: ThreadPoolExecutor
+    stream: Iterator[Sample], config: FilterConfig, source: SourceConfig, pool: ThreadPoolExecutor
 ) -> Iterator[Sample]:
-    """Yield the samples with a PNG of the middle square in place of the file.
+    """Yield the samples with the middle square, encoded, in place of the file.
 
     Few files are held at a time, and one image per thread: memory is bounded by pixels.
     """
-    colour = parse_colour(source.background_rgb)
+    colour, encode = parse_colour(source.background_rgb), _encoder(config)
 
     def square(sample: Sample) -> Sample:
         found = decode(sample.image, colour, grey_range=source.grey_range)
         if not isinstance(found, Decoded):
             what = f"{sample.key} was readable when it was scored, now: {found}"
             raise DataError(what, "source", "score again (raise score.revision)")
-        return replace(sample, image=encode_png(centre_square(found.pixels_HWC, side)))
+        return replace(sample, image=encode(centre_square(found.pixels_HWC, config.resolution_px)))
 
     # Pillow lets go of the interpreter while it works, so threads do help.
     while some := list(islice(stream, _FILES_AT_ONCE)):
         yield from pool.map(square, some)
+
+
+def _encoder(config: FilterConfig) -> Callable[[np.ndarray], bytes]:
+    """Return how squares become bytes."""
+    if config.format == "jpeg":
+        return partial(encode_jpeg, quality=config.quality)
+    if config.format == "webp":
+        return partial(encode_webp, quality=config.quality)
+    return encode_png
 
 
 def _table(

@@ -25,7 +25,7 @@ def filter_truth(truth: Path, decisions: Path) -> dict[str, float] | None:
     """
     import pyarrow as pa
 
-    from components.data.shards import read_columns
+    from components.data.parquet_files import read_columns
 
     if not truth.is_file():
         return None

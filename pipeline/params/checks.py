@@ -13,8 +13,8 @@ from components.artifacts.metric_names import (
     is_metric,
     why_no_metric,
 )
-from components.data.config import parse_colour
 from components.pretraining.config import OTHER_DRAWINGS, ROLES
+from pipeline.params.data_checks import check_background, check_scorers
 from pipeline.params.recipes import ALIGNED
 from pipeline.params.schema import Finding, given
 
@@ -41,22 +41,10 @@ def cross_check(built: dict[str, Any]) -> list[Finding]:
         if dataclasses.is_dataclass(stages["text_encoder"]):
             findings += _check_text_encoder(built)
             findings += _check_model(built)
-    findings += _check_background(built.get("source"))
+    findings += check_background(built.get("source")) + check_scorers(built)
     findings += _check_clip(built) + _check_bundled(built) + _check_drawings(built)
     findings += _check_inception(built.get("evaluate")) + _check_nets_are_made(built)
     return findings + _check_thresholds(built)
-
-
-def _check_background(source: Any) -> list[Finding]:
-    if source is None:
-        return []
-    try:
-        parse_colour(source.background_rgb)
-    except ValueError:
-        what = f'got "{source.background_rgb}"; allowed: a colour such as "#ffffff", on which '
-        what += "transparent pixels are laid, for images are RGB"
-        return [(("source", "background_rgb"), what)]
-    return []
 
 
 def _norm_batch(base: Any, stage: Any) -> int:

@@ -14,6 +14,8 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +25,9 @@ from pipeline.stages.frame import StageContext, resolved, run_stage
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow as pa
 
-_ROWS_AT_ONCE = 65_536
+    from components.data.decisions import Decisions
+    from components.data.score_files import ScoreFiles
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,50 +48,47 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def _plan(context: StageContext) -> dict[str, Any]:
     """Say what the thresholds would keep; needs the scores."""
-    from components.data.filtering import decide, in_stored_order, make_report
-    from components.data.scoring import SCORE_SCHEMA
-    from components.data.shards import read_shards
+    from components.data.filtering import make_report
 
     folder = context.arguments.scores
     if not folder.is_dir():
         return {"scores": f"{folder} is not there yet"}
-    scores = in_stored_order(read_shards(folder, "scores", SCORE_SCHEMA))
-    text = context.params.source.condition == "text"
-    reasons = decide(scores, context.params.filter, text=text)
-    return make_report(reasons, _heldout(context, scores))
+    with _engine_folder(context) as work:
+        scores, decisions = _decided(context, work)
+        return make_report(decisions, _heldout(context, scores))
 
 
 def _work(context: StageContext) -> None:
+    with _engine_folder(context) as work:
+        scores, decisions = _decided(context, work)
+        _tell_and_write(context, scores, decisions)
+
+
+def _tell_and_write(context: StageContext, scores: ScoreFiles, decisions: Decisions) -> None:
     from components.data.filter_charts import write_charts
     from components.data.filtering import (
         check_enough,
         check_heldout,
-        decide,
         grey_facts,
-        in_stored_order,
         make_report,
         too_few,
     )
-    from components.data.scoring import SCORE_SCHEMA
-    from components.data.shards import read_shards, write_json
+    from components.data.shards import write_json
 
     arguments, config = context.arguments, context.params.filter
-    scores = in_stored_order(read_shards(arguments.scores, "scores", SCORE_SCHEMA))
-    reasons = decide(scores, config, text=context.params.source.condition == "text")
-    kept, heldout = reasons == "", _heldout(context, scores)
-    report = make_report(reasons, heldout) | grey_facts(scores)
-    _write_decisions(arguments.decisions, scores, reasons, heldout)
-    similarity = scores["clip_similarity"].fill_null(float("nan")).to_numpy()
-    charts = write_charts(arguments.plots, similarity, kept, report)
-    sheet = write_examples(
-        arguments.plots, _examples(scores, reasons), context.params.source, arguments.source
-    )
+    kept, heldout = decisions.kept_N, _heldout(context, scores)
+    greys = (batch["grey_max"].drop_null().to_numpy() for _, batch in scores.batches(["grey_max"]))
+    report = make_report(decisions, heldout) | grey_facts(greys)
+    _write_decisions(arguments.decisions, scores, decisions, heldout)
+    charts = write_charts(arguments.plots, scores, kept, report)
+    rejected = _examples(scores, decisions)
+    sheet = write_examples(arguments.plots, rejected, context.params.source, arguments.source)
     charts += [sheet] if sheet else []
     # The counts and charts are written first: they show why a source is refused.
     write_json(arguments.report, report)
     check_enough(report, config, str(arguments.source))
     if not arguments.heldout and context.params.source.heldout_fraction:
-        check_heldout(report, *_groups(scores.filter(kept)), context.params.seed)
+        check_heldout(report, *_groups(scores, kept), context.params.seed)
     counts = _write_shards(context, scores, kept, heldout)
     if counts is not None:
         write_json(arguments.report, report | {"heldout_source": counts})
@@ -106,56 +105,103 @@ def _work(context: StageContext) -> None:
         context.say(f"filter: warning: {warning}")
 
 
-def _examples(scores: pa.Table, reasons: np.ndarray) -> Iterator[dict[str, Any]]:
-    """Yield the first rejected rows of each reason."""
+def _examples(scores: ScoreFiles, decisions: Decisions) -> Iterator[dict[str, Any]]:
+    """Yield the first rejected rows of each reason, reason after reason."""
     import numpy as np
 
-    columns = scores.select(["shard", "offset", "num_bytes", "caption"])
-    for reason in sorted(set(reasons.tolist()) - {""}):
-        for at in np.flatnonzero(reasons == reason)[:EACH]:
-            yield columns.slice(int(at), 1).to_pylist()[0] | {"reason": str(reason)}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for at, batch in scores.batches(["shard", "offset", "num_bytes", "caption"]):
+        codes = decisions.codes_N[at : at + len(batch)]
+        for code in np.unique(codes[codes > 0]).tolist():
+            rows = found.setdefault(decisions.reasons[code], [])
+            for row in np.flatnonzero(codes == code)[: EACH - len(rows)].tolist():
+                rows.append(batch.slice(row, 1).to_pylist()[0])
+    for reason in sorted(found):
+        yield from (row | {"reason": reason} for row in found[reason])
 
 
-def _heldout(context: StageContext, scores: pa.Table) -> np.ndarray:
+@contextmanager
+def _engine_folder(context: StageContext) -> Iterator[Path]:
+    """Give a folder of its own for what the decisions need on disk; nothing of it stays."""
+    import shutil
+
+    place = str(context.arguments.out.resolve())
+    name = f"filter-engine-{hashlib.sha256(place.encode()).hexdigest()[:12]}"
+    if context.arguments.dry_run:
+        name += "-dry"
+    folder = runs_folder() / name
+    shutil.rmtree(folder, ignore_errors=True)  # of a try that was killed
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _decided(context: StageContext, work: Path) -> tuple[ScoreFiles, Decisions]:
+    from components.data.decisions import decide
+    from components.data.filtering import copy_rules_of, rules_of
+    from components.data.score_files import open_scores
+    from components.data.scoring import score_schema
+
+    params = context.params
+    config, scorers = params.filter, params.score.scorers
+    scores = open_scores(context.arguments.scores, score_schema(params.score), work)
+    text = params.source.condition == "text"
+    rules = rules_of(config, text=text, similarity="clip" in scorers)
+    return scores, decide(scores, rules, copy_rules_of(config), work)
+
+
+def _heldout(context: StageContext, scores: ScoreFiles) -> np.ndarray:
     """Return which rows are held out; none when there is a source of its own for that."""
+    import numpy as np
+
     from components.data.filtering import in_heldout
 
     source = context.params.source
-    fraction = 0.0 if context.arguments.heldout else source.heldout_fraction
-    return in_heldout(*_groups(scores), context.params.seed, fraction)
+    if context.arguments.heldout or not source.heldout_fraction:
+        return np.zeros(scores.num_rows, dtype=bool)
+    return in_heldout(*_groups(scores), context.params.seed, source.heldout_fraction)
 
 
-def _groups(scores: pa.Table) -> tuple[Iterator[str], Iterator[str]]:
-    """Return group and key of each row; no list of them all is made."""
-    return _texts(scores["group"]), _texts(scores["key"])
+def _groups(
+    scores: ScoreFiles, kept: np.ndarray | None = None
+) -> tuple[Iterator[str], Iterator[str]]:
+    """Return group and key of each row, or of each kept one; no list of them all is made."""
+    return _texts(scores, "group", kept), _texts(scores, "key", kept)
 
 
-def _texts(column: pa.ChunkedArray) -> Iterator[str]:
-    for at in range(0, len(column), _ROWS_AT_ONCE):
-        yield from column.slice(at, _ROWS_AT_ONCE).to_pylist()
+def _texts(scores: ScoreFiles, column: str, kept: np.ndarray | None = None) -> Iterator[str]:
+    for at, batch in scores.batches([column]):
+        values = batch[column].to_pylist()
+        yield from values if kept is None else compress(values, kept[at : at + len(values)])
 
 
 def _write_decisions(
-    path: Path, scores: pa.Table, reasons: np.ndarray, heldout: np.ndarray
+    path: Path, scores: ScoreFiles, decisions: Decisions, heldout: np.ndarray
 ) -> None:
     import numpy as np
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    from components.data.shards import write_table
+    from components.data.parquet_files import TableWriter
 
-    kept = reasons == ""
-    split = np.where(kept, np.where(heldout, 2, 1), 0).astype(np.int8)
-    names = pa.array(["", "train", "heldout"])
-    table = scores.select(["key", "shard", "offset"])
-    table = table.append_column("kept", pa.array(kept))
-    table = table.append_column("reason", pa.array(reasons, pa.string()))
+    texts, flag = pa.string(), pa.bool_()
+    kinds = {"key": texts, "shard": texts, "offset": pa.int64(), "kept": flag, "reason": texts}
+    schema = pa.schema({**kinds, "split": texts})
+    kept, reasons = decisions.kept_N, pa.array(decisions.reasons)
+    splits = pa.array(["", "train", "heldout"])
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_table(path, table.append_column("split", pc.take(names, pa.array(split))))
+    with TableWriter(path, schema, scores.num_rows) as writer:
+        for at, batch in scores.batches(["key", "shard", "offset"]):
+            rows = slice(at, at + len(batch))
+            split = np.where(kept[rows], np.where(heldout[rows], 2, 1), 0).astype(np.int8)
+            table = pa.Table.from_batches([batch])
+            table = table.append_column("kept", pa.array(kept[rows]))
+            table = table.append_column("reason", reasons.take(pa.array(decisions.codes_N[rows])))
+            writer.write(table.append_column("split", splits.take(pa.array(split))))
 
 
 def _write_shards(
-    context: StageContext, scores: pa.Table, kept: np.ndarray, heldout: np.ndarray
+    context: StageContext, scores: ScoreFiles, kept: np.ndarray, heldout: np.ndarray
 ) -> dict[str, Any] | None:
     """Write both splits; return the counts of the held-out source if there is one."""
     import shutil
@@ -170,8 +216,7 @@ def _write_shards(
 
     arguments, source = context.arguments, context.params.source
     counts: dict[str, int] = {}
-    names = scores.filter(kept)["label"].unique().to_pylist()
-    labels = Labels.of(names, source.label_kind)
+    labels = Labels.of(set(_texts(scores, "label", kept)), source.label_kind)
     splits: dict[str, Any] = {
         "train": KeptSamples(scores, kept & ~heldout, source, arguments.source)
     }

@@ -61,7 +61,7 @@ def _work(context: StageContext) -> None:
         params.source,
         arguments.source,
         arguments.encoders,
-        params.score.batch,
+        params.score,
         work,
         arguments.out,
         map_parts=_on_ray(context) if params.score.backend == "ray" else None,

@@ -17,8 +17,12 @@ from PIL import Image
 
 from components.data.captions import attributes_of
 from components.data.config import FilterConfig, SourceConfig
+from components.data.decisions import Decisions, decide
+from components.data.filtering import copy_rules_of, rules_of
 from components.data.labels import Labels
+from components.data.score_files import open_scores
 from components.data.scoring import SCORE_SCHEMA
+from components.data.shards import ShardWriter, write_json
 from components.data.training_set import Sample, write_training_set
 
 
@@ -82,6 +86,22 @@ def score_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
         good |= {"thumbnail": bytes(192), "group": "", "label": ""}
         full.append(good | row)
     return pa.Table.from_pylist(full, schema=SCORE_SCHEMA)
+
+
+def write_score_files(folder: Path, table: pa.Table, shard_rows: int = 50) -> Path:
+    """Write a table of scores as the score stage does."""
+    writer = ShardWriter(folder, "scores", SCORE_SCHEMA, shard_rows)
+    for at in range(0, max(1, len(table)), shard_rows):
+        writer.write_shard(table.slice(at, shard_rows))
+    write_json(folder / "manifest.json", writer.close())
+    return folder
+
+
+def decided(folder: Path, table: pa.Table, config: FilterConfig, text: bool = True) -> Decisions:
+    """Return what the filter decides on a table of scores."""
+    scores = open_scores(write_score_files(folder, table), SCORE_SCHEMA, folder / "work")
+    rules = rules_of(config, text=text)
+    return decide(scores, rules, copy_rules_of(config), folder / "work")
 
 
 def hash_of(number: int) -> int:

@@ -6,13 +6,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from components.data.parquet_files import TableWriter, read_columns, write_table
 from components.data.shards import (
     ShardWriter,
-    read_columns,
+    checked_shards,
     read_manifest,
-    read_shards,
     write_manifest,
-    write_table,
     write_tar,
 )
 from components.errors import DataError
@@ -62,13 +61,16 @@ def test_shards_are_cut_counted_and_hashed(tmp_path):
     found = pq.ParquetFile(tmp_path / "train-00000.parquet").metadata
     assert [found.row_group(i).num_rows for i in range(found.num_row_groups)] == [16, 16, 8]
     write_manifest(tmp_path, facts)
-    assert read_shards(tmp_path, "train", SCHEMA).to_pylist() == rows(100)
+    paths = checked_shards(tmp_path, "train", SCHEMA)
+    found = pa.concat_tables([pq.read_table(path) for path in paths])
+    assert found.to_pylist() == rows(100)
 
 
 def test_no_rows_make_one_empty_shard(tmp_path):
     facts = ShardWriter(tmp_path, "train", SCHEMA, 40).close()
     write_manifest(tmp_path, facts)
-    assert facts["rows"] == 0 and read_shards(tmp_path, "train", SCHEMA).schema == SCHEMA
+    (path,) = checked_shards(tmp_path, "train", SCHEMA)
+    assert facts["rows"] == 0 and pq.read_schema(path) == SCHEMA
 
 
 def test_row_groups_are_limited(tmp_path):
@@ -88,26 +90,26 @@ def test_errors_name_the_file(tmp_path):
     with pytest.raises(DataError, match=r"manifest.*filter stage"):
         read_manifest(tmp_path)
     with pytest.raises(DataError, match=r"manifest.*score stage"):
-        read_shards(tmp_path, "scores", SCHEMA)
+        checked_shards(tmp_path, "scores", SCHEMA)
     (tmp_path / "manifest.json").write_text('{"shards": 3}')
     with pytest.raises(DataError, match=r"0 files scores-\*.parquet, 0 in the manifest"):
-        read_shards(tmp_path, "scores", SCHEMA)
+        checked_shards(tmp_path, "scores", SCHEMA)
 
 
 @pytest.mark.row("G11")
 def test_a_flipped_bit_is_found_and_the_shard_is_named(tmp_path):
     write_manifest(tmp_path, written(tmp_path))
-    assert read_shards(tmp_path, "train", SCHEMA).num_rows == 5
+    assert len(checked_shards(tmp_path, "train", SCHEMA)) == 3
     path = tmp_path / "train-00001.parquet"
     content = bytearray(path.read_bytes())
     content[content.index(bytes([3]) * 50) + 7] ^= 4
     path.write_bytes(content)
     pq.read_table(path)  # Parquet itself does not mind
     with pytest.raises(DataError, match=r"damaged.*train-00001.parquet"):
-        read_shards(tmp_path, "train", SCHEMA)
+        checked_shards(tmp_path, "train", SCHEMA)
     path.unlink()
     with pytest.raises(DataError, match=r"2 files train-\*.parquet, 3 in the manifest"):
-        read_shards(tmp_path, "train", SCHEMA)
+        checked_shards(tmp_path, "train", SCHEMA)
 
 
 @pytest.mark.row("G11")
@@ -146,3 +148,30 @@ def test_no_parquet_is_one_line(tmp_path):
         (tmp_path / "a.parquet").write_bytes(content)
         with pytest.raises(DataError, match=r"unreadable Parquet.*a.parquet"):
             read_columns(tmp_path / "a.parquet", SCHEMA)
+
+
+@pytest.mark.parametrize("pieces", [[0], [1_300], [1, 511, 700, 88], [600, 600, 100], [0, 1_300]])
+def test_a_long_file_has_the_same_bytes_however_it_comes(tmp_path, pieces):
+    whole = pa.Table.from_pylist(rows(sum(pieces)), schema=SCHEMA)
+    write_table(tmp_path / "a.parquet", whole)
+    with TableWriter(tmp_path / "b.parquet", SCHEMA) as writer:
+        at = 0
+        for count in pieces:
+            writer.write(whole.slice(at, count))
+            at += count
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+    assert pq.read_table(tmp_path / "b.parquet").equals(whole)
+
+
+def test_a_very_long_file_has_few_row_groups_and_a_break_leaves_none(tmp_path):
+    whole = pa.Table.from_pylist(rows(3_000), schema=SCHEMA)
+    with TableWriter(tmp_path / "a.parquet", SCHEMA, num_rows=1_000_000) as writer:
+        writer.write(whole)
+    assert pq.read_metadata(tmp_path / "a.parquet").num_row_groups == 3
+    with (
+        pytest.raises(KeyboardInterrupt),
+        TableWriter(tmp_path / "b.parquet", SCHEMA) as writer,
+    ):
+        writer.write(whole)
+        raise KeyboardInterrupt
+    assert not (tmp_path / "b.parquet").exists()

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from components.data.batches import BatchSource
-from components.data.config import FilterConfig, SourceConfig
+from components.data.config import FilterConfig, ScoreConfig, SourceConfig
 from components.data.decode import centre_square
 from components.data.labels import Labels
+from components.data.score_files import ScoreFiles
 from components.data.score_parts import score_source
 from components.data.shards import ShardWriter, read_manifest
 from components.data.sources import ImageReader
@@ -43,15 +44,16 @@ def scored(tmp_path):
     members = [m for i in range(6) for m in sample_members(f"k{i}", i, f"caption {i}")]
     write_plain_tar(folder / "a.tar", members)
     places = tmp_path / "work", tmp_path / "scores"
-    score_source(SOURCE, folder, folder, 4, *places, net=FlatNet())
-    return folder, read_back(tmp_path / "scores", "scores")
+    config = ScoreConfig(batch=4)
+    score_source(SOURCE, folder, folder, config, *places, net=FlatNet())
+    return folder, ScoreFiles.of(sorted((tmp_path / "scores").glob("*.parquet")))
 
 
 def write(scored, out, keep, heldout=None, side=16, shard_rows=2, work=None):
     folder, scores = scored
     splits = {"train": KeptSamples(scores, keep, SOURCE, folder), "heldout": heldout or iter([])}
     config = FilterConfig(resolution_px=side, shard_rows=shard_rows)
-    labels = Labels.of(scores["label"].to_pylist())
+    labels = Labels.of([""])
     return write_training_set(splits, out, config, SOURCE, labels, HashedText(), {"x": 1}, work)
 
 
@@ -78,6 +80,25 @@ def test_rows_are_the_kept_samples_resized_once(scored, tmp_path):
         "label": "int32",
         "group": "string",
     }
+
+
+@pytest.mark.parametrize(("kind", "quality"), [("jpeg", 90), ("webp", 90), ("jpeg", 30)])
+def test_images_may_be_stored_with_some_loss(scored, tmp_path, kind, quality):
+    folder, scores = scored
+    keep = np.array([True, True, False, False, True, True])
+    config = FilterConfig(resolution_px=32, format=kind, quality=quality)
+    hashes = []
+    for place in ("one", "two"):
+        splits = {"train": KeptSamples(scores, keep, SOURCE, folder), "heldout": iter([])}
+        facts = (tmp_path / place, config, SOURCE, Labels.of([""]), HashedText(), {})
+        hashes.append(write_training_set(splits, *facts))
+    assert hashes[0] == hashes[1]
+    batch = BatchSource(tmp_path / "one", "train", 32, 0).first(9)
+    for row, stored in enumerate(read_back(tmp_path / "one", "train").to_pylist()):
+        assert Image.open(io.BytesIO(stored["image"])).format == kind.upper()
+        want = centre_square(picture(seed=int(stored["key"][1:])), 32) / 127.5 - 1
+        gap = np.abs(batch.image_NCHW[row].permute(1, 2, 0).numpy() - want).mean() * 127.5
+        assert 0 < gap < (6 if quality > 50 else 12)
 
 
 def test_manifest_names_every_shard_by_hash(scored, tmp_path):

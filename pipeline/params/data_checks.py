@@ -1,0 +1,91 @@
+"""The rules of params.yaml about data: colours, scorers, and the columns that rules name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from components.data.config import parse_colour
+from components.data.scorers import SCORERS, columns_for_rules
+from pipeline.params.schema import Finding, given
+
+
+def check_background(source: Any) -> list[Finding]:
+    """Check the colour that transparent pixels are laid on."""
+    if source is None:
+        return []
+    try:
+        parse_colour(source.background_rgb)
+    except ValueError:
+        what = f'got "{source.background_rgb}"; allowed: a colour such as "#ffffff", on which '
+        what += "transparent pixels are laid, for images are RGB"
+        return [(("source", "background_rgb"), what)]
+    return []
+
+
+def check_scorers(built: dict[str, Any]) -> list[Finding]:
+    """Check that scorers are known and have their files, and that rules name columns they write.
+
+    Args:
+        built: section name -> its dataclass, None when it has problems of its own.
+    """
+    score, filtering = built.get("score"), built.get("filter")
+    if score is None:
+        return []
+    wrong = [name for name in score.scorers if name not in SCORERS]
+    if wrong:
+        what = f"got {given(wrong[0])}; {_nearest(wrong[0], SCORERS)}"
+        return [(("score", "scorers"), what)]
+    findings = _check_heads(score)
+    twice = sorted(name for name in set(score.scorers) if score.scorers.count(name) > 1)
+    if twice:
+        findings.append((("score", "scorers"), f"got {twice[0]} twice; allowed: once"))
+    return findings if filtering is None else findings + _check_rules(score, filtering)
+
+
+def _check_heads(score: Any) -> list[Finding]:
+    findings: list[Finding] = []
+    for name in score.heads:
+        if name not in score.scorers or not SCORERS[name].weights:
+            heads = [head for head in SCORERS if SCORERS[head].weights]
+            what = f"unknown key; allowed: a head that score.scorers names ({', '.join(heads)})"
+            findings.append((("score", "heads", name), what))
+    for name in score.scorers:
+        if SCORERS[name].weights and not score.heads.get(name):
+            what = f"missing; allowed: the path of its weights, for score.scorers names {name}"
+            findings.append((("score", "heads", name), what))
+    return findings
+
+
+def _check_rules(score: Any, filtering: Any) -> list[Finding]:
+    findings: list[Finding] = []
+    known = columns_for_rules(score.scorers)
+    for number, rule in enumerate(filtering.rules):
+        here = ("filter", "rules", str(number))
+        if rule.column not in known:
+            what = f"got {given(rule.column)}; {_nearest(rule.column, known)}"
+            by = [name for name, scorer in SCORERS.items() if rule.column in scorer.columns]
+            if by:
+                what = f"got {given(rule.column)}; allowed with {by[0]} in score.scorers"
+            findings.append(((*here, "column"), what))
+        if rule.min is None and rule.max is None and rule.keep_fraction == 1.0:
+            what = "asks for nothing; allowed: one of min, max, keep_fraction"
+            findings.append((here, what))
+        if rule.min is not None and rule.max is not None and rule.min > rule.max:
+            findings.append(((*here, "min"), f"got {rule.min}; allowed: at most max, {rule.max}"))
+    if "phash" not in score.scorers and filtering.near_duplicate_bits >= 0:
+        what = f"got {filtering.near_duplicate_bits}; allowed: -1, or phash in score.scorers"
+        findings.append((("filter", "near_duplicate_bits"), what))
+    if "clip" not in score.scorers and filtering.clip_keep_fraction < 1.0:
+        what = f"got {filtering.clip_keep_fraction}; allowed: 1, or clip in score.scorers"
+        findings.append((("filter", "clip_keep_fraction"), what))
+    if "clip" not in score.scorers and filtering.clip_similarity_min > -1.0:
+        what = f"got {filtering.clip_similarity_min}; allowed: -1, or clip in score.scorers"
+        findings.append((("filter", "clip_similarity_min"), what))
+    return findings
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.55)
+    return f"did you mean {near[0]}?" if near else f"allowed: {', '.join(known)}"
