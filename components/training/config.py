@@ -41,6 +41,9 @@ class TrainConfig:
     """Half-life is at most this fraction of the images seen, so that early weights are forgotten; 0
     = no ramp.
     """
+    decay_kimg: Annotated[float, Between(0.0, None), AddedLater(0.0)] = 0.0
+    """The learning rates fall linearly to zero within this many thousand images before the end; 0 =
+    they stay (papers)."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16 runs the forward passes under autocast; weights and optimizer stay fp32."""
     channels_last: bool = True

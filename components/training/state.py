@@ -97,6 +97,11 @@ class TrainState:
         """Return the optimizer that takes the steps of a phase: its own, or another phase's."""
         return self.optimizers[phase.steps_of or phase.name]
 
+    def scale_rate(self, phase: Phase, factor: float) -> None:
+        """Let the phase's optimizer learn at `factor` times the rate of its settings."""
+        for group in self.optimizer(phase).param_groups:
+            group["lr"] = factor * group.setdefault("initial_lr", group["lr"])
+
     def stepped(self) -> list[nn.Parameter]:
         """Return the parameters that any optimizer has stepped since nimg 0 (resumes included)."""
         stepped = (p for optimizer in self.optimizers.values() for p in optimizer.state)

@@ -19,6 +19,7 @@ from components.training.guard import find_nonfinite, gradient_norms, nonfinite_
 from components.training.seeds import generator
 from components.training.state import TrainState
 from models.interfaces import Batch, Losses, Phase, RunningStatistic
+from models.losses.schedules import decayed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +70,7 @@ def iteration(
         if phase.begin is not None:
             phase.begin(state.nimg)
         sums = _backward(state, phase, atoms, config=config, seed=seed, device=device)
+        state.scale_rate(phase, decayed(state.nimg, config.total_kimg, config.decay_kimg))
         results[phase.name] = _apply(
             state, phase, sums, world, config.max_nonfinite_skips, last_state
         )

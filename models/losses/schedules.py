@@ -33,3 +33,18 @@ def ema_beta(nimg: int, batch: int, half_life_kimg: float, ramp: float | None) -
     """
     half_life = ema_half_life_nimg(nimg, half_life_kimg, ramp)
     return 0.0 if half_life <= 0 else 0.5 ** (batch / half_life)
+
+
+def decayed(nimg: int, total_kimg: float, decay_kimg: float) -> float:
+    """Return the factor of the learning rates, in [0, 1].
+
+    It is 1 and then falls linearly, to reach 0 where the training ends.
+
+    Args:
+        nimg: images seen, fewer than the training's.
+        total_kimg: length of the training.
+        decay_kimg: length of the fall; 0 = none.
+    """
+    if decay_kimg <= 0:
+        return 1.0
+    return min(1.0, max(0.0, total_kimg * 1000 - nimg) / (decay_kimg * 1000))

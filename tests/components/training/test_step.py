@@ -184,3 +184,21 @@ def test_a_lazy_regulariser_steps_the_optimizer_of_its_main_phase():
     counts = {float(slots["step"]) for slots in state.optimizers["make"].state.values()}
     assert counts == {3.0}
     assert not [name for name in state.tensors() if name.startswith("optimizers/lazy/")]
+
+
+@pytest.mark.parametrize(
+    ("nimg", "decay_kimg", "factor"), [(0, 0.016, 1.0), (24, 0.016, 0.5), (24, 0.032, 0.25)]
+)
+def test_the_rates_fall_before_the_end(nimg, decay_kimg, factor):
+    """Adam's first step moves a weight by the learning rate, whatever its gradient."""
+    config = dataclasses.replace(fake_config(), total_kimg=0.032, decay_kimg=decay_kimg)
+    state = begin(FakeGAN())
+    rates = {p.name: p.optimizer.learning_rate for p in state.phases}
+    before = {n: p.detach().clone() for n, p in state.parameters.items()}
+    step(state, config, nimg)
+    farthest = max((p - before[n]).abs().max().item() for n, p in state.parameters.items())
+    assert farthest == pytest.approx(factor * max(rates.values()), rel=1e-3)
+    step(state, config, nimg)  # the factor is of the settings, not of the last step's rate
+    assert {g["lr"] for o in state.optimizers.values() for g in o.param_groups} == {
+        factor * rate for rate in rates.values()
+    }

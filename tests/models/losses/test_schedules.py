@@ -1,6 +1,6 @@
 import pytest
 
-from models.losses.schedules import blur_sigma_px, ema_beta, ema_half_life_nimg
+from models.losses.schedules import blur_sigma_px, decayed, ema_beta, ema_half_life_nimg
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,11 @@ def test_half_life_grows_with_what_was_seen():
     assert ema_half_life_nimg(0, 10.0, None) == 10_000
     assert ema_beta(0, 64, 10.0, 0.05) == 0.0
     assert ema_beta(1280, 64, 10.0, 0.05) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("nimg", "factor"), [(0, 1.0), (12_000, 1.0), (18_000, 0.5), (23_988, 0.001), (24_000, 0.0)]
+)
+def test_rates_fall_linearly_to_the_end(nimg, factor):
+    assert decayed(nimg, total_kimg=24.0, decay_kimg=12.0) == pytest.approx(factor)
+    assert decayed(nimg, total_kimg=24.0, decay_kimg=0.0) == 1.0
