@@ -198,7 +198,6 @@ def test_the_rates_fall_before_the_end(nimg, decay_kimg, factor):
     step(state, config, nimg)
     farthest = max((p - before[n]).abs().max().item() for n, p in state.parameters.items())
     assert farthest == pytest.approx(factor * max(rates.values()), rel=1e-3)
+    learning = [g["lr"] for o in state.optimizers.values() for g in o.param_groups]
     step(state, config, nimg)  # the factor is of the settings, not of the last step's rate
-    assert {g["lr"] for o in state.optimizers.values() for g in o.param_groups} == {
-        factor * rate for rate in rates.values()
-    }
+    assert learning == [g["lr"] for o in state.optimizers.values() for g in o.param_groups]
