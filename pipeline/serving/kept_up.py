@@ -22,7 +22,8 @@ BACKLOG = 1024
 CODE = Path(__file__).parents[2]
 # A server that dies so often in so many seconds is not started once more.
 MOST_DEATHS, WITHIN_S = 5, 60.0
-_KNOWN = {error.exit_code for error in GanlineError.__subclasses__()}
+_UNEXPECTED = GanlineError.exit_code  # also what Python ends with after a traceback
+_KNOWN = {error.exit_code for error in GanlineError.__subclasses__()} - {_UNEXPECTED}
 _END_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
 
 
