@@ -111,8 +111,9 @@ def _check_chain(base: Any, superres: dict[str, Any]) -> list[Finding]:
         if stage.start not in px:
             what = f"got {stage.start!r}; allowed: one of {', '.join(sorted(px))}"
             findings.append(((*here, "start"), what))
-        elif px[stage.start] >= resolution:
-            what = f"{stage.start} has {px[stage.start]} px; allowed: below {resolution} px"
+        elif px[stage.start] > resolution or stage.start == f"px{key}":
+            # As many pixels as the base: it trains on, with other settings.
+            what = f"{stage.start} has {px[stage.start]} px; allowed: another of at most {key} px"
             findings.append(((*here, "start"), what))
     return findings
 
