@@ -142,7 +142,7 @@ def test_numeric_keys_and_anchors_are_read(tmp_path):
             "64",
         ),
         (("superres", "64", "start"), "px32", "superres.64.start", "one of base, px64"),
-        (("superres", "64", "start"), "px64", "superres.64.start", "below 64 px"),
+        (("superres", "64", "start"), "px64", "superres.64.start", "another of at most 64 px"),
         (("train_base", "start"), "px64", "train_base.start", "from nothing"),
         (("filter", "resolution_px"), 32, "filter.resolution_px", "at least 64"),
         (("evaluate", "model"), "base", "evaluate.model", "aligned, the end of the chain"),
