@@ -196,7 +196,7 @@ class FilterConfig:
         clip_keep_fraction: keep this share of the samples that reach the rule, the most similar
             first; 1 = use clip_similarity_min.
         rules: rules on columns of the scores, each {column, min, max, keep_fraction}; they are
-            asked after the similarity and before the duplicates, and count under filter.<column>.
+            asked after the similarity and before the duplicates, and count under filter.COLUMN.
         exact_duplicates: reject a byte-equal image file seen before.
         near_duplicate_bits: reject an image whose perceptual hash differs from that of a kept one
             in at most so many of 64 bits, if their thumbnails agree as well; -1 = off.
