@@ -175,7 +175,8 @@ def test_two_ranks_do_what_one_does(tmp_path):
     ):
         for name in (n for n in first if n.startswith("loss/")):
             assert second[name] == third[name]
-            assert second[name] == pytest.approx(first[name], rel=1e-5)
+            # The smallest terms carry the rounding of weights that the large ones moved.
+            assert second[name] == pytest.approx(first[name], rel=1e-5, abs=1e-8)
 
 
 @pytest.mark.row("A1")
