@@ -67,6 +67,7 @@ def test_the_plain_form_keeps_no_sums(generator) -> None:
     assert all(getattr(part, "energy_OI", None) is None for part in generator.modules())
 
 
+@pytest.mark.fuzz  # a minute of compiling
 @pytest.mark.slow
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 2e-2)])
 def test_the_compiled_form_draws_the_same(generator, precision, tolerance) -> None:

@@ -67,6 +67,7 @@ def stopped_within(command: Command, seconds: float) -> None:
     assert "run the same command" in said[-1] and not any("Traceback" in line for line in said)
 
 
+@pytest.mark.fuzz  # more than a minute: two trainings and their ends
 @pytest.mark.row("G4", "A13")
 def test_sigterm_to_all_processes_saves_the_state_and_ends_with_7(tmp_path):
     world = world_of(tmp_path / "world")
