@@ -84,14 +84,7 @@ def score_generator(
     curve = truncation_curve(bench, after, sampled)
     parts = (alignment, shapes, seeds, copies, classes, enlarged, kinds, distances)
     return {
-        **alignment.pop("scores"),
-        **shapes.pop("scores"),
-        **seeds.pop("scores"),
-        **copies.pop("scores"),
-        **classes.pop("scores"),
-        **enlarged.pop("scores"),
-        **kinds.pop("scores"),
-        **distances.pop("scores"),
+        **{name: value for part in parts for name, value in part["scores"].items()},
         "real": real,
         "truncation": _summary(curve, _frechet_name(name)),
         "curve": curve,

@@ -15,7 +15,6 @@ import numpy as np
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _RGB, _DEPTH, _UP = 2, 8, 2
-SIDE_LIMIT_PX = 2**31 - 1
 
 
 def write_png_rows(path: Path, width: int, height: int, strips: Iterable[np.ndarray]) -> None:

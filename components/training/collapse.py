@@ -158,7 +158,7 @@ def act_on_signs(
     progress = state.nimg / max(goal_nimg, 1)
     signs = world.first(lambda: judge(record, state.looks, progress=progress))
     state.looks |= grown(state.looks, record)
-    if not signs or config.collapse == "off":
+    if not signs:
         if config.collapse == "stop" and config.keep_weights == "last" and spread_of(record):
             state.keep(spread_of(record))
         return

@@ -152,8 +152,7 @@ def train(
             measure_due = measure and _due(config.measure_every_kimg, before, state.nimg, done)
             watch_due = watching and _due(watching.every_kimg, before, state.nimg, done)
             sample_due = sample and _sample_due(before, state.nimg, done, config)
-            looking = look if config.collapse != "off" else None
-            look_due = looking and _due(config.look_every_kimg, before, state.nimg, done)
+            look_due = look and _due(config.look_every_kimg, before, state.nimg, done)
             # The averaged model is looked at, or left.
             if done or measure_due or watch_due or sample_due or look_due:
                 settle()
@@ -161,8 +160,8 @@ def train(
                 distances = _measure(state, measure, world, report)
             if watching and watch_due:
                 distances |= _watch(state, watching, world)
-            if looking and look_due:
-                distances |= world.first(partial(looking, state.ema))
+            if look and look_due:
+                distances |= world.first(partial(look, state.ema))
             done = done or state.stopped
             if done or distances or crossed(before, state.nimg, config.report_every_kimg):
                 report(ticker.tick(goal_nimg, distances))

@@ -124,8 +124,8 @@ def rows_shown(heldout: Any, count: int) -> Batch:
 
     Class folders are stored one after the other, and the first rows would all be of one class.
     """
-    first: Batch = heldout.first(count)
-    if first.condition.pooled_ND is not None or first.condition.label_N is None:
+    if heldout.shape.pooled_dim or not heldout.shape.num_labels:
+        first: Batch = heldout.first(count)
         return first
     mixed: Batch = heldout.atom(0, min(SEARCHED, heldout.num_rows))
     assert mixed.condition.label_N is not None

@@ -16,7 +16,7 @@ from models.gigagan.cascade import UpsamplerModel
 from models.interfaces import ConditionShape
 from models.interop.config_file import Settings, read_config
 from models.interop.foreign_network import ForeignNetwork
-from models.interop.import_request import Asked, Importer, Part, Sizes
+from models.interop.import_request import Asked, Importer, Sizes, no_discriminator
 
 PUBLISHED_SKIP_SCALE, PUBLISHED_TILE_PX = 0.4, 64
 DOUBLINGS_LIMIT = 5
@@ -179,15 +179,11 @@ def _load(module: UpsamplerModel, theirs: Mapping[str, Tensor]) -> None:
     load_aura(module.network, theirs)
 
 
-def _no_discriminator(network: ForeignNetwork, sizes: Sizes) -> Part:
-    raise ValueError("AuraSR's was not published")
-
-
 IMPORTER = Importer(
     title="AuraSR",
     matches=matches,
     sizes=aura_sizes,
     load=_load,
-    discriminator=_no_discriminator,
+    discriminator=no_discriminator("AuraSR's was not published"),
     licence=LICENCE,
 )

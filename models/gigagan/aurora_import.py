@@ -14,7 +14,13 @@ from typing import Any
 from models.gigagan.names import load_aurora
 from models.interfaces import ConditionShape
 from models.interop.foreign_network import ForeignNetwork
-from models.interop.import_request import Asked, Importer, Part, Sizes, block_widths
+from models.interop.import_request import (
+    Asked,
+    Importer,
+    Sizes,
+    block_widths,
+    no_discriminator,
+)
 
 HEADS, FIRST_PX, LARGEST_PX = 8, 4, 1024
 PUBLISHED = {
@@ -167,15 +173,11 @@ def _count(network: ForeignNetwork, pattern: str) -> int:
     return sum(1 for name in network.tensors if re.fullmatch(pattern, name))
 
 
-def _no_discriminator(network: ForeignNetwork, sizes: Sizes) -> Part:
-    raise ValueError("Aurora's was not published")
-
-
 IMPORTER = Importer(
     title="Aurora",
     matches=matches,
     sizes=aurora_sizes,
     load=load_aurora,
-    discriminator=_no_discriminator,
+    discriminator=no_discriminator("Aurora's was not published"),
     licence=LICENCE,
 )

@@ -92,6 +92,15 @@ class Importer:
     licence: str = ""
 
 
+def no_discriminator(why: str) -> Callable[[ForeignNetwork, Sizes], Part]:
+    """Return an `Importer.discriminator` that always refuses: ours has none for the authors'."""
+
+    def refuse(network: ForeignNetwork, sizes: Sizes) -> Part:
+        raise ValueError(why)
+
+    return refuse
+
+
 def check_published(network: ForeignNetwork, published: Mapping[str, Any]) -> None:
     """Hold what a snapshot says of a network's constants against the ones that ours has.
 

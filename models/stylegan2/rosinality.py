@@ -17,7 +17,13 @@ from torch import Tensor
 
 from models.interfaces import ConditionShape
 from models.interop.foreign_network import ForeignNetwork
-from models.interop.import_request import Asked, Importer, Part, Sizes, block_widths
+from models.interop.import_request import (
+    Asked,
+    Importer,
+    Sizes,
+    block_widths,
+    no_discriminator,
+)
 from models.interop.names import Rule, translate
 from models.stylegan2.generator import StyleGAN2Generator
 
@@ -143,15 +149,10 @@ def sizes(network: ForeignNetwork, asked: Asked) -> Sizes:
     )
 
 
-def no_discriminator(network: ForeignNetwork, sizes: Sizes) -> Part:
-    """Refuse the authors' discriminator: no recipe of ours trains on it."""
-    raise ValueError("StyleGAN2's own, which no recipe here trains with")
-
-
 IMPORTER = Importer(
     title="StyleGAN2 in rosinality's layout",
     matches=lambda names: {"input.input", "to_rgb1.conv.weight"} <= set(names),
     sizes=sizes,
     load=load_generator,
-    discriminator=no_discriminator,
+    discriminator=no_discriminator("StyleGAN2's own, which no recipe here trains with"),
 )

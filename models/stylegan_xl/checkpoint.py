@@ -13,11 +13,11 @@ from models.interop.foreign_network import ForeignNetwork
 from models.interop.import_request import (
     Asked,
     Importer,
-    Part,
     Sizes,
     check_published,
     first_number,
     mean_beta,
+    no_discriminator,
 )
 from models.interop.stored_tensors import StoredTensor
 from models.stylegan_xl.alias_free_plan import BandRules
@@ -145,22 +145,17 @@ def _growth(network: ForeignNetwork, common: Mapping[str, Any], names: list[str]
     return find_growth(rules, names, filters)
 
 
-def no_discriminator(network: ForeignNetwork, sizes: Sizes) -> Part:
-    """Raise ValueError: there is none of ours for it."""
-    raise ValueError("ganline has none with these tensors")
-
-
 STYLEGAN_XL = Importer(
     title="StyleGAN-XL",
     matches=is_xl,
     sizes=stylegan_xl_sizes,
     load=load_xl,
-    discriminator=no_discriminator,
+    discriminator=no_discriminator("ganline has none with these tensors"),
 )
 STYLEGAN3 = Importer(
     title="StyleGAN3",
     matches=lambda names: "synthesis.input.freqs" in names,
     sizes=stylegan3_sizes,
     load=load_stylegan3,
-    discriminator=no_discriminator,
+    discriminator=no_discriminator("ganline has none with these tensors"),
 )

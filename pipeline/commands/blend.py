@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from components.errors import ConfigError
+from pipeline.commands.result_folder import check_result_folder
 from pipeline.exit_codes import guarded
 from pipeline.places import set_quiet_environment
 
@@ -44,10 +44,7 @@ def _work(options: argparse.Namespace) -> None:
     from components.artifacts.blending import blend
 
     out = options.out
-    if out.exists() and (not options.force or not out.is_dir()):
-        raise ConfigError(f"{out} exists", "--out", "name another folder, or add --force")
-    if {options.one.resolve(), options.other.resolve()} & {out.resolve()}:
-        raise ConfigError(f"{out} is one of the two", "--out", "name another folder")
+    check_result_folder(out, (options.one, options.other), force=options.force)
     card = blend(options.one, options.other, options.weight, out)
     print(f"{out}: weight {options.weight:g} of {options.other}, {card['resolution_px']} px")
 

@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from components.errors import ConfigError
+from pipeline.commands.result_folder import check_result_folder
 from pipeline.exit_codes import guarded
 from pipeline.places import set_quiet_environment
 
@@ -50,10 +50,7 @@ def _work(options: argparse.Namespace) -> None:
     from components.artifacts.joining import join
 
     out = options.out
-    if out.exists() and (not options.force or not out.is_dir()):
-        raise ConfigError(f"{out} exists", "--out", "name another folder, or add --force")
-    if {options.base.resolve(), options.upsampler.resolve()} & {out.resolve()}:
-        raise ConfigError(f"{out} is one of the two", "--out", "name another folder")
+    check_result_folder(out, (options.base, options.upsampler), force=options.force)
     card = join(options.base, options.upsampler, out, options.encoders)
     small = card["recipe"]["fields"].get("base_px", 0)
     print(f"{out}: {small} px of {options.base} become {card['resolution_px']} px")

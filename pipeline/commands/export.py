@@ -11,6 +11,7 @@ from pathlib import Path
 
 from components.errors import ConfigError
 from pipeline.commands.default_folders import published
+from pipeline.commands.sampling_options import add_model
 from pipeline.exit_codes import guarded
 from pipeline.places import set_quiet_environment
 
@@ -37,13 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         "--out", type=Path, default=Path("exported"), metavar="DIR", help="default exported"
     )
     parser.add_argument("--force", action="store_true", help="replace what --out names")
-    parser.add_argument(
-        "--model",
-        type=Path,
-        metavar="DIR",
-        help="a release, or an artifact that needs no CLIP; default: what publish made, else the "
-        "bundled one",
-    )
+    add_model(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(argv)
     set_quiet_environment()

@@ -7,7 +7,6 @@ in the order in which they ran: charts, pictures, numbers, parameters and the ex
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ import yaml
 
 from components.errors import ConfigError
 from pipeline.commands.report_charts import bars, curves
-from pipeline.commands.report_page import render_page
+from pipeline.commands.report_page import render_page, write_page
 from pipeline.commands.report_parts import Pictures, flatten, headline, number, tables, whose
 from pipeline.commands.report_two import PAGE as TWO
 from pipeline.commands.report_two import write_two
@@ -42,10 +41,7 @@ MOST_PICTURES, MOST_STEPS = 12, 12
 def write_report(sources: Sources) -> Path:
     """Write the page beside the metrics files in one step; return its path."""
     path = reports_folder(sources.nodes) / PAGE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(render(sources), encoding="utf-8")
-    os.replace(temporary, path)
+    write_page(path, render(sources))
     return path
 
 

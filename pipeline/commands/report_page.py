@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 TEMPLATE = """<!doctype html>
@@ -105,3 +107,11 @@ def render_page(content: Mapping[str, Any]) -> str:
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return environment.from_string(PICTURE + TEMPLATE).render(content)
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write a page in one step, and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(page, encoding="utf-8")
+    os.replace(temporary, path)

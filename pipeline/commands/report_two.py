@@ -16,7 +16,7 @@ import yaml
 
 from components.errors import ConfigError
 from pipeline.commands.report_charts import curves
-from pipeline.commands.report_page import render_page
+from pipeline.commands.report_page import render_page, write_page
 from pipeline.commands.report_parts import Pictures, flatten, headline, number, tables, whose
 from pipeline.commands.summary import Sources, read_sources, sample_sheet
 
@@ -59,10 +59,7 @@ def write_two(folders: tuple[Path, Path], params: Path, out: Path) -> Path:
         _read(letter, folder, params, pictures)
         for letter, folder in zip("AB", folders, strict=True)
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_suffix(".tmp")
-    temporary.write_text(render_page(_content(one, two)), encoding="utf-8")
-    os.replace(temporary, out)
+    write_page(out, render_page(_content(one, two)))
     return out
 
 

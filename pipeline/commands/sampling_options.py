@@ -89,6 +89,14 @@ def sampling_parser(
     )
     parser.add_argument("--out", type=Path, default=Path(out), help=f"{saves}; default {out}")
     parser.add_argument("--force", action="store_true", help="replace what --out names")
+    add_model(parser)
+    _add_speed(parser)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add --model, whose default is `default_folders.published`."""
     parser.add_argument(
         "--model",
         type=Path,
@@ -96,9 +104,6 @@ def sampling_parser(
         help="a release, or an artifact that needs no CLIP; default: what publish made, else the "
         "bundled one",
     )
-    _add_speed(parser)
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return parser
 
 
 def _add_speed(parser: argparse.ArgumentParser) -> None:

@@ -111,8 +111,8 @@ def _check_chain(base: Any, superres: dict[str, Any]) -> list[Finding]:
         if stage.start not in px:
             what = f"got {stage.start!r}; allowed: one of {', '.join(sorted(px))}"
             findings.append(((*here, "start"), what))
+        # A stage of as many pixels as the base trains on, with other settings.
         elif px[stage.start] > resolution or stage.start == f"px{key}":
-            # As many pixels as the base: it trains on, with other settings.
             what = f"{stage.start} has {px[stage.start]} px; allowed: another of at most {key} px"
             findings.append(((*here, "start"), what))
     return findings

@@ -78,11 +78,10 @@ def _work(context: StageContext) -> None:
         takes_label=bool(card["shape"]["num_labels"]),
         training=training if same else None,
     )
-    untrained = untrained_generator(card, config.seed).to(device)
     scores = score_generator(
         bench,
         generator,
-        untrained,
+        untrained_generator(card, config.seed).to(device),
         clip_sha256_in_training=card.get("encoders", {}).get("clip", ""),
         say=context.say,
     )

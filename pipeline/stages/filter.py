@@ -106,18 +106,21 @@ def _tell_and_write(context: StageContext, scores: ScoreFiles, decisions: Decisi
 
 
 def _examples(scores: ScoreFiles, decisions: Decisions) -> Iterator[dict[str, Any]]:
-    """Yield the first rejected rows of each reason, reason after reason."""
+    """Yield the first rejected rows of each reason in stored order; no file behind them is read."""
     import numpy as np
 
-    found: dict[str, list[dict[str, Any]]] = {}
-    for at, batch in scores.batches(["shard", "offset", "num_bytes", "caption"]):
-        codes = decisions.codes_N[at : at + len(batch)]
-        for code in np.unique(codes[codes > 0]).tolist():
-            rows = found.setdefault(decisions.reasons[code], [])
-            for row in np.flatnonzero(codes == code)[: EACH - len(rows)].tolist():
-                rows.append(batch.slice(row, 1).to_pylist()[0])
-    for reason in sorted(found):
-        yield from (row | {"reason": reason} for row in found[reason])
+    reasons = range(1, len(decisions.reasons))
+    firsts = [np.flatnonzero(decisions.codes_N == reason)[:EACH] for reason in reasons]
+    wanted = np.sort(np.concatenate(firsts)) if firsts else np.empty(0, np.int64)
+    if not len(wanted):
+        return
+    for at, batch in scores.batches(["shard", "offset", "num_bytes", "caption"], int(wanted[0])):
+        here = wanted[(wanted >= at) & (wanted < at + len(batch))]
+        for row in here.tolist():
+            reason = decisions.reasons[decisions.codes_N[row]]
+            yield batch.slice(row - at, 1).to_pylist()[0] | {"reason": reason}
+        if wanted[-1] < at + len(batch):
+            return
 
 
 @contextmanager

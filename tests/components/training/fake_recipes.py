@@ -4,14 +4,20 @@ phase, no data.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import InitVar, dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+import models.families
+from components.training import site as site_module
 from components.training.config import TrainConfig
+from components.training.job import TrainingJob
+from models.families import Family
 from models.interfaces import (
     Batch,
     Condition,
@@ -245,3 +251,22 @@ def fake_site(**changes: Any) -> Site:
     """Return a site of 8 px with three classes and no encoders."""
     values: dict[str, Any] = {"resolution": SIDE, "shape": FakeSource.shape, "encoder": None}
     return Site(**values | changes)
+
+
+def use_family(monkeypatch: Any, name: str, recipe: str) -> None:
+    """Let this family be the only one, and fake images the data of every job."""
+    monkeypatch.setattr(models.families, "FAMILIES", {name: Family(recipe=recipe)})
+    monkeypatch.setattr(site_module, "_open", lambda job, config, split: FakeSource())
+
+
+def fake_job(folder: Path, family: str, **train: Any) -> TrainingJob:
+    """Return a job of a fake family with the sizes of `fake_config`."""
+    return TrainingJob(
+        stage="train_base",
+        seed=3,
+        recipe={"name": family},
+        train=dataclasses.asdict(fake_config(**train)),
+        run_dir=str(folder),
+        data_dir="fake",
+        fingerprint="1",
+    )

@@ -21,6 +21,7 @@ from models.gigagan.fields import SMALL
 from models.gigagan.recipe import GigaGAN
 from models.interfaces import Batch, Condition, Site, Start
 from tests.components.evaluation.conftest import measuring
+from tests.components.training.fake_loop import weights
 from tests.models.conftest import FakeCnn, FakeVit, small_clip
 from tests.models.gigagan.test_networks import UP, WORDS
 
@@ -84,11 +85,6 @@ def run(recipe, *, start=None, total_kimg=0.032, folder=None, world=None, nets=N
     return result, [r for r in records if r["kind"] == "tick"]
 
 
-def tensors_of(result):
-    modules = {**result.networks.trained, "ema": result.ema}
-    return {f"{m}.{n}": t for m, net in modules.items() for n, t in net.state_dict().items()}
-
-
 @pytest.fixture(scope="module")
 def base():
     return run(BASE)
@@ -107,9 +103,9 @@ def start(base):
 @pytest.mark.parametrize("recipe", [BASE, CASCADE], ids=["base", "cascade"])
 def test_resumes_bit_for_bit(recipe, base, start, tmp_path):
     origin = start if recipe is CASCADE else None
-    whole = tensors_of(run(recipe, start=origin)[0] if origin else base[0])
+    whole = weights(run(recipe, start=origin)[0] if origin else base[0])
     run(recipe, start=origin, total_kimg=0.016, folder=tmp_path)
-    resumed = tensors_of(run(recipe, start=origin, folder=tmp_path)[0])
+    resumed = weights(run(recipe, start=origin, folder=tmp_path)[0])
     assert whole.keys() == resumed.keys()
     assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
 

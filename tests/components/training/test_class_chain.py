@@ -14,6 +14,7 @@ from components.training.loop import train
 from components.training.store import StateStore
 from models.interfaces import Batch, ClassTable, Condition, ConditionShape, Site, Start
 from models.stylegan_xl.recipe import StyleGANXL
+from tests.components.training.fake_loop import weights
 from tests.models import conftest as fakes
 
 CLASSES, WIDTH = 4, 6
@@ -91,11 +92,6 @@ def run(recipe, total_kimg=0.032, folder=None, start=None):
     return result, [r for r in records if r["kind"] == "tick"]
 
 
-def tensors_of(result):
-    modules = {**result.networks.trained, "ema": result.ema}
-    return {f"{m}.{n}": t for m, net in modules.items() for n, t in net.state_dict().items()}
-
-
 def loss_of(tick, name):
     found = [v for k, v in tick.items() if k.startswith("loss/") and k.endswith(f"/{name}")]
     return sum(found)
@@ -133,9 +129,9 @@ def test_each_class_has_a_mean_of_its_own_and_the_table_stays(stem):
 @pytest.mark.parametrize("grown", [False, True], ids=["stem", "head"])
 def test_resumes_bit_for_bit(grown, stem, start, tmp_path):
     recipe, origin = (HEAD, start) if grown else (STEM, None)
-    whole = tensors_of(run(HEAD, start=start)[0] if grown else stem[0])
+    whole = weights(run(HEAD, start=start)[0] if grown else stem[0])
     run(recipe, 0.016, tmp_path, origin)
-    resumed = tensors_of(run(recipe, 0.032, tmp_path, origin)[0])
+    resumed = weights(run(recipe, 0.032, tmp_path, origin)[0])
     assert whole.keys() == resumed.keys()
     assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
     assert all(tensor.isfinite().all() for tensor in whole.values())

@@ -12,19 +12,16 @@ import pytest
 import torch
 from torch import nn
 
-import models.families
 from components.artifacts.artifact import read_card
 from components.errors import CollapseError
-from components.training import site as site_module
 from components.training.collapse import CONDITIONS, SEEDS, Looker, grown, judge, spreads
 from components.training.detours import detours_of
 from components.training.distributed import World
 from components.training.job import TrainingJob
 from components.training.run import run_job
 from components.training.run_log import RunLog
-from models.families import Family
 from models.interfaces import Batch, Condition
-from tests.components.training.fake_recipes import FakeGAN, FakeGenerator, FakeSource, fake_config
+from tests.components.training.fake_recipes import FakeGAN, FakeGenerator, fake_job, use_family
 
 REPORTS = Path(__file__).parents[3] / "reports"
 HEALTHY = {"look/spread": 0.3, "look/prompt": 0.2, "look/seed": 0.2}
@@ -49,22 +46,12 @@ class Spoiling(FakeGAN):
 
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch):
-    families = {"spoiling_gan": Family(recipe=f"{__name__}:Spoiling")}
-    monkeypatch.setattr(models.families, "FAMILIES", families)
-    monkeypatch.setattr(site_module, "_open", lambda job, config, split: FakeSource())
+    use_family(monkeypatch, "spoiling_gan", f"{__name__}:Spoiling")
 
 
 def job(folder: Path, **train: Any) -> TrainingJob:
     sizes = {"save_every_kimg": 0.016, "report_every_kimg": 0.008, "look_every_kimg": 0.016}
-    return TrainingJob(
-        stage="train_base",
-        seed=3,
-        recipe={"name": "spoiling_gan"},
-        train=dataclasses.asdict(fake_config(**sizes | train)),
-        run_dir=str(folder),
-        data_dir="fake",
-        fingerprint="1",
-    )
+    return fake_job(folder, "spoiling_gan", **sizes | train)
 
 
 def start(the_job: TrainingJob) -> tuple[dict[str, Any], list[str]]:

@@ -8,17 +8,14 @@ from typing import Any, ClassVar
 
 import pytest
 
-import models.families
 from components.artifacts.artifact import read_card
 from components.errors import Interrupted, NonFiniteError, StorageError
-from components.training import site as site_module
 from components.training.detours import FILE, detours_of, seed_after
 from components.training.distributed import World
 from components.training.job import TrainingJob
 from components.training.run import run_job
 from components.training.run_log import RunLog
-from models.families import Family
-from tests.components.training.fake_recipes import FakeGAN, FakeSource, fake_config
+from tests.components.training.fake_recipes import FakeGAN, fake_job, use_family
 
 NAN = float("nan")
 
@@ -38,22 +35,12 @@ class Poisoned(FakeGAN):
 
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch):
-    families = {"poisoned_gan": Family(recipe=f"{__name__}:Poisoned")}
-    monkeypatch.setattr(models.families, "FAMILIES", families)
-    monkeypatch.setattr(site_module, "_open", lambda job, config, split: FakeSource())
+    use_family(monkeypatch, "poisoned_gan", f"{__name__}:Poisoned")
 
 
 def job(folder: Path, **train: Any) -> TrainingJob:
     sizes = {"save_every_kimg": 0.016, "report_every_kimg": 0.008, "max_nonfinite_skips": 1}
-    return TrainingJob(
-        stage="train_base",
-        seed=3,
-        recipe={"name": "poisoned_gan"},
-        train=dataclasses.asdict(fake_config(**sizes | train)),
-        run_dir=str(folder),
-        data_dir="fake",
-        fingerprint="1",
-    )
+    return fake_job(folder, "poisoned_gan", **sizes | train)
 
 
 def start(the_job: TrainingJob, **options: Any) -> dict[str, str]:

@@ -13,24 +13,11 @@ from models.gigagan.recipe import GigaGAN
 from models.gigagan.unet import Upsampler
 from models.interfaces import Batch, Condition, ConditionShape, Site, Start
 from tests.models.conftest import FakeCnn, small_clip
+from tests.models.gigagan import published
 
 PAPER = ConditionShape(pooled_dim=768, token_dim=768)
 WORDS = ConditionShape(pooled_dim=12, token_dim=8)
-UP = {
-    "parts": "cascade",
-    "base_px": 8,
-    "up_dim": 4,
-    "up_mults": (1, 2),
-    "up_down_mults": (2,),
-    "up_attention_depths": (0, 1),
-    "up_middle_depth": 1,
-    "up_kernels": 2,
-    "up_blocks": 1,
-    "up_heads": 2,
-    "up_style_dim": 8,
-    "up_style_layers": 2,
-    "up_text_depth": 1,
-}
+UP = {"parts": "cascade", "base_px": 8, **published.UP}
 
 
 def count(module):
