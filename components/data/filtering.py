@@ -134,7 +134,8 @@ def check_enough(report: dict[str, Any], config: FilterConfig, where: str) -> No
     Raises:
         DataError: naming the most frequent reasons.
     """
-    rejected = sum(report["rejected"].values())
+    # What is left out for the sake of shares is no fault of the source.
+    rejected = sum(report["rejected"].values()) - report["rejected"].get(Reason.FILTER_WEIGHT, 0)
     top = sorted(report["rejected"].items(), key=lambda item: (-item[1], item[0]))[:REPORT_TOP]
     text = ", ".join(f"{reason} {count:,}" for reason, count in top) or "the source is empty"
     if not report["kept"] and report["heldout"]:

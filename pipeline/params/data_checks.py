@@ -3,25 +3,68 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Any
 
-from components.data.config import parse_colour
+from components.data.config import NAME, name_of, parse_colour
+from components.data.far_files import place_of
 from components.data.scorers import SCORERS, columns_for_rules
+from components.errors import DataError
 from pipeline.params.schema import Finding, given
 
+# What is one thing for the whole training set, wherever its rows come from.
+_SHARED = ("condition", "captions", "label_kind", "heldout_fraction")
 
-def check_background(source: Any) -> list[Finding]:
-    """Check the colour that transparent pixels are laid on."""
-    if source is None:
-        return []
+
+def check_sources(sources: Any) -> list[Finding]:
+    """Check each source's colour and address, and what several must have in common.
+
+    Args:
+        sources: all of them, None when one has problems of its own.
+    """
+    findings: list[Finding] = []
+    for number, source in enumerate(sources or ()):
+        here = ("source", str(number)) if len(sources) > 1 else ("source",)
+        findings += [((*here, *path), what) for path, what in _check_source(source)]
+        if number and any(getattr(source, name) != getattr(sources[0], name) for name in _SHARED):
+            name = next(n for n in _SHARED if getattr(source, n) != getattr(sources[0], n))
+            what = f"got {given(getattr(source, name))}; allowed: {getattr(sources[0], name)}, "
+            findings.append(((*here, name), what + "as the first source: all train one model"))
+    return findings + (_check_several(sources) if sources and len(sources) > 1 else [])
+
+
+def _check_source(source: Any) -> list[Finding]:
+    findings: list[Finding] = []
     try:
         parse_colour(source.background_rgb)
     except ValueError:
         what = f'got "{source.background_rgb}"; allowed: a colour such as "#ffffff", on which '
         what += "transparent pixels are laid, for images are RGB"
-        return [(("source", "background_rgb"), what)]
-    return []
+        findings.append((("background_rgb",), what))
+    for name in ("path", "heldout_path"):
+        try:
+            place_of(getattr(source, name))
+        except DataError as error:
+            findings.append(((name,), f"got {given(error.where)}; {error.todo}"))
+    return findings
+
+
+def _check_several(sources: Any) -> list[Finding]:
+    findings: list[Finding] = []
+    names = [name_of(source) for source in sources]
+    for number, name in enumerate(names):
+        here = ("source", str(number), "name")
+        if not re.fullmatch(NAME, name):
+            findings.append((here, f"got {given(name)}; allowed: letters, digits, _ . and -"))
+        elif name in names[:number]:
+            what = f"two sources called {name}; allowed: a name of its own for each"
+            findings.append((here, what))
+    weights = [source.weight for source in sources]
+    if any(weights) and not all(weights):
+        here = ("source", str(weights.index(0.0)), "weight")
+        findings.append((here, "got 0; allowed: above 0, for another source has a weight"))
+    return findings
 
 
 def check_scorers(built: dict[str, Any]) -> list[Finding]:
