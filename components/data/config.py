@@ -209,6 +209,9 @@ class FilterConfig:
             in at most so many of 64 bits, if their thumbnails agree as well; -1 = off.
         near_duplicate_levels: largest difference of any cell of two 8 x 8 colour thumbnails, in
             levels of 255, to count as the same.
+        semantic_duplicate_cosine: reject an image whose CLIP embedding has at least this cosine
+            with that of an earlier one that is kept, within clusters; 1 = off. It takes
+            "embedding" in score.scorers.
         shard_rows: rows per Parquet shard.
         max_reject_fraction: end with exit 3 when more than this share is rejected.
     """
@@ -226,6 +229,7 @@ class FilterConfig:
     exact_duplicates: bool = True
     near_duplicate_bits: Annotated[int, Between(-1, 16)] = 8
     near_duplicate_levels: Annotated[float, Between(0.0, 255.0)] = 4.0
+    semantic_duplicate_cosine: Annotated[float, Between(0.0, 1.0)] = 1.0
     shard_rows: Annotated[int, Between(1, None)] = 4_096
     max_reject_fraction: Fraction = 0.5
 

@@ -93,7 +93,8 @@ def place_of(text: str | Path) -> Folder:
         return Path(text)
     if scheme.lower() == "file":
         return Path(unquote(urlsplit(written).path))
-    if scheme.lower() not in SCHEMES or not rest.strip("/"):
+    nameless = rest.startswith("/") and scheme.lower() not in ("hdfs", "viewfs")
+    if scheme.lower() not in SCHEMES or nameless or not rest.strip("/"):
         allowed = ", ".join(f"{name}://" for name in ("file", *SCHEMES))
         raise DataError("no such kind of place", shown_uri(written), f"allowed: {allowed}")
     bare, query_mark, query = rest.partition("?")
@@ -118,7 +119,7 @@ def far_listing(folder: FarPath) -> dict[str, FarFacts]:
     selector = fs.FileSelector(path, recursive=True)
     try:
         found = _again(lambda: system.get_file_info(selector))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise DataError(_line(error), str(folder), _CHECK) from None
     start = len(path) + 1
     return {
@@ -137,6 +138,15 @@ def open_far(place: FarPath) -> IO[bytes]:
     return io.BufferedReader(_Pieces(place), PIECE_BYTES)  # type: ignore[return-value]
 
 
+def far_size(file: IO[bytes]) -> int | None:
+    """Return the bytes of a file that `open_far` has opened, None of any other.
+
+    Asked here, what was read ahead is kept; looking for the end would throw it away.
+    """
+    raw = getattr(file, "raw", None)
+    return raw.size if isinstance(raw, _Pieces) else None
+
+
 class _Pieces(io.RawIOBase):
     """Read a file of a store by ranges; one that is shorter than the store said is an error."""
 
@@ -145,7 +155,7 @@ class _Pieces(io.RawIOBase):
         system, self._path = _opened(place)
         self._open: Callable[[], Any] = lambda: system.open_input_file(self._path)
         self._file = _again(self._open)
-        self._size = int(_again(lambda: self._file.size()))
+        self.size = int(_again(lambda: self._file.size()))
         self._at = 0
 
     def readable(self) -> bool:
@@ -158,12 +168,12 @@ class _Pieces(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
         self._at = max(0, base + offset)
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        wanted = max(0, min(len(buffer), self._size - self._at))
+        wanted = max(0, min(len(buffer), PIECE_BYTES, self.size - self._at))
         if not wanted:
             return 0
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from components.data.decode import sniff
-from components.data.far_files import FarPath, Folder, far_listing, open_far
+from components.data.far_files import FarPath, Folder, far_listing, far_size, open_far
 from components.data.names import is_hidden
 from components.data.reasons import Reason
 
@@ -161,6 +161,8 @@ def open_file(path: Folder) -> IO[bytes]:
 
 def size_of(file: IO[bytes]) -> int:
     """Return the bytes of an open file, and leave its place as it was."""
+    if (far := far_size(file)) is not None:
+        return far
     place = file.tell()
     size = file.seek(0, os.SEEK_END)
     file.seek(place)

@@ -87,7 +87,10 @@ def _rules_of_column(rule: ColumnRule) -> list[Rule]:
 def copy_rules_of(config: FilterConfig) -> CopyRules:
     """Return which copies are rejected, after all other rules."""
     return CopyRules(
-        config.exact_duplicates, config.near_duplicate_bits, config.near_duplicate_levels
+        config.exact_duplicates,
+        config.near_duplicate_bits,
+        config.near_duplicate_levels,
+        config.semantic_duplicate_cosine,
     )
 
 

@@ -56,7 +56,7 @@ def read_parquet(folder: Folder, shard: str, config: SourceConfig) -> Iterator[R
         if not file.metadata.num_rows:
             yield lost(f"<{shard}>", shard, 0, Reason.SHARD_EMPTY)
         try:
-            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=list(columns.values())):
+            for batch in _batches(file, list(columns.values())):
                 for row in batch.to_pylist():
                     yield from _records(folder, shard, number, row, columns, config)
                     number += 1
@@ -65,6 +65,12 @@ def read_parquet(folder: Folder, shard: str, config: SourceConfig) -> Iterator[R
             yield lost(key, shard, number, Reason.SHARD_UNREACHABLE)
         except (OSError, pa.ArrowException):
             yield lost(f"<{shard}>", shard, number, Reason.SHARD_TRUNCATED)
+
+
+def _batches(file: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Yield some rows at a time; of the file no more is fetched than a row group."""
+    for group in range(file.metadata.num_row_groups):
+        yield from file.iter_batches(_ROWS_AT_ONCE, row_groups=[group], columns=columns)
 
 
 def _file(path: Folder) -> pq.ParquetFile:

@@ -48,4 +48,5 @@ class Reason(StrEnum):
     FILTER_CLIP_SIMILARITY = "filter.clip_similarity"
     FILTER_EXACT_DUPLICATE = "filter.exact_duplicate"
     FILTER_NEAR_DUPLICATE = "filter.near_duplicate"
+    FILTER_SEMANTIC_DUPLICATE = "filter.semantic_duplicate"
     FILTER_WEIGHT = "filter.weight"  # good, but more than its source's share

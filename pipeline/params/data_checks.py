@@ -120,6 +120,9 @@ def _check_rules(score: Any, filtering: Any) -> list[Finding]:
     if "phash" not in score.scorers and filtering.near_duplicate_bits >= 0:
         what = f"got {filtering.near_duplicate_bits}; allowed: -1, or phash in score.scorers"
         findings.append((("filter", "near_duplicate_bits"), what))
+    if "embedding" not in score.scorers and filtering.semantic_duplicate_cosine < 1.0:
+        what = f"got {filtering.semantic_duplicate_cosine}; allowed: 1, or embedding in "
+        findings.append((("filter", "semantic_duplicate_cosine"), what + "score.scorers"))
     if "clip" not in score.scorers and filtering.clip_keep_fraction < 1.0:
         what = f"got {filtering.clip_keep_fraction}; allowed: 1, or clip in score.scorers"
         findings.append((("filter", "clip_keep_fraction"), what))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 KEYS = "accesskey1", "secretkey1"
 
-# (method, path, place of the answer among those to this path) -> what to do with it.
+# (method, path, place of the answer among those to this method and path) -> what to do with it.
 Spoil = Callable[[str, str, int], str]
 
 
@@ -75,7 +75,7 @@ class Proxy:
 
             def pass_on(self) -> None:
                 path = self.path.partition("?")[0]
-                number = sum(one[1] == path for one in proxy.asked)
+                number = sum(one[:2] == (self.command, path) for one in proxy.asked)
                 what = proxy.spoil(self.command, path, number)
                 length = int(self.headers.get("Content-Length", 0))
                 body = self.rfile.read(length) if length else None

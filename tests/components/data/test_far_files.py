@@ -116,7 +116,7 @@ def test_a_table_that_breaks_off_says_how_many_rows_are_missing(store, monkeypat
 
     def spoil(method, path, number):
         seen.append(path)
-        return "fail" if path.endswith("t.parquet") and len(seen) > 60 else ""
+        return "fail" if path.endswith("t.parquet") and len(seen) > 120 else ""
 
     store.spoil = spoil
     origins = [Origin(TEXT, place_of("s3://tables"))]
@@ -125,7 +125,7 @@ def test_a_table_that_breaks_off_says_how_many_rows_are_missing(store, monkeypat
     )
     rows = read_back(tmp_path / "scores", "scores").to_pylist()
     whole = [row for row in rows if row["reason"] != "shard.unreachable"]
-    assert len(whole) < 80 and facts["unreachable"]["unknown"] == 0
+    assert 0 < len(whole) < 80 and facts["unreachable"]["unknown"] == 0
     assert facts["unreachable"]["rows"] == 80 - len(whole)
 
 
@@ -145,10 +145,10 @@ def test_a_lie_costs_what_it_tells_and_is_noticed_when_read_again(bucket, store)
 
 
 def test_a_long_tar_is_read_in_pieces(bucket, store):
-    members = [(f"k{i}.png", encoded(picture(400, i))) for i in range(60)]
+    members = [(f"k{i}.png", encoded(picture(400, i))) for i in range(45)]
     write_plain_tar(bucket / "long/a.tar", members)
     size = (bucket / "long/a.tar").stat().st_size
-    assert size > 12 * 2**20
+    assert size > 9 * 2**20
     place, images = place_of("s3://long"), SourceConfig(path="", condition="none")
     part = parts(images, place)[0]
     first = next(iter(read_part(images, place, part)))
