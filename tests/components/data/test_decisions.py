@@ -183,7 +183,7 @@ def test_copies_in_meaning_are_rejected_after_all_others(tmp_path):
     rng = np.random.default_rng(0)
     table = score_table([{"shard": "a.tar", "offset": row // 2 * 512} for row in range(40)])
     own = rng.normal(size=(20, 16)).astype(np.float16)
-    own[7], own[15] = own[2], own[7] * np.float16(3)  # the same direction
+    own[7], own[15] = own[2], own[2] * np.float16(3)  # the same direction
     shown = [None if row == 39 else own[row // 2] for row in range(40)]
     table = table.append_column("clip_embedding", pa.array(shown, pa.list_(pa.float16())))
     write_score_files(tmp_path / "scores", table)
