@@ -213,6 +213,9 @@ class FilterConfig:
             with that of an earlier one that is kept, within clusters; 1 = off. It takes
             "embedding" in score.scorers.
         shard_rows: rows per Parquet shard.
+        store: folder or URI where the shards are kept, for a cluster without a shared file system;
+            the folder of the training set then holds the manifest and a list of hashes alone. "" =
+            beside the manifest.
         max_reject_fraction: end with exit 3 when more than this share is rejected.
     """
 
@@ -231,6 +234,7 @@ class FilterConfig:
     near_duplicate_levels: Annotated[float, Between(0.0, 255.0)] = 4.0
     semantic_duplicate_cosine: Annotated[float, Between(0.0, 1.0)] = 1.0
     shard_rows: Annotated[int, Between(1, None)] = 4_096
+    store: str = ""
     max_reject_fraction: Fraction = 0.5
 
 

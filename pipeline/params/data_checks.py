@@ -42,12 +42,17 @@ def _check_source(source: Any) -> list[Finding]:
         what = f'got "{source.background_rgb}"; allowed: a colour such as "#ffffff", on which '
         what += "transparent pixels are laid, for images are RGB"
         findings.append((("background_rgb",), what))
-    for name in ("path", "heldout_path"):
-        try:
-            place_of(getattr(source, name))
-        except DataError as error:
-            findings.append(((name,), f"got {given(error.where)}; {error.todo}"))
-    return findings
+    places = {name: _check_place(getattr(source, name)) for name in ("path", "heldout_path")}
+    return findings + [((name,), what) for name, what in places.items() if what]
+
+
+def _check_place(text: str) -> str:
+    """Return what is wrong with a path or URI, "" for nothing."""
+    try:
+        place_of(text)
+    except DataError as error:
+        return f"got {given(error.where)}; {error.todo}"
+    return ""
 
 
 def _check_several(sources: Any) -> list[Finding]:
@@ -74,6 +79,8 @@ def check_scorers(built: dict[str, Any]) -> list[Finding]:
         built: section name -> its dataclass, None when it has problems of its own.
     """
     score, filtering = built.get("score"), built.get("filter")
+    if filtering is not None and (wrong_store := _check_place(filtering.store)):
+        return [(("filter", "store"), wrong_store)]
     if score is None:
         return []
     wrong = [name for name in score.scorers if name not in SCORERS]

@@ -193,7 +193,10 @@ def _write_shards(context: StageContext, found: Found) -> dict[str, Any] | None:
     """Write both splits; return the counts of the held-out sources if there are any."""
     import shutil
 
+    from components.data.far_files import shown_uri
     from components.data.labels import Labels
+    from components.data.shard_store import FILE as STORE_FILE
+    from components.data.shard_store import move_to_store
     from components.data.training_set import (
         ClipText,
         KeptSamples,
@@ -229,6 +232,10 @@ def _write_shards(context: StageContext, found: Found) -> dict[str, Any] | None:
         origins,
     )
     shutil.rmtree(work, ignore_errors=True)
+    (arguments.out / STORE_FILE).unlink(missing_ok=True)
+    if store := context.params.filter.store:
+        move_to_store(arguments.out, store)
+        context.say(f"filter: the shards lie in {shown_uri(store)}")
     if text_encoder is not None and text_encoder.cut:
         length = text_encoder.context_length
         context.say(f"filter: {text_encoder.cut:,} captions cut at {length} tokens")

@@ -59,7 +59,7 @@ def store_of(folder: Path):
 class Proxy:
     """Pass requests on to a store, and spoil the answers that `spoil` names.
 
-    "slow": half a second late; "fail": 503; "cut": half the bytes that were promised; "lie": other
+    "slow": half a second late; "fail": 503, though it was done; "refuse": 503; "cut": half the bytes that were promised; "lie": other
     bytes of the same number; "": as it is.
     """
 
@@ -79,6 +79,12 @@ class Proxy:
                 what = proxy.spoil(self.command, path, number)
                 length = int(self.headers.get("Content-Length", 0))
                 body = self.rfile.read(length) if length else None
+                if what == "refuse":
+                    proxy.asked.append((self.command, path, 0))
+                    self.send_response(503)
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
                 there = HTTPConnection("127.0.0.1", store, timeout=30)
                 there.request(self.command, self.path, body, dict(self.headers))
                 answer = there.getresponse()
