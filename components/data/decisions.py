@@ -21,6 +21,7 @@ from components.data.near_copies import later_copies
 from components.data.near_search import Images, pairs_in_stream
 from components.data.reasons import Reason
 from components.data.score_files import ROWS_AT_ONCE, ScoreFiles, open_engine
+from components.data.scorers import REPEATS
 from components.data.semantic_copies import semantic_pairs
 from components.errors import DataError
 
@@ -133,8 +134,14 @@ class _Decider:
         wanted = dict.fromkeys(name for rule in rules for name in (*rule.columns, rule.keep_of))
         wanted.pop("", None)
         own = ["reason", "shard", "offset", "sha256", "phash", "thumbnail"]
+        columns = ""
+        if REPEATS in wanted:
+            del wanted[REPEATS]
+            own.append("caption")
+            same = "PARTITION BY md5_number(coalesce(caption, ''))"
+            columns = f', count(*) OVER ({same}) AS "{REPEATS}"'
         engine.register("stream", scores.reader([*own, *(n for n in wanted if n not in own)]))
-        columns = "".join(f', "{name}"' for name in wanted if name != "reason")
+        columns += "".join(f', "{name}"' for name in wanted if name != "reason")
         # An image's place and a file's hash as numbers: texts would be most of the table.
         engine.execute(
             f"""CREATE TABLE facts AS SELECT position, coalesce(reason, '') AS reason{columns},

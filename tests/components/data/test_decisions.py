@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from components.data import decisions, near_search, score_files
-from components.data.config import FilterConfig
+from components.data.config import ColumnRule, FilterConfig
 from components.data.decisions import CopyRules, Rule, decide
 from components.data.score_files import ScoreFiles, open_engine, open_scores
 from components.data.scoring import SCORE_SCHEMA
@@ -193,3 +193,15 @@ def test_copies_in_meaning_are_rejected_after_all_others(tmp_path):
     assert np.flatnonzero(found.codes_N).tolist() == [14, 15, 30, 31]
     assert found.rejected() == {"filter.semantic_duplicate": 4}
     assert not decide(scores, [], CopyRules(exact=False), tmp_path / "work").codes_N.any()
+
+
+def test_captions_that_come_often_are_rejected_by_a_rule(tmp_path):
+    texts = ["image for sale"] * 5 + ["a cat"] * 2 + ["a dog", "", ""]
+    rows = [{"shard": "a.tar", "offset": i * 512, "caption": t} for i, t in enumerate(texts)]
+    rows[1]["reason"] = "image.broken"
+    config = FilterConfig(
+        rules=(ColumnRule(column="caption_repeats", max=2),), near_duplicate_bits=-1
+    )
+    found = decided(tmp_path, score_table(rows), config)
+    assert found.rejected() == {"filter.caption_repeats": 4, "image.broken": 1}
+    assert np.flatnonzero(found.codes_N).tolist() == [0, 1, 2, 3, 4]
