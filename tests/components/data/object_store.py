@@ -59,8 +59,9 @@ def store_of(folder: Path):
 class Proxy:
     """Pass requests on to a store, and spoil the answers that `spoil` names.
 
-    "slow": half a second late; "fail": 503, though it was done; "refuse": 503; "cut": half the bytes that were promised; "lie": other
-    bytes of the same number; "": as it is.
+    "slow": half a second late; "fail": 503, though it was done; "refuse": 503, and nothing was
+    done; "cut": half the bytes that were promised; "lie": other bytes of the same number; "": as it
+    is.
     """
 
     port: int
