@@ -7,7 +7,6 @@ environment, as its tools read them. A piece that does not come is asked for aga
 from __future__ import annotations
 
 import io
-import os
 import re
 import time
 from collections.abc import Callable
@@ -15,14 +14,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, TypeVar
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
+from components.data.far_systems import system_of
 from components.errors import DataError
 
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")
 PIECE_BYTES = 4 * 2**20  # what is asked for at once
 TRIES, FIRST_WAIT_S = 5, 0.5  # of one piece; the wait doubles
-ANSWER_S = 30.0  # an S3 server that says nothing for so long has failed
 
 Got = TypeVar("Got")
 
@@ -235,6 +234,11 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
+def _quoted(name: str) -> str:
+    """Return a name as a part of an address: what would end it is written as %NN."""
+    return name.replace("%", "%25").replace("?", "%3F").replace("#", "%23")
+
+
 _CHECK = "check the address, and the keys and endpoint in the environment"
 
 
@@ -244,60 +248,7 @@ def _opened(place: FarPath) -> tuple[Any, str]:
     Raises:
         DataError: pyarrow cannot read such an address.
     """
-    parts = urlsplit(place.uri)
-    inside = unquote(f"{parts.netloc.rpartition('@')[2]}{parts.path}")
     try:
-        if parts.scheme == "s3":
-            return _s3(parts.query, parts.netloc.rpartition("@")[0]), inside
-        query = f"?{parts.query}" if parts.query else ""
-        system, root = _system(f"{parts.scheme}://{parts.netloc}/{query}")
-        return system, root.rstrip("/") + unquote(parts.path)
+        return system_of(place.uri)
     except (OSError, ValueError) as error:
         raise DataError(_line(error), str(place), _CHECK) from None
-
-
-def _s3(query: str, keys: str) -> Any:
-    """Return S3, at the endpoint of the address or of the environment.
-
-    pyarrow's own way from an address has no time limits, and asks Amazon for the region.
-    """
-    told, around = dict(parse_qsl(query)), os.environ
-    endpoint = told.get("endpoint_override", "")
-    if endpoint and "://" not in endpoint:
-        endpoint = f"{told.get('scheme', 'https')}://{endpoint}"
-    endpoint = endpoint or around.get("AWS_ENDPOINT_URL_S3", around.get("AWS_ENDPOINT_URL", ""))
-    region = around.get("AWS_REGION", around.get("AWS_DEFAULT_REGION", "us-east-1"))
-    return _s3_at(endpoint, told.get("region", region), keys, told.get("anonymous") == "true")
-
-
-@lru_cache(maxsize=8)
-def _s3_at(endpoint: str, region: str, keys: str, anonymous: bool) -> Any:
-    from pyarrow import fs
-
-    # Its checksums beside the content are more than many stores understand; ours are in the names.
-    os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
-    # Tries are counted here (`_again`), not once more below.
-    wanted: dict[str, Any] = {"retry_strategy": fs.AwsStandardS3RetryStrategy(max_attempts=1)}
-    wanted["allow_delayed_open"] = True  # small objects in one request
-    wanted |= {"region": region, "request_timeout": ANSWER_S, "connect_timeout": ANSWER_S}
-    if endpoint:
-        scheme, _, host = endpoint.partition("://")
-        wanted |= {"scheme": scheme, "endpoint_override": host.rstrip("/")}
-    if keys:
-        wanted["access_key"], _, wanted["secret_key"] = unquote(keys).partition(":")
-    if anonymous:
-        wanted["anonymous"] = True
-    return fs.S3FileSystem(**wanted)
-
-
-@lru_cache(maxsize=8)
-def _system(uri: str) -> tuple[Any, str]:
-    from pyarrow import fs
-
-    system, path = fs.FileSystem.from_uri(uri)
-    return system, path
-
-
-def _quoted(name: str) -> str:
-    """Return a name as a part of an address: what would end it is written as %NN."""
-    return name.replace("%", "%25").replace("?", "%3F").replace("#", "%23")

@@ -64,10 +64,11 @@ def semantic_pairs(
 
 
 def whole_numbers(embedding_ND: np.ndarray) -> np.ndarray:
-    """Return the same directions with whole numbers up to 127, int8 [N, D]; zeros for NaN."""
+    """Return the same directions with whole numbers up to 127, int8 [N, D]; zeros for one with NaN."""
     if embedding_ND.shape[1] > MOST_WIDTH:
         raise ValueError(f"embeddings of at most {MOST_WIDTH} numbers; got {embedding_ND.shape[1]}")
-    values = np.nan_to_num(embedding_ND.astype(np.float64), posinf=0.0, neginf=0.0)
+    values = embedding_ND.astype(np.float64)
+    values[~np.isfinite(values).all(axis=1)] = 0.0
     largest_N = np.abs(values).max(axis=1, keepdims=True, initial=0.0)
     return np.rint(values * (127.0 / np.where(largest_N > 0, largest_N, 1.0))).astype(np.int8)
 

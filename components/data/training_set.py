@@ -36,9 +36,7 @@ from components.errors import DataError
 
 _KNOWN_CAPTIONS = 65_536  # embeddings kept for captions that come again
 _TEXT_BATCH = 512
-_THREADS = 2
-_FILES_AT_ONCE = 32
-_ROWS_AT_ONCE = 1_024
+_THREADS, _FILES_AT_ONCE, _ROWS_AT_ONCE = 2, 32, 1_024
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,8 @@ def bucket(tmp_path_factory):
     pq.write_table(table, folder / "tables/t.parquet", row_group_size=20)
     (folder / "images/_temporary").mkdir(parents=True)
     for number in range(3):
-        (folder / "images" / f"ä {number}#.png").write_bytes(encoded(picture(40, number)))
-        (folder / "images" / f"ä {number}#.txt").write_text(f"picture {number}")
+        (folder / "images" / f"\xe4 {number}#.png").write_bytes(encoded(picture(40, number)))
+        (folder / "images" / f"\xe4 {number}#.txt").write_text(f"picture {number}")
     return folder
 
 
@@ -184,9 +184,9 @@ def test_a_change_in_a_store_or_a_folder_changes_its_state(bucket, tmp_path):
     memory = tmp_path / "known.sqlite"
     here = Origin(TEXT, tmp_path / "images")
     first = state_of_source(here, memory)
-    os.utime(tmp_path / "images" / "ä 0#.png", (1, 1))
+    os.utime(tmp_path / "images" / "\xe4 0#.png", (1, 1))
     assert state_of_source(here, memory) == first  # the content is what counts
-    (tmp_path / "images" / "ä 0#.png").write_bytes(encoded(picture(40, 9)))
+    (tmp_path / "images" / "\xe4 0#.png").write_bytes(encoded(picture(40, 9)))
     assert state_of_source(here, memory)["sha256"] != first["sha256"]
     memory.write_bytes(b"no database" * 99)
     there = Origin(TEXT, place_of("s3://images"))
