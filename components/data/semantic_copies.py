@@ -64,7 +64,7 @@ def semantic_pairs(
 
 
 def whole_numbers(embedding_ND: np.ndarray) -> np.ndarray:
-    """Return the same directions with whole numbers up to 127, int8 [N, D]; zeros for one with NaN."""
+    """Return the same directions with whole numbers up to 127, int8 [N, D]; zeros for NaN."""
     if embedding_ND.shape[1] > MOST_WIDTH:
         raise ValueError(f"embeddings of at most {MOST_WIDTH} numbers; got {embedding_ND.shape[1]}")
     values = embedding_ND.astype(np.float64)
