@@ -78,4 +78,4 @@ lock: setup  ## renew requirements.lock from pyproject.toml
 
 # By name: data/ may also hold pictures of the user's own.
 clean:  ## delete what the pipeline made, keep the environment and your own files in data/
-	rm -rf data/raw data/truth data/scores data/train data/decisions.parquet artifacts runs
+	rm -rf data/raw data/truth data/source.json data/scores data/train data/decisions.parquet artifacts runs

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from components.data.scoring import SCORE_SCHEMA
 from components.data.shards import ShardWriter, write_json
@@ -54,14 +55,14 @@ def _table(number_N: np.ndarray, rows: int) -> pa.Table:
         pa.binary(), len(number_N), [None, pa.py_buffer(ends), pa.py_buffer(thumbs)]
     )
     columns: dict[str, Any] = {
-        "key": pa.array(np.char.mod("k%010d", number_N)),
-        "shard": pa.array(np.char.mod("%06d.tar", number_N // _TAR_ROWS)),
+        "key": _numbered(number_N, 11, "k"),
+        "shard": _numbered(number_N // _TAR_ROWS, 6, "", ".tar"),
         "offset": number_N % _TAR_ROWS * 1_024,
         "width": np.full(len(number_N), 256, np.int32),
         "height": np.full(len(number_N), 256, np.int32),
         "caption_chars": np.full(len(number_N), 40, np.int32),
         "clip_similarity": _uniform("cosine", number_N).astype(np.float32),
-        "sha256": pa.array(np.char.mod("%064x", np.where(is_exact, source, number_N))),
+        "sha256": _numbered(np.where(is_exact, source, number_N), 64),
         "phash": hashes,
         "thumbnail": cells,
         "group": pa.array([""] * len(number_N)),
@@ -72,6 +73,13 @@ def _table(number_N: np.ndarray, rows: int) -> pa.Table:
         for f in SCORE_SCHEMA
     ]
     return pa.Table.from_arrays(arrays, schema=SCORE_SCHEMA)
+
+
+def _numbered(number_N: np.ndarray, width: int, before: str = "", after: str = "") -> pa.Array:
+    """Return numbers as texts of one width, zeros in front, [N]."""
+    digits = pc.cast(pa.array(number_N), pa.string())
+    padded = pc.utf8_lpad(digits, width - len(before), "0")
+    return pc.binary_join_element_wise(before, padded, after, "")
 
 
 def _pictures(identity_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

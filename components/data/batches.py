@@ -26,6 +26,7 @@ from PIL import Image
 from torch import Tensor
 
 from components.data.other_captions import with_other_captions
+from components.data.shard_store import StoredShards
 from components.data.shards import check_shard, read_manifest, rows_per_group
 from components.errors import DataError
 from models.interfaces import Batch, Condition, ConditionShape
@@ -79,6 +80,7 @@ class BatchSource:
         shards = manifest["splits"][split]["shards"]
         self._files = [folder / shard["file"] for shard in shards]
         self._unchecked = {n: str(shard["sha256"]) for n, shard in enumerate(shards)}
+        self._stored = StoredShards.of(folder)
         self._open_files: OrderedDict[int, pq.ParquetFile] = OrderedDict()
         rows = [shard["rows"] for shard in manifest["splits"][split]["shards"]]
         self._groups = self._list_groups(rows, rows_per_group(stored))
@@ -130,7 +132,9 @@ class BatchSource:
         return np.array(found, dtype=np.int64).reshape(-1, 3)
 
     def _sizes(self, number: int) -> list[int]:
-        """Return the rows of each row group of a file, from its footer."""
+        """Return the rows of each row group of a file, from its footer or the store's list."""
+        if self._stored is not None:
+            return self._stored.sizes(self._files[number].name)
         facts = self._file(number).metadata
         return [facts.row_group(i).num_rows for i in range(facts.num_row_groups)]
 
@@ -148,6 +152,8 @@ class BatchSource:
 
     def _read_group(self, group: int) -> pa.Table:
         number, row_group, _ = self._groups[group].tolist()
+        if self._stored is not None:
+            return self._stored.read(self._files[number].name, row_group)
         if number in self._unchecked:
             check_shard(self._files[number], self._unchecked[number])
             del self._unchecked[number]
@@ -185,11 +191,19 @@ class BatchSource:
             table = pa.concat_tables([self._read_group(int(group)) for group in groups])
             rng = np.random.default_rng((self.seed, epoch.number, window + 1))
             mixed = table.take(rng.permutation(len(table)))
+            self._read_ahead(epoch, window + 1)
             self._windows[place] = with_other_captions(mixed, self.seed, epoch.number)
             if len(self._windows) > _WINDOWS_KEPT:
                 self._windows.popitem(last=False)
         self._windows.move_to_end(place)
         return self._windows[place]
+
+    def _read_ahead(self, epoch: _Epoch, window: int) -> None:
+        """Let a store's next window come while this one is trained on."""
+        if self._stored is not None and window + 1 < len(epoch.bounds):
+            groups = epoch.groups[epoch.bounds[window] : epoch.bounds[window + 1]]
+            places = self._groups[groups][:, :2].tolist()
+            self._stored.read_ahead((self._files[number].name, at) for number, at in places)
 
     def _batch(self, table: pa.Table) -> Batch:
         images = np.stack([_pixels(file) for file in table["image"].to_pylist()])

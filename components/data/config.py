@@ -6,6 +6,7 @@ heavy loads.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -27,7 +28,11 @@ class SourceConfig:
             look, and take what is there; a doubt is an error.
         condition: what a model learns to draw from: "text" (the caption), "label" (the class) or
             "none". Without text no caption is needed and CLIP is not asked.
-        path: the folder.
+        path: the folder, or where it is in a store: s3://, gs://, abfs://, hdfs://; keys and
+            endpoint come from the environment.
+        name: what it is called among several sources; "" = the last part of the path.
+        weight: its share of the training images, in proportion to the weights of the others; the
+            rows that are too many for it are left out. 0 for all sources = all rows are kept.
         heldout_path: a folder of the same kind whose readable samples become the held-out split; ""
             splits `path` by group instead.
         heldout_fraction: share of the groups that is held out when heldout_path is "".
@@ -64,6 +69,8 @@ class SourceConfig:
     kind: Literal["auto", "webdataset", "image_folder", "parquet"] = "auto"
     condition: Literal["text", "label", "none"] = "text"
     path: str
+    name: str = ""
+    weight: Annotated[float, Between(0.0, None)] = 0.0
     heldout_path: str = ""
     heldout_fraction: Fraction = 0.05
     captions: Literal["first", "random", "each"] = "first"
@@ -202,7 +209,13 @@ class FilterConfig:
             in at most so many of 64 bits, if their thumbnails agree as well; -1 = off.
         near_duplicate_levels: largest difference of any cell of two 8 x 8 colour thumbnails, in
             levels of 255, to count as the same.
+        semantic_duplicate_cosine: reject an image whose CLIP embedding has at least this cosine
+            with that of an earlier one that is kept, within clusters; 1 = off. It takes
+            "embedding" in score.scorers.
         shard_rows: rows per Parquet shard.
+        store: folder or URI where the shards are kept, for a cluster without a shared file system;
+            the folder of the training set then holds the manifest and a list of hashes alone. "" =
+            beside the manifest.
         max_reject_fraction: end with exit 3 when more than this share is rejected.
     """
 
@@ -219,8 +232,19 @@ class FilterConfig:
     exact_duplicates: bool = True
     near_duplicate_bits: Annotated[int, Between(-1, 16)] = 8
     near_duplicate_levels: Annotated[float, Between(0.0, 255.0)] = 4.0
+    semantic_duplicate_cosine: Annotated[float, Between(0.0, 1.0)] = 1.0
     shard_rows: Annotated[int, Between(1, None)] = 4_096
+    store: str = ""
     max_reject_fraction: Fraction = 0.5
+
+
+NAME = r"[A-Za-z0-9_.-]+"  # of a source among several
+
+
+def name_of(source: SourceConfig) -> str:
+    """Return the name of a source: as set, else the last part of its path."""
+    last = re.split(r"[/\\]", source.path.partition("?")[0].rstrip("/\\"))[-1]
+    return source.name or re.sub(r"[^A-Za-z0-9_.-]", "_", last) or "source"
 
 
 def parse_colour(text: str) -> Colour:

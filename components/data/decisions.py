@@ -21,8 +21,11 @@ from components.data.near_copies import later_copies
 from components.data.near_search import Images, pairs_in_stream
 from components.data.reasons import Reason
 from components.data.score_files import ROWS_AT_ONCE, ScoreFiles, open_engine
+from components.data.scorers import REPEATS
+from components.data.semantic_copies import semantic_pairs
 from components.errors import DataError
 
+EMBEDDING = "clip_embedding"
 _MOST_REASONS = 255
 
 
@@ -53,11 +56,13 @@ class CopyRules:
         exact: equal files.
         near_bits: largest difference of the hashes of near copies; -1 = off.
         near_levels: largest difference of any cell of their thumbnails.
+        semantic_cosine: least cosine of the embeddings of copies in meaning; 1 = off.
     """
 
     exact: bool = True
     near_bits: int = -1
     near_levels: float = 0.0
+    semantic_cosine: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,12 @@ def decide(scores: ScoreFiles, rules: Sequence[Rule], copies: CopyRules, work: P
         if copies.near_bits >= 0:
             decider.reject_equal_looks()
             pairs = pairs_in_stream(decider.images(), copies.near_bits, copies.near_levels, work)
-            decider.reject_near_copies(later_copies(pairs, scores.num_rows))
+            marked = later_copies(pairs, scores.num_rows)
+            decider.reject_images(marked, Reason.FILTER_NEAR_DUPLICATE)
+        if copies.semantic_cosine < 1.0:
+            pairs = semantic_pairs(decider.embeddings(), copies.semantic_cosine, work)
+            marked = later_copies(pairs, scores.num_rows)
+            decider.reject_images(marked, Reason.FILTER_SEMANTIC_DUPLICATE)
         return Decisions(tuple(decider.names), decider.codes)
 
 
@@ -124,8 +134,14 @@ class _Decider:
         wanted = dict.fromkeys(name for rule in rules for name in (*rule.columns, rule.keep_of))
         wanted.pop("", None)
         own = ["reason", "shard", "offset", "sha256", "phash", "thumbnail"]
+        columns = ""
+        if REPEATS in wanted:
+            del wanted[REPEATS]
+            own.append("caption")
+            same = "PARTITION BY md5_number(coalesce(caption, ''))"
+            columns = f', count(*) OVER ({same}) AS "{REPEATS}"'
         engine.register("stream", scores.reader([*own, *(n for n in wanted if n not in own)]))
-        columns = "".join(f', "{name}"' for name in wanted if name != "reason")
+        columns += "".join(f', "{name}"' for name in wanted if name != "reason")
         # An image's place and a file's hash as numbers: texts would be most of the table.
         engine.execute(
             f"""CREATE TABLE facts AS SELECT position, coalesce(reason, '') AS reason{columns},
@@ -197,10 +213,22 @@ class _Decider:
         self.engine.execute("DELETE FROM alive USING copies WHERE alive.position = copies.position")
 
     def images(self) -> Iterator[Images]:
-        """Yield the images that are left, once each, in order."""
+        """Yield hash and thumbnail of the images that are left, once each, in order."""
+        for rows, some in self._images(["phash", "thumbnail"]):
+            yield rows, some["phash"].fill_null(0).to_numpy(), _thumbnails(some["thumbnail"])
+
+    def embeddings(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield CLIP's embeddings of the images that are left, once each, in order."""
+        for rows, some in self._images([EMBEDDING]):
+            there = some[EMBEDDING].is_valid().to_numpy()
+            values = some[EMBEDDING].drop_null().combine_chunks().flatten().to_numpy()
+            if there.any():
+                yield rows[there], values.reshape(int(there.sum()), -1)
+
+    def _images(self, columns: Sequence[str]) -> Iterator[tuple[np.ndarray, pa.Table]]:
         self._first = np.zeros(self.scores.num_rows, dtype=bool)
         last: pa.Table | None = None
-        for at, batch in self.scores.batches(["shard", "offset", "phash", "thumbnail"]):
+        for at, batch in self.scores.batches(["shard", "offset", *columns]):
             alive = np.flatnonzero(self.codes[at : at + len(batch)] == 0)
             if not len(alive):
                 continue
@@ -210,13 +238,11 @@ class _Decider:
             new = new if last is None else new[1:]
             last = place.slice(len(place) - 1)
             self._first[at + alive[new]] = True
-            some = table.filter(pa.array(new))
-            hashes = some["phash"].fill_null(0).to_numpy()
-            yield at + alive[new], hashes, _thumbnails(some["thumbnail"])
+            yield at + alive[new], table.filter(pa.array(new))
 
-    def reject_near_copies(self, marked_N: np.ndarray) -> None:
+    def reject_images(self, marked_N: np.ndarray, reason: Reason) -> None:
         """Reject the images that are marked at their first row, with all their rows."""
-        code = self.code(Reason.FILTER_NEAR_DUPLICATE)
+        code = self.code(reason)
         before = False
         for at in range(0, len(self.codes), ROWS_AT_ONCE):
             alive = at + np.flatnonzero(self.codes[at : at + ROWS_AT_ONCE] == 0)

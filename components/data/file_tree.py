@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import IO
 
 from components.data.decode import sniff
+from components.data.far_files import FarPath, Folder, far_listing, far_size, open_far
 from components.data.names import is_hidden
 from components.data.reasons import Reason
 
@@ -105,9 +106,12 @@ class Tree:
     hidden: list[str] = field(default_factory=list)
 
 
-def look(folder: Path) -> Tree:
+def look(folder: Folder) -> Tree:
     """Return the tree below a folder."""
     tree = Tree()
+    if isinstance(folder, FarPath):
+        _sort_far(far_listing(folder), tree)
+        return tree
     info = os.stat(folder)
     _walk(str(folder), "", ((info.st_dev, info.st_ino),), tree)
     tree.files.sort()
@@ -121,7 +125,7 @@ def extension(name: str) -> str:
     return ending.lower() if dot and stem else ""
 
 
-def images_of(folder: Path, tree: Tree) -> Iterator[str]:
+def images_of(folder: Folder, tree: Tree) -> Iterator[str]:
     """Yield every file that is an image or says that it is one."""
     for file in tree.files:
         ending = extension(file)
@@ -131,20 +135,62 @@ def images_of(folder: Path, tree: Tree) -> Iterator[str]:
             yield file
 
 
-def is_regular(path: Path) -> bool:
+def is_regular(path: Folder) -> bool:
     """Tell whether a path leads to a regular file; never opens it."""
+    if isinstance(path, FarPath):
+        return True  # a store holds nothing else
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
     except (OSError, ValueError):
         return False
 
 
-def read_regular(path: Path, most: int) -> bytes | None:
+def is_folder(folder: Folder) -> bool:
+    """Tell whether there is a folder; in a store, whether there is anything below."""
+    return bool(far_listing(folder)) if isinstance(folder, FarPath) else folder.is_dir()
+
+
+def open_file(path: Folder) -> IO[bytes]:
+    """Open a file for reading, here or in a store.
+
+    Raises:
+        OSError: it cannot be opened; Unreachable where a store does not answer.
+    """
+    return open_far(path) if isinstance(path, FarPath) else open(path, "rb")
+
+
+def size_of(file: IO[bytes]) -> int:
+    """Return the bytes of an open file, and leave its place as it was."""
+    if (far := far_size(file)) is not None:
+        return far
+    place = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(place)
+    return size
+
+
+def state_of(folder: Folder, name: str) -> tuple[int, int]:
+    """Return bytes and time of change, in ns, of a file below a folder; (-1, -1) for none."""
+    if isinstance(folder, FarPath):
+        facts = far_listing(folder).get(name)
+        return (facts.size, facts.mtime_ns) if facts else (-1, -1)
+    try:
+        info = os.stat(folder / name)
+    except (OSError, ValueError):
+        return (-1, -1)
+    return (info.st_size, info.st_mtime_ns)
+
+
+def read_regular(path: Folder, most: int) -> bytes | None:
     """Return the bytes of a regular file, None when it is larger than `most` bytes.
 
     Raises:
         OSError: it cannot be read or is no regular file.
     """
+    if isinstance(path, FarPath):
+        with open_far(path) as far:
+            content = far.read(most + 1) if size_of(far) <= most else b""
+            return content if size_of(far) <= most else None
     # Not blocking: between the look and the opening a pipe may have taken its place.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(handle, "rb") as file:
@@ -152,6 +198,20 @@ def read_regular(path: Path, most: int) -> bytes | None:
             raise OSError(f"no regular file: {path}")
         content = file.read(most + 1)
     return content if len(content) <= most else None
+
+
+def _sort_far(files: Iterable[str], tree: Tree) -> None:
+    """Sort the names of a store's files: what is hidden by any part of its path is no data."""
+    hidden = set()
+    for file in files:
+        parts = file.split("/")
+        first = next((at for at, part in enumerate(parts) if is_hidden(part)), None)
+        if first is None:
+            tree.files.append(file)
+        else:
+            hidden.add("/".join(parts[: first + 1]))
+    tree.files.sort()
+    tree.hidden.extend(sorted(hidden))
 
 
 def _walk(root: str, inside: str, above: tuple[tuple[int, int], ...], tree: Tree) -> None:
@@ -182,9 +242,9 @@ def _walk(root: str, inside: str, above: tuple[tuple[int, int], ...], tree: Tree
             tree.odd[path] = Reason.SAMPLE_NOT_A_FILE
 
 
-def _starts_as_image(folder: Path, file: str) -> bool:
+def _starts_as_image(folder: Folder, file: str) -> bool:
     try:
-        with open(folder / file, "rb") as opened:
+        with open_file(folder / file) as opened:
             return sniff(opened.read(_SNIFFED)) is not None
     except OSError:
         return False

@@ -87,7 +87,10 @@ def _rules_of_column(rule: ColumnRule) -> list[Rule]:
 def copy_rules_of(config: FilterConfig) -> CopyRules:
     """Return which copies are rejected, after all other rules."""
     return CopyRules(
-        config.exact_duplicates, config.near_duplicate_bits, config.near_duplicate_levels
+        config.exact_duplicates,
+        config.near_duplicate_bits,
+        config.near_duplicate_levels,
+        config.semantic_duplicate_cosine,
     )
 
 
@@ -134,7 +137,8 @@ def check_enough(report: dict[str, Any], config: FilterConfig, where: str) -> No
     Raises:
         DataError: naming the most frequent reasons.
     """
-    rejected = sum(report["rejected"].values())
+    # What is left out for the sake of shares is no fault of the source.
+    rejected = sum(report["rejected"].values()) - report["rejected"].get(Reason.FILTER_WEIGHT, 0)
     top = sorted(report["rejected"].items(), key=lambda item: (-item[1], item[0]))[:REPORT_TOP]
     text = ", ".join(f"{reason} {count:,}" for reason, count in top) or "the source is empty"
     if not report["kept"] and report["heldout"]:

@@ -6,10 +6,11 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from components.data.config import SourceConfig
+from components.data.far_files import Folder, Unreachable, is_far
 from components.data.file_tree import (
     IMAGE_EXTENSIONS,
     Tree,
@@ -68,7 +69,7 @@ class Listing:
 
 
 @lru_cache(maxsize=4)
-def listing(folder: Path, config: SourceConfig) -> Listing:
+def listing(folder: Folder, config: SourceConfig) -> Listing:
     """Return the table's rows, then the images that it does not name, sorted.
 
     Raises:
@@ -88,14 +89,14 @@ def listing(folder: Path, config: SourceConfig) -> Listing:
     return Listing(rows, sidecars and config.condition == "text")
 
 
-def read_entries(folder: Path, config: SourceConfig, start: int, stop: int) -> Iterator[Record]:
+def read_entries(folder: Folder, config: SourceConfig, start: int, stop: int) -> Iterator[Record]:
     """Yield the records of entries [start, stop)."""
     found = listing(folder, config)
     for row in found.entries[start:stop]:
         yield from _records(folder, row, config, found.sidecars)
 
 
-def table_of(folder: Path, tree: Tree, images: Sequence[str], config: SourceConfig) -> str:
+def table_of(folder: Folder, tree: Tree, images: Sequence[str], config: SourceConfig) -> str:
     """Return the table's path in the folder, SIDECARS, or "" where none is needed.
 
     Raises:
@@ -137,7 +138,7 @@ def _sidecars(tree: Tree, images: Sequence[str]) -> bool:
     return any(file.rpartition(".")[0] in texts for file in images)
 
 
-def _rows(folder: Path, name: str, tree: Tree, config: SourceConfig) -> list[Entry]:
+def _rows(folder: Folder, name: str, tree: Tree, config: SourceConfig) -> list[Entry]:
     table = read_table(folder / name, config)
     finder = _Finder(folder, name, tree)
     rows: dict[str, Entry] = {}  # in the order of the table
@@ -178,9 +179,10 @@ def _entry(line: Line, table: Table, finder: _Finder, name: str, config: SourceC
 class _Finder:
     """Find the file that a table means: by its name, in any spelling of it that means one file."""
 
-    def __init__(self, folder: Path, table: str, tree: Tree) -> None:
+    def __init__(self, folder: Folder, table: str, tree: Tree) -> None:
         self.files = set(tree.files)
-        self.root = os.path.abspath(folder)
+        # An absolute path in a table means nothing in a store.
+        self.root = "" if is_far(folder) else os.path.abspath(str(folder))
         self.beside = PurePosixPath(table).parent
         self.plain: dict[str, list[str]] = {}
         self.bare: dict[str, list[str]] = {}
@@ -195,8 +197,8 @@ class _Finder:
             return told, ""
         name = plain_form(told)
         if os.path.isabs(told):
-            inside = os.path.relpath(os.path.abspath(told), self.root)
-            if inside.startswith(".."):
+            inside = os.path.relpath(os.path.abspath(told), self.root or None)
+            if inside.startswith("..") or not self.root:
                 return told, Reason.SHARD_UNSAFE_MEMBER
             name = plain_form(inside)
         if ".." in name.split("/") or name[1:2] == ":":
@@ -207,7 +209,7 @@ class _Finder:
         return (found[0], "") if len(found) == 1 else (told, Reason.SAMPLE_MISSING_IMAGE)
 
 
-def _check_classes(folder: Path, images: Sequence[str], config: SourceConfig) -> None:
+def _check_classes(folder: Folder, images: Sequence[str], config: SourceConfig) -> None:
     """Refuse two class folders of one name in different places, unless the source says which."""
     if config.condition != "label" or config.label_columns or config.class_folders != "auto":
         return
@@ -231,7 +233,7 @@ def _label_of(row: Entry, config: SourceConfig) -> str:
     return row.label
 
 
-def _records(folder: Path, row: Entry, config: SourceConfig, sidecars: bool) -> Iterator[Record]:
+def _records(folder: Folder, row: Entry, config: SourceConfig, sidecars: bool) -> Iterator[Record]:
     key, (table, line) = written(row.file), row.place
     if row.reason:
         shard = table if row.reason == Reason.SAMPLE_BAD_ROW else ""
@@ -239,6 +241,9 @@ def _records(folder: Path, row: Entry, config: SourceConfig, sidecars: bool) -> 
         return
     try:
         image = read_regular(folder / row.file, MOST_IMAGE_BYTES)
+    except Unreachable:
+        yield lost(key, key, 0, Reason.SHARD_UNREACHABLE)
+        return
     except (OSError, ValueError):
         yield lost(key, key, 0, Reason.SAMPLE_NOT_A_FILE)
         return
@@ -250,7 +255,7 @@ def _records(folder: Path, row: Entry, config: SourceConfig, sidecars: bool) -> 
     yield from subjects(record, captions, config)
 
 
-def _beside(folder: Path, file: str) -> bytes | None:
+def _beside(folder: Folder, file: str) -> bytes | None:
     try:
         return read_regular(folder / f"{file.rpartition('.')[0]}.txt", MOST_TEXT_BYTES)
     except OSError:

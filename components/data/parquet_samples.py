@@ -8,24 +8,32 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.data.config import SourceConfig
-from components.data.file_tree import is_regular, read_regular
+from components.data.far_files import FarPath, Folder, Unreachable
+from components.data.file_tree import is_regular, open_file, read_regular
 from components.data.names import plain_form, restored, shown
 from components.data.reasons import Reason
-from components.data.records import MOST_IMAGE_BYTES, Record, caption_of, listed, lost, subjects
+from components.data.records import (
+    MOST_IMAGE_BYTES,
+    Record,
+    caption_of,
+    listed,
+    lost,
+    missing_rows,
+    subjects,
+)
 from components.data.tables import CAPTION_COLUMNS, FILE_COLUMNS
 from components.errors import DataError
 
 _ROWS_AT_ONCE = 64
 
 
-def read_parquet(folder: Path, shard: str, config: SourceConfig) -> Iterator[Record]:
+def read_parquet(folder: Folder, shard: str, config: SourceConfig) -> Iterator[Record]:
     """Yield the records of one file in stored order; offset is the number of the row.
 
     Raises:
@@ -35,7 +43,10 @@ def read_parquet(folder: Path, shard: str, config: SourceConfig) -> Iterator[Rec
     try:
         if not is_regular(path):
             raise OSError("no regular file")
-        file = pq.ParquetFile(path)
+        file = _file(path)
+    except Unreachable:
+        yield lost(f"<{shard}>", shard, 0, Reason.SHARD_UNREACHABLE)
+        return
     except (OSError, pa.ArrowException):
         yield lost(f"<{shard}>", shard, 0, Reason.SHARD_UNREADABLE)
         return
@@ -45,15 +56,28 @@ def read_parquet(folder: Path, shard: str, config: SourceConfig) -> Iterator[Rec
         if not file.metadata.num_rows:
             yield lost(f"<{shard}>", shard, 0, Reason.SHARD_EMPTY)
         try:
-            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=list(columns.values())):
+            for batch in _batches(file, list(columns.values())):
                 for row in batch.to_pylist():
                     yield from _records(folder, shard, number, row, columns, config)
                     number += 1
+        except Unreachable:
+            key = missing_rows(shard, number, file.metadata.num_rows)
+            yield lost(key, shard, number, Reason.SHARD_UNREACHABLE)
         except (OSError, pa.ArrowException):
             yield lost(f"<{shard}>", shard, number, Reason.SHARD_TRUNCATED)
 
 
-def read_cell(folder: Path, shard: str, row: int, config: SourceConfig) -> bytes:
+def _batches(file: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Yield some rows at a time; of the file no more is fetched than a row group."""
+    for group in range(file.metadata.num_row_groups):
+        yield from file.iter_batches(_ROWS_AT_ONCE, row_groups=[group], columns=columns)
+
+
+def _file(path: Folder) -> pq.ParquetFile:
+    return pq.ParquetFile(open_file(path) if isinstance(path, FarPath) else path)
+
+
+def read_cell(folder: Folder, shard: str, row: int, config: SourceConfig) -> bytes:
     """Return the bytes of the image of one row.
 
     Raises:
@@ -71,8 +95,8 @@ def read_cell(folder: Path, shard: str, row: int, config: SourceConfig) -> bytes
 
 
 @lru_cache(maxsize=8)
-def _opened(path: Path) -> tuple[pq.ParquetFile, list[int]]:
-    file = pq.ParquetFile(path)
+def _opened(path: Folder) -> tuple[pq.ParquetFile, list[int]]:
+    file = _file(path)
     starts = [0]
     for i in range(file.metadata.num_row_groups):
         starts.append(starts[-1] + file.metadata.row_group(i).num_rows)
@@ -80,7 +104,7 @@ def _opened(path: Path) -> tuple[pq.ParquetFile, list[int]]:
 
 
 @lru_cache(maxsize=2)
-def _group(path: Path, group: int, name: str) -> pa.ChunkedArray:
+def _group(path: Folder, group: int, name: str) -> pa.ChunkedArray:
     return _opened(path)[0].read_row_group(group, columns=[name]).column(0)
 
 
@@ -114,7 +138,7 @@ def _named(name: str, usual: str, others: tuple[str, ...], there: list[str]) -> 
 
 
 def _records(
-    folder: Path,
+    folder: Folder,
     shard: str,
     number: int,
     row: dict[str, Any],
@@ -133,7 +157,7 @@ def _records(
     yield from subjects(record, captions, config)
 
 
-def _image(folder: Path, cell: Any) -> tuple[bytes | None, str]:
+def _image(folder: Folder, cell: Any) -> tuple[bytes | None, str]:
     """Return the bytes that a cell holds or names, or the reason why there are none."""
     if isinstance(cell, dict):
         content = cell.get("bytes")

@@ -10,6 +10,7 @@ class Reason(StrEnum):
     """Where it happened, then what: `filter` writes the last group, `score` the others."""
 
     SHARD_UNREADABLE = "shard.unreadable"  # not a tar, no regular file, or an empty one
+    SHARD_UNREACHABLE = "shard.unreachable"  # the store did not give it, whole, in several tries
     SHARD_COMPRESSED = "shard.compressed"  # a tar inside gzip or the like
     SHARD_EMPTY = "shard.empty"  # a tar without a member
     SHARD_TRUNCATED = "shard.truncated"  # no end mark: samples before the cut are kept
@@ -47,3 +48,5 @@ class Reason(StrEnum):
     FILTER_CLIP_SIMILARITY = "filter.clip_similarity"
     FILTER_EXACT_DUPLICATE = "filter.exact_duplicate"
     FILTER_NEAR_DUPLICATE = "filter.near_duplicate"
+    FILTER_SEMANTIC_DUPLICATE = "filter.semantic_duplicate"
+    FILTER_WEIGHT = "filter.weight"  # good, but more than its source's share

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -38,6 +39,17 @@ class Record:
 def lost(key: str, shard: str, offset: int, reason: Reason) -> Record:
     """Return the record of what could not be read."""
     return Record(key, shard, offset, b"", "", reason=reason)
+
+
+def missing_rows(shard: str, first: int, total: int) -> str:
+    """Return the key of rows [first, total) of a table that could not be read, in one record."""
+    return f"<{shard}:{first}-{total}>"
+
+
+def num_missing(key: str) -> int | None:
+    """Return how many rows a key of `missing_rows` stands for; None: a key that does not say."""
+    found = re.search(r":(\d+)-(\d+)>$", key)
+    return int(found[2]) - int(found[1]) if found else None
 
 
 def caption_of(text: Any) -> tuple[str, str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -22,15 +21,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components.code_version import git_commit
-from components.data.config import ScoreConfig, SourceConfig
+from components.data.config import ScoreConfig
+from components.data.file_tree import state_of
 from components.data.image_folder import listing
 from components.data.names import restored
+from components.data.origins import Origin, origin_at, parts_of
 from components.data.parquet_files import write_table
 from components.data.reasons import Reason
+from components.data.records import num_missing
 from components.data.scorers.base import EmbeddingNet
 from components.data.scoring import Row, Scorer, score_schema
 from components.data.shards import ShardWriter, write_json
-from components.data.sources import Part, parts, settled
+from components.data.sources import Part, settled
 from components.errors import DataError
 
 SCORE_SHARD_ROWS = 100_000
@@ -42,8 +44,7 @@ MapParts = Callable[[list[Row], type, Row], Iterable[tuple[int, list[Row]]]]
 
 
 def score_source(
-    source: SourceConfig,
-    folder: Path,
+    origins: Sequence[Origin],
     encoders: Path,
     config: ScoreConfig,
     work: Path,
@@ -54,8 +55,7 @@ def score_source(
     """Write out/scores-*.parquet, one row for every sample in stored order, and the manifest.
 
     Args:
-        source: how to read it.
-        folder: its folder.
+        origins: the sources.
         encoders: folder that holds `clip`.
         config: batch, and which columns are written.
         work: folder of the parts; it may hold those of an earlier try.
@@ -65,20 +65,24 @@ def score_source(
 
     Returns:
         {rows, shards, reasons, hidden: {entries, such_as}, resumed}: counts by reason; what was
-        left out because it is no data; parts taken from an earlier try.
+        left out because it is no data; parts taken from an earlier try. Where a store did not give
+        some, unreachable: {parts, rows, unknown}: their rows as far as known, and of how many not.
     """
-    found = parts(source, folder)
-    marks = _signatures(source, folder, encoders, config, found)
+    found = parts_of(origins)
+    marks = _signatures(origins, encoders, config, found)
     schema = score_schema(config)
     work.mkdir(parents=True, exist_ok=True)
     files = [work / f"part-{number:06d}.parquet" for number in range(len(found))]
     todo = [i for i, file in enumerate(files) if _signature_of(file) != marks[i]]
-    build: Row = {"source": asdict(source), "folder": str(folder.resolve())}
+    build: Row = {"origins": [origin.plain() for origin in origins]}
     build |= {"encoders": str(encoders.resolve()), "score": asdict(config), "net": net}
     for place, rows in _mapped([asdict(found[i]) for i in todo], build, map_parts):
         table = pa.Table.from_pylist(rows, schema=schema)
         number = todo[place]
-        write_table(files[number], table.replace_schema_metadata({_SIGNATURE: marks[number]}))
+        # What a store did not give may be there the next time.
+        missing = any(row["reason"] == Reason.SHARD_UNREACHABLE for row in rows)
+        mark = b"" if missing else marks[number]
+        write_table(files[number], table.replace_schema_metadata({_SIGNATURE: mark}))
     facts = _put_together(files, out, schema)
     return facts | {"resumed": len(found) - len(todo)}
 
@@ -98,33 +102,27 @@ def _in_a_loop(items: list[Row], build: Row) -> Iterator[tuple[int, list[Row]]]:
 
 
 def _signatures(
-    source: SourceConfig, folder: Path, encoders: Path, config: ScoreConfig, found: Sequence[Part]
+    origins: Sequence[Origin], encoders: Path, config: ScoreConfig, found: Sequence[Part]
 ) -> list[bytes]:
     """Return for each part a hash of all that its rows depend on."""
     card = encoders / "clip" / "card.json"
     net = card.read_text(encoding="utf-8") if card.is_file() else ""
-    heads = {name: _stat(Path(), file) for name, file in config.heads.items()}
+    heads = {name: state_of(Path(), file) for name, file in config.heads.items()}
     columns = str(score_schema(config))
-    common = json.dumps([asdict(source), config.batch, net, columns, heads, git_commit()])
+    common = json.dumps([config.batch, net, columns, heads, git_commit()])
     marks = []
-    exact = settled(source, folder)
     for part in found:
+        origin, shard = origin_at(origins, part.shard)
+        folder, exact = origin.folder, settled(origin.config, origin.folder)
+        facts: list[Any] = [origin.name, asdict(origin.config)]
         if exact.kind == "image_folder":
             some = listing(folder, exact).entries[part.start : part.stop]
-            facts = [(repr(entry), _stat(folder, entry.file)) for entry in some]
+            facts += [(repr(entry), state_of(folder, entry.file)) for entry in some]
         else:
-            facts = [(repr(part), _stat(folder, restored(part.shard)))]
+            facts.append((repr(part), state_of(folder, restored(shard))))
         text = f"{common}\n{facts}".encode("utf-8", "surrogateescape")
         marks.append(hashlib.sha256(text).hexdigest().encode())
     return marks
-
-
-def _stat(folder: Path, name: str) -> tuple[int, int]:
-    try:
-        info = os.stat(folder / name)
-    except (OSError, ValueError):
-        return (-1, -1)
-    return (info.st_size, info.st_mtime_ns)
 
 
 def _signature_of(file: Path) -> bytes:
@@ -141,6 +139,7 @@ def _put_together(files: Sequence[Path], out: Path, schema: pa.Schema) -> dict[s
     writer = ShardWriter(out, "scores", schema, SCORE_SHARD_ROWS)
     reasons: Counter[str] = Counter()
     hidden: list[str] = []
+    unreachable: list[int | None] = []
     num_hidden, at = 0, 0
     waiting: list[pa.Table] = []
     for file in files:
@@ -154,12 +153,18 @@ def _put_together(files: Sequence[Path], out: Path, schema: pa.Schema) -> dict[s
         at += len(table)
         for one in pc.value_counts(table["reason"].drop_null()).to_pylist():
             reasons[one["values"]] += one["counts"]
+        missing = pc.equal(pc.fill_null(table["reason"], ""), Reason.SHARD_UNREACHABLE.value)
+        unreachable += map(num_missing, table.filter(missing)["key"].to_pylist())
         waiting.append(table)
         waiting = _write_full(writer, waiting, SCORE_SHARD_ROWS)
     if sum(map(len, waiting)):
         _write_full(writer, waiting, 1)
     facts = writer.close() | {"reasons": dict(sorted(reasons.items()))}
     facts["hidden"] = {"entries": num_hidden, "such_as": hidden}
+    if unreachable:
+        known = [count for count in unreachable if count is not None]
+        rows = {"rows": sum(known), "unknown": len(unreachable) - len(known)}
+        facts["unreachable"] = {"parts": len(unreachable), **rows}
     write_json(out / "manifest.json", facts)
     return facts
 

@@ -20,11 +20,12 @@ import pyarrow as pa
 
 from components.data.config import ScoreConfig, SourceConfig
 from components.data.decode import Decoded, decode, parse_colour
+from components.data.origins import origin_at, origin_of, records_of
 from components.data.reasons import Reason
 from components.data.records import Record
 from components.data.scorers.base import ColumnScorer, EmbeddingNet, Setting, scorer_class
 from components.data.scorers.clip import ClipSimilarity
-from components.data.sources import Part, read_part
+from components.data.sources import Part
 
 SCORE_SCHEMA = pa.schema(
     [
@@ -67,8 +68,7 @@ class Scorer:
     """Map parts of a source to rows.
 
     Args:
-        source: fields of a SourceConfig.
-        folder: the source's folder.
+        origins: the sources, each as `Origin.plain` gives it.
         encoders: folder that holds `clip`, asked only where a scorer needs it.
         score: fields of a ScoreConfig.
         net: stands in for CLIP, in tests.
@@ -77,18 +77,15 @@ class Scorer:
     def __init__(
         self,
         *,
-        source: Row,
-        folder: str,
+        origins: Sequence[Row],
         encoders: str,
         score: Row,
         net: EmbeddingNet | None = None,
     ) -> None:
-        self.source, self.config = SourceConfig(**source), ScoreConfig(**score)
-        self.folder = Path(folder)
-        self.background = parse_colour(self.source.background_rgb)
+        self.origins, self.config = [origin_of(one) for one in origins], ScoreConfig(**score)
         self.columns = score_schema(self.config).names
         kinds = [scorer_class(name) for name in self.config.scorers]
-        self.compares = "clip" in self.config.scorers and self.source.condition == "text"
+        self.compares = "clip" in self.config.scorers and self.origins[0].config.condition == "text"
         self.embeds = any(kind.embeds for kind in kinds)
         self.net: EmbeddingNet | None = net
         if net is None and (self.compares or self.embeds):
@@ -105,13 +102,16 @@ class Scorer:
         """Return the rows of all samples of the parts, in stored order."""
         rows: list[Row] = []
         for item in items:
-            records = read_part(self.source, self.folder, Part(**item))
-            while some := self._score(islice(records, self.config.batch)):
+            part = Part(**item)
+            source = origin_at(self.origins, part.shard)[0].config
+            records = records_of(self.origins, part)
+            while some := self._score(islice(records, self.config.batch), source):
                 rows += some
         return rows
 
-    def _score(self, records: Iterable[Record]) -> list[Row]:
+    def _score(self, records: Iterable[Record], source: SourceConfig) -> list[Row]:
         """Return the rows of one batch; of an image no more is held than the net looks at."""
+        background = parse_colour(source.background_rgb)
         rows: list[Row] = []
         asked: list[int] = []
         images: list[np.ndarray] = []
@@ -119,7 +119,7 @@ class Scorer:
         for record in records:
             found: Decoded | Reason | None = None
             if record.image and record.reason != Reason.ENTRY_HIDDEN:
-                found = decode(record.image, self.background, grey_range=self.source.grey_range)
+                found = decode(record.image, background, grey_range=source.grey_range)
             rows.append(self._row(record, found))
             if rows[-1]["reason"] is None and self.net is not None and isinstance(found, Decoded):
                 asked.append(len(rows) - 1)

@@ -1,6 +1,6 @@
 """Read every sample of a source, good or bad, exactly once.
 
-A source is a folder of tars, of Parquet files, or of images.
+A source is a folder of tars, of Parquet files, or of images, here or in a store.
 
 A source is cut into parts (a tar, a row group's file, or a range of files) that can be read in any
 order and anywhere; a part's records depend on nothing else. Nothing is ever extracted to disk.
@@ -13,11 +13,19 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import IO
 
 from components.data.config import SourceConfig
-from components.data.file_tree import Tree, extension, images_of, is_regular, look
+from components.data.far_files import Folder, Unreachable
+from components.data.file_tree import (
+    Tree,
+    extension,
+    images_of,
+    is_folder,
+    is_regular,
+    look,
+    open_file,
+)
 from components.data.image_folder import listing, read_entries
 from components.data.names import restored, shown, written
 from components.data.parquet_samples import read_cell, read_parquet
@@ -41,7 +49,7 @@ class Part:
     stop: int = 0
 
 
-def parts(config: SourceConfig, folder: Path) -> list[Part]:
+def parts(config: SourceConfig, folder: Folder) -> list[Part]:
     """List the parts of a source in their fixed order.
 
     Raises:
@@ -68,7 +76,7 @@ def parts(config: SourceConfig, folder: Path) -> list[Part]:
 _HIDDEN = "//"  # marks the part of a hidden entry; no path inside a folder begins so
 
 
-def read_part(config: SourceConfig, folder: Path, part: Part) -> Iterator[Record]:
+def read_part(config: SourceConfig, folder: Folder, part: Part) -> Iterator[Record]:
     """Yield the records of a part: one for each sample, and one for each hidden entry."""
     config = settled(config, folder)
     shard = part.shard
@@ -85,13 +93,13 @@ def read_part(config: SourceConfig, folder: Path, part: Part) -> Iterator[Record
 
 
 @lru_cache(maxsize=16)
-def settled(config: SourceConfig, folder: Path) -> SourceConfig:
+def settled(config: SourceConfig, folder: Folder) -> SourceConfig:
     """Return the configuration with its kind decided.
 
     Raises:
         DataError: there is no such folder, nothing in it, or two kinds in it.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise DataError("no such folder", shown(str(folder), 200), "set source.path to your data")
     if config.kind != "auto":
         return config
@@ -111,7 +119,7 @@ def settled(config: SourceConfig, folder: Path) -> SourceConfig:
 _WORDS = {"webdataset": "tars", "parquet": "Parquet files", "image_folder": "images"}
 
 
-def found_in(folder: Path) -> Counter[str]:
+def found_in(folder: Folder) -> Counter[str]:
     """Return how many files of each kind of source a folder holds, by the name of the kind."""
     tree: Tree = look(folder)
     found: Counter[str] = Counter()
@@ -128,7 +136,7 @@ def found_in(folder: Path) -> Counter[str]:
 class ImageReader:
     """Read image files again by (shard, offset, num_bytes), keeping the last shard open."""
 
-    def __init__(self, config: SourceConfig, folder: Path) -> None:
+    def __init__(self, config: SourceConfig, folder: Folder) -> None:
         self.config, self.folder = settled(config, folder), folder
         self._name = ""
         self._file: IO[bytes] = io.BytesIO()
@@ -147,13 +155,16 @@ class ImageReader:
             try:
                 if not is_regular(path):
                     raise OSError("no such file")
-                self._file = open(path, "rb")  # noqa: SIM115 - kept open
+                self._file = open_file(path)
             except OSError as error:
                 todo = "score the source again (raise score.revision)"
                 raise DataError(f"gone since it was scored: {error}", shard, todo) from None
             self._name = shard
-        self._file.seek(offset)
-        return self._file.read(num_bytes)
+        try:
+            self._file.seek(offset)
+            return self._file.read(num_bytes)
+        except Unreachable as error:
+            raise DataError(f"not to be had now: {error}", shard, "run the stage again") from None
 
     def __enter__(self) -> ImageReader:
         return self

@@ -6,12 +6,12 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
 from components.data.config import SourceConfig
 from components.data.decode import Decoded, centre_square, decode
+from components.data.far_files import Folder
 from components.data.file_tree import images_of, look
 from components.data.image_folder import table_of
 from components.data.reasons import Reason
@@ -52,7 +52,7 @@ class Survey:
     pairs: list[tuple[np.ndarray, str]] = field(default_factory=list)
 
 
-def survey(folder: Path, source: SourceConfig, seed: int = 0) -> Survey:
+def survey(folder: Folder, source: SourceConfig, seed: int = 0) -> Survey:
     """Look at up to SAMPLED samples, taken from parts all over the source.
 
     Args:
@@ -82,7 +82,7 @@ def survey(folder: Path, source: SourceConfig, seed: int = 0) -> Survey:
     return found
 
 
-def _some(source: SourceConfig, folder: Path, chosen: list[Part]) -> Iterator[Record]:
+def _some(source: SourceConfig, folder: Folder, chosen: list[Part]) -> Iterator[Record]:
     """Yield up to SAMPLED records, the same number from each part."""
     each = max(1, -(-SAMPLED // max(1, len(chosen))))
     left = SAMPLED
@@ -114,7 +114,7 @@ def _count(found: Survey, record: Record) -> None:
         found.reasons[str(reason)] += 1
 
 
-def _readable(source: SourceConfig, folder: Path) -> SourceConfig:
+def _readable(source: SourceConfig, folder: Folder) -> SourceConfig:
     """Return the configuration with kind and condition that this folder can be read with."""
     source = settled(source, folder)
     if source.kind != "image_folder":

@@ -10,10 +10,10 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from components.data.config import SourceConfig
+from components.data.far_files import Folder
 from components.data.names import shown
 from components.errors import DataError
 
@@ -49,7 +49,7 @@ class Table:
     caption_column: str
 
 
-def read_table(path: Path, config: SourceConfig) -> Table:
+def read_table(path: Folder, config: SourceConfig) -> Table:
     """Read a table.
 
     Raises:
@@ -67,7 +67,7 @@ def read_table(path: Path, config: SourceConfig) -> Table:
     return _with_columns(path, config, list(_rows(path, text, separator, columns)), columns)
 
 
-def _text(path: Path, config: SourceConfig) -> str:
+def _text(path: Folder, config: SourceConfig) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -96,7 +96,7 @@ def _encoding(data: bytes) -> str:
     return "utf-8-sig"
 
 
-def _lines(path: Path, config: SourceConfig) -> list[str]:
+def _lines(path: Folder, config: SourceConfig) -> list[str]:
     return _text(path, config).split("\n")
 
 
@@ -110,7 +110,7 @@ def _json_line(number: int, text: str) -> Line:
     return Line(number, cells) if isinstance(cells, dict) else Line(number, {}, whole=False)
 
 
-def _separator(path: Path, config: SourceConfig, text: str) -> tuple[str, tuple[str, ...]]:
+def _separator(path: Folder, config: SourceConfig, text: str) -> tuple[str, tuple[str, ...]]:
     """Return the separator, and the columns of the header line."""
     header = next(iter(text[:1_000_000].splitlines()), "")
     if config.separator != "auto":
@@ -145,7 +145,7 @@ def _dialect(separator: str, strict: bool = False) -> type[csv.Dialect]:
     return Cut
 
 
-def _rows(path: Path, text: str, separator: str, columns: Sequence[str]) -> Iterator[Line]:
+def _rows(path: Folder, text: str, separator: str, columns: Sequence[str]) -> Iterator[Line]:
     csv.field_size_limit(_LARGEST_CELL)
     reader = csv.reader(io.StringIO(text, newline=""), _dialect(separator, strict=True))
     number, width = 1, len(columns)
@@ -175,7 +175,7 @@ def _swallowed(cells: Sequence[str], separator: str, width: int) -> bool:
     return any("." in name and " " not in name for name in named)
 
 
-def _json_table(path: Path, config: SourceConfig) -> Table:
+def _json_table(path: Folder, config: SourceConfig) -> Table:
     """Read COCO's captions (images by id, any number of captions for each), or a list of rows."""
     try:
         found = json.loads(_text(path, config))
@@ -210,7 +210,7 @@ def _named(name: str, usual: str, others: Sequence[str], columns: Sequence[str])
 
 
 def _with_columns(
-    path: Path, config: SourceConfig, lines: list[Line], columns: tuple[str, ...]
+    path: Folder, config: SourceConfig, lines: list[Line], columns: tuple[str, ...]
 ) -> Table:
     for field, name in _missing(config, columns):
         known = ", ".join(shown(column) for column in columns[:12]) or "none"

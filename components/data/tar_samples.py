@@ -9,17 +9,17 @@ believed, and only members that are asked for are read.
 from __future__ import annotations
 
 import json
-import os
 import tarfile
 import unicodedata
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path, PureWindowsPath
+from pathlib import PureWindowsPath
 from typing import IO, Any, cast
 
 from components.data.config import SourceConfig
-from components.data.file_tree import IMAGE_EXTENSIONS, is_regular
+from components.data.far_files import Folder, Unreachable
+from components.data.file_tree import IMAGE_EXTENSIONS, is_regular, open_file, size_of
 from components.data.names import is_hidden, restored, written
 from components.data.reasons import Reason
 from components.data.records import (
@@ -59,7 +59,7 @@ class _Bounded:
     """
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._file, self._size = file, os.fstat(file.fileno()).st_size
+        self._file, self._size = file, size_of(file)
         self.seek, self.tell, self.name = file.seek, file.tell, file.name
 
     def read(self, count: int) -> bytes:
@@ -67,7 +67,7 @@ class _Bounded:
         return self._file.read(min(count, max(self._size - self._file.tell(), 0)))
 
 
-def read_tar(folder: Path, shard: str, config: SourceConfig) -> Iterator[Record]:
+def read_tar(folder: Folder, shard: str, config: SourceConfig) -> Iterator[Record]:
     """Yield the records of one tar in stored order; a fault becomes a record with a reason.
 
     Args:
@@ -81,7 +81,7 @@ def read_tar(folder: Path, shard: str, config: SourceConfig) -> Iterator[Record]
         return
     with ExitStack() as stack:
         try:
-            file = stack.enter_context(open(path, "rb"))
+            file = stack.enter_context(open_file(path))
             start = file.read(_BLOCK)
             if start.startswith(_PACKED):
                 yield lost(f"<{shard}>", shard, 0, Reason.SHARD_COMPRESSED)
@@ -90,6 +90,9 @@ def read_tar(folder: Path, shard: str, config: SourceConfig) -> Iterator[Record]
             tar = stack.enter_context(
                 tarfile.open(fileobj=cast("IO[bytes]", _Bounded(file)), mode="r:")
             )
+        except Unreachable:
+            yield lost(f"<{shard}>", shard, 0, Reason.SHARD_UNREACHABLE)
+            return
         except _FAULTS:
             yield lost(f"<{shard}>", shard, 0, Reason.SHARD_UNREADABLE)
             return
@@ -101,7 +104,7 @@ def _records(
 ) -> Iterator[Record]:
     group: _Group | None = None
     cut, empty = False, True
-    size = os.fstat(file.fileno()).st_size
+    size = size_of(file)
     try:
         for member in tar:
             empty = False
@@ -123,9 +126,17 @@ def _records(
                 cut = True
                 break
             _add(group, ending, member, file, config)
+    except Unreachable:
+        yield lost(f"<{shard}>", shard, tar.offset, Reason.SHARD_UNREACHABLE)
+        return
     except _FAULTS:
         cut = True
-    cut = cut or not _has_end_mark(file, tar.offset)
+    try:
+        cut = cut or not _has_end_mark(file, tar.offset)
+        more = not cut and _has_more(file, tar.offset)
+    except Unreachable:
+        yield lost(f"<{shard}>", shard, tar.offset, Reason.SHARD_UNREACHABLE)
+        return
     whole = group is not None and group.image is not None and len(group.members) > 1
     if group and (whole or not cut):
         yield from _close(group, shard, config)
@@ -133,7 +144,7 @@ def _records(
         # One row for whatever was lost: nobody can say how many samples that are.
         key = f"<{shard}>" if whole or group is None else group.key
         yield lost(key, shard, tar.offset, Reason.SHARD_TRUNCATED)
-    elif _has_more(file, tar.offset):
+    elif more:
         yield lost(f"<{shard}>", shard, tar.offset, Reason.SHARD_TRAILING_DATA)
     elif empty:
         yield lost(f"<{shard}>", shard, 0, Reason.SHARD_EMPTY)

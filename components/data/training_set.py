@@ -1,8 +1,6 @@
 """Write the training set: kept samples with their text embedding, as Parquet shards.
 
-Images are square and RGB.
-
-Legend: D width of the text embedding.
+Images are square and RGB. Legend: D width of the text embedding.
 """
 
 from __future__ import annotations
@@ -30,24 +28,23 @@ from components.data.decode import (
     parse_colour,
 )
 from components.data.labels import Labels
+from components.data.origins import Origin, OriginImages, origin_at, parts_of, records_of
 from components.data.reasons import Reason
 from components.data.score_files import ScoreFiles
 from components.data.shards import ShardWriter, move_shards, rows_per_group, write_manifest
-from components.data.sources import ImageReader, parts, read_part
 from components.errors import DataError
 
 _KNOWN_CAPTIONS = 65_536  # embeddings kept for captions that come again
 _TEXT_BATCH = 512
-_THREADS = 2
-_FILES_AT_ONCE = 32
-_ROWS_AT_ONCE = 1_024
+_THREADS, _FILES_AT_ONCE, _ROWS_AT_ONCE = 2, 32, 1_024
 
 
 @dataclass(frozen=True)
 class Sample:
     """One sample to store: the bytes of its image as found, and what goes beside it.
 
-    captions holds all captions where each epoch takes another one; else it is empty.
+    captions holds all captions where each epoch takes another one; else it is empty. origin is the
+    name of its source among several.
     """
 
     key: str
@@ -56,6 +53,7 @@ class Sample:
     group: str
     label: str
     captions: tuple[str, ...] = ()
+    origin: str = ""
 
 
 class TextEncoder(Protocol):
@@ -111,41 +109,44 @@ class ClipText:
 class KeptSamples:
     """The rows of the scores that `keep` marks, their images read again from the source."""
 
-    def __init__(
-        self, scores: ScoreFiles, keep_N: np.ndarray, source: SourceConfig, folder: Path
-    ) -> None:
-        self.scores, self.keep_N = scores, keep_N
-        self.source, self.folder = source, folder
+    def __init__(self, scores: ScoreFiles, keep_N: np.ndarray, origins: Sequence[Origin]) -> None:
+        self.scores, self.keep_N, self.origins = scores, keep_N, origins
 
     def __iter__(self) -> Iterator[Sample]:
         return self.after(0)
 
     def after(self, count: int) -> Iterator[Sample]:
         """Yield all but the first `count` samples."""
-        columns = ["key", "shard", "offset", "num_bytes", "caption", "captions", "group", "label"]
+        columns = ["key", "shard", "offset", "num_bytes", "sha256"]
+        columns += ["caption", "captions", "group", "label"]
         at = np.flatnonzero(self.keep_N)[count : count + 1]
         if not len(at):
             return
         first = int(at[0])
-        with ImageReader(self.source, self.folder) as reader:
+        with OriginImages(self.origins) as reader:
             for start, batch in self.scores.batches(columns, first):
                 keep = self.keep_N[start : start + len(batch)]
                 rows = start + np.flatnonzero(keep)
                 rows = rows[rows >= first] - start
                 for some in range(0, len(rows), _ROWS_AT_ONCE):
                     for row in batch.take(pa.array(rows[some : some + _ROWS_AT_ONCE])).to_pylist():
-                        image = reader.read(row["shard"], row["offset"], row["num_bytes"])
+                        place = (row["shard"], row["offset"], row["num_bytes"])
+                        image = reader.read(*place, row["sha256"] or "")
                         words = (row["caption"], row["group"], row["label"])
-                        yield Sample(row["key"], image, *words, tuple(row["captions"] or ()))
+                        origin = origin_at(self.origins, row["shard"])[0].name
+                        captions = tuple(row["captions"] or ())
+                        yield Sample(row["key"], image, *words, captions, origin)
 
 
 def heldout_samples(
-    source: SourceConfig, folder: Path, counts: dict[str, int], labels: Labels
+    origins: Sequence[Origin], counts: dict[str, int], labels: Labels
 ) -> Iterator[Sample]:
-    """Yield every readable sample of the held-out source; count all by reason ("" = good)."""
-    colour = parse_colour(source.background_rgb)
-    for part in parts(source, folder):
-        for record in read_part(source, folder, part):
+    """Yield every readable sample of the held-out sources; count all by reason ("" = good)."""
+    for part in parts_of(origins):
+        origin = origin_at(origins, part.shard)[0]
+        source = origin.config
+        colour = parse_colour(source.background_rgb)
+        for record in records_of(origins, part):
             reason = record.reason
             if reason == Reason.ENTRY_HIDDEN:
                 continue
@@ -157,7 +158,7 @@ def heldout_samples(
             counts[str(reason)] = counts.get(str(reason), 0) + 1
             if not reason:
                 words = (record.caption, record.group, record.label)
-                yield Sample(record.key, record.image, *words, record.captions)
+                yield Sample(record.key, record.image, *words, record.captions, origin.name)
 
 
 def write_training_set(
@@ -169,6 +170,7 @@ def write_training_set(
     text_encoder: TextEncoder | None,
     facts: dict[str, Any],
     work: Path | None = None,
+    origins: Sequence[Origin] = (),
 ) -> str:
     """Write out/<split>-*.parquet and out/manifest.json; return the content hash.
 
@@ -182,9 +184,14 @@ def write_training_set(
         facts: added to the manifest.
         work: folder of shards that an earlier try with the same arguments finished; they are taken
             as they are, where the samples of a split are `KeptSamples`. None: `out` itself, anew.
+        origins: where there are several, how the samples of each are read; a column `source` says
+            which one a row is of.
     """
     (out / "manifest.json").unlink(missing_ok=True)
     schema = _schema(text_encoder, several=source.captions == "random")
+    if len(origins) > 1:
+        schema = schema.append(pa.field("source", pa.string()))
+    readings = {origin.name: origin.config for origin in origins} or {"": source}
     written = {}
     rows = rows_per_group(config.resolution_px)
     for split, samples in splits.items():
@@ -193,7 +200,7 @@ def write_training_set(
         done = sum(shard["rows"] for shard in writer.shards)
         stream = samples.after(done) if isinstance(samples, KeptSamples) else iter(samples)
         with ThreadPoolExecutor(_THREADS) as pool:
-            squares = _squares(stream, config, source, pool)
+            squares = _squares(stream, config, readings, pool)
             while some := list(islice(squares, config.shard_rows)):
                 writer.write_shard(_table(some, labels, text_encoder, schema))
         written[split] = writer.close()
@@ -226,15 +233,20 @@ def _schema(text_encoder: TextEncoder | None, several: bool = False) -> pa.Schem
 
 
 def _squares(
-    stream: Iterator[Sample], config: FilterConfig, source: SourceConfig, pool: ThreadPoolExecutor
+    stream: Iterator[Sample],
+    config: FilterConfig,
+    readings: Mapping[str, SourceConfig],
+    pool: ThreadPoolExecutor,
 ) -> Iterator[Sample]:
     """Yield the samples with the middle square, encoded, in place of the file.
 
     Few files are held at a time, and one image per thread: memory is bounded by pixels.
     """
-    colour, encode = parse_colour(source.background_rgb), _encoder(config)
+    encode = _encoder(config)
 
     def square(sample: Sample) -> Sample:
+        source = readings[sample.origin]
+        colour = parse_colour(source.background_rgb)
         found = decode(sample.image, colour, grey_range=source.grey_range)
         if not isinstance(found, Decoded):
             what = f"{sample.key} was readable when it was scored, now: {found}"
@@ -248,11 +260,8 @@ def _squares(
 
 def _encoder(config: FilterConfig) -> Callable[[np.ndarray], bytes]:
     """Return how squares become bytes."""
-    if config.format == "jpeg":
-        return partial(encode_jpeg, quality=config.quality)
-    if config.format == "webp":
-        return partial(encode_webp, quality=config.quality)
-    return encode_png
+    lossy = {"jpeg": encode_jpeg, "webp": encode_webp}.get(config.format)
+    return partial(lossy, quality=config.quality) if lossy else encode_png
 
 
 def _table(
@@ -269,6 +278,8 @@ def _table(
         "label": [labels.number(sample.label) for sample in samples],
         "group": [sample.group for sample in samples],
     }
+    if "source" in schema.names:
+        columns["source"] = [sample.origin for sample in samples]
     if text_encoder is not None:
         columns["text_embedding"] = _rows_of(text_encoder(captions).astype(np.float16))
         columns["token_ids"] = _rows_of(text_encoder.ids(captions))

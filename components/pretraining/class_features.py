@@ -19,10 +19,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from components.data.config import SourceConfig
 from components.data.decode import Decoded, centre_square, decode, parse_colour
 from components.data.labels import in_order
-from components.data.sources import parts, read_part
+from components.data.origins import Origin, origin_at, parts_of, records_of
 from components.errors import ConfigError, StorageError
 from models.features.cnn import NUM_STAGES
 from models.interfaces import ClassTable
@@ -31,14 +30,12 @@ FILE = "classes.safetensors"
 _BATCH = 64
 
 
-def class_features(
-    net: Any, source: SourceConfig, folder: Path, per_class: int
-) -> tuple[list[str], Tensor]:
+def class_features(net: Any, origins: Sequence[Origin], per_class: int) -> tuple[list[str], Tensor]:
     """Return the names of the source's classes, sorted, and their mean pooled features [K, E].
 
     Args:
         net: a frozen net with "pooled" features.
-        source, folder: the user's data; unreadable samples and those without a class are left out.
+        origins: the user's data; unreadable samples and those without a class are left out.
         per_class: images read of each class, the first ones.
     """
     sums: dict[str, Tensor] = {}
@@ -55,7 +52,7 @@ def class_features(
         labels.clear()
         pixels.clear()
 
-    for label, image_HWC in _labelled(source, folder, net.image_size, counts, per_class):
+    for label, image_HWC in _labelled(origins, net.image_size, counts, per_class):
         labels.append(label)
         pixels.append(image_HWC)
         if len(labels) == _BATCH:
@@ -75,12 +72,13 @@ def mean_pooled(features: Mapping[str, Tensor]) -> Tensor:
 
 
 def _labelled(
-    source: SourceConfig, folder: Path, side_px: int, counts: dict[str, int], per_class: int
+    origins: Sequence[Origin], side_px: int, counts: dict[str, int], per_class: int
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield class and middle square of readable samples; count them by class."""
-    background = parse_colour(source.background_rgb)
-    for part in parts(source, folder):
-        for record in read_part(source, folder, part):
+    for part in parts_of(origins):
+        source = origin_at(origins, part.shard)[0].config
+        background = parse_colour(source.background_rgb)
+        for record in records_of(origins, part):
             seen = counts.get(record.label, 0)
             if record.reason or not record.label or seen >= per_class:
                 continue

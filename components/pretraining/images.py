@@ -5,7 +5,9 @@ Legend: N samples, H W pixels. Images are kept as uint8 [N, 3, H, W] and handed 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +19,7 @@ from components.data.captions import ATTRIBUTES, attributes_of
 from components.data.config import SourceConfig
 from components.data.decode import Decoded, centre_square, decode, parse_colour
 from components.data.labels import Labels
+from components.data.origins import Origin
 from components.data.sources import parts, read_part
 from components.errors import DataError
 
@@ -94,40 +97,40 @@ def image_set(
     return ImageSet(pixels, captions, label_N, known, tuple(numbers.names))
 
 
-def read_images(config: SourceConfig, folder: Path, side_px: int, max_images: int) -> ImageSet:
-    """Read the readable samples of a source, cut to their middle square.
+def read_images(origins: Sequence[Origin], side_px: int, max_images: int) -> ImageSet:
+    """Read the readable samples of sources, cut to their middle square.
 
     Args:
-        config: how the source is laid out.
-        folder: where it is.
+        origins: the sources.
         side_px: side of the images.
-        max_images: stop after so many.
+        max_images: stop after so many, an equal share from each source.
 
     Raises:
         DataError: there is no source, or nothing in it can be read.
     """
+    each = -(-max_images // len(origins))
+    found = [sample for origin in origins for sample in islice(_readable(origin, side_px), each)]
+    found = found[:max_images]
+    if len(found) < 2:
+        where = ", ".join(map(str, origins))
+        todo = "give at least two to train encoders on"
+        raise DataError(f"{len(found)} readable images", where, todo)
+    pixels, captions, labels = zip(*found, strict=True)
+    kind = origins[0].config.label_kind
+    return image_set(np.stack(pixels), list(captions), list(labels), kind)
+
+
+def _readable(origin: Origin, side_px: int) -> Iterator[tuple[np.ndarray, str, str]]:
+    """Yield the middle square, caption and class of each readable sample."""
+    config = origin.config
     background = parse_colour(config.background_rgb)
-    pixels: list[np.ndarray] = []
-    captions: list[str] = []
-    labels: list[str] = []
-    for part in parts(config, folder):
-        for record in read_part(config, folder, part):
-            image = (
-                None
-                if record.reason
-                else decode(record.image, background, grey_range=config.grey_range)
-            )
+    for part in parts(config, origin.folder):
+        for record in read_part(config, origin.folder, part):
+            if record.reason:
+                continue
+            image = decode(record.image, background, grey_range=config.grey_range)
             if isinstance(image, Decoded):
-                pixels.append(centre_square(image.pixels_HWC, side_px))
-                captions.append(record.caption)
-                labels.append(record.label)
-            if len(pixels) == max_images:
-                return image_set(np.stack(pixels), captions, labels, config.label_kind)
-    if len(pixels) < 2:
-        raise DataError(
-            f"{len(pixels)} readable images", str(folder), "give at least two to train encoders on"
-        )
-    return image_set(np.stack(pixels), captions, labels, config.label_kind)
+                yield centre_square(image.pixels_HWC, side_px), record.caption, record.label
 
 
 def read_clean_split(
@@ -139,7 +142,7 @@ def read_clean_split(
     config = SourceConfig(
         kind="webdataset", path=str(folder), label_column=label_column, label_kind=kind
     )
-    return read_images(config, folder, side_px, max_images=1_000_000)
+    return read_images([Origin(config, folder)], side_px, max_images=1_000_000)
 
 
 def hold_out(images: ImageSet, count: int, rng: torch.Generator) -> tuple[ImageSet, ImageSet]:

@@ -86,9 +86,7 @@ def _make(role: str, data: TrainingData, folder: Path, say: Say) -> FeatureCard:
     say(f"{role}: {bundled}ready in {_since(started):.0f} s {shown}")
     if knows:
         logits = logit_names(net, trained_on)
-        names, feature_KE = class_features(
-            net, data.source, data.source_folder, data.config.class_images
-        )
+        names, feature_KE = class_features(net, data.origins, data.config.class_images)
         write_classes(folder, names, feature_KE, logits)
         say(f"{role}: mean features of {len(names)} classes")
     # Not in the file: the same training gives the same bytes, however long it takes.

@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 
 from components.data.config import SourceConfig
+from components.data.far_files import Folder
+from components.data.origins import Origin
 from components.errors import DataError
 from components.pretraining.config import ROLES, EncodersConfig
 from components.pretraining.images import ImageSet, hold_out, read_clean_split, read_images
@@ -28,14 +30,21 @@ class TrainingData:
         config: sizes and limits.
         seed: of the held-out part.
         bundled: folder with the project's own trained nets, one sub-folder per role.
+        several: the user's sources, where there are several; `source` is the first of them.
     """
 
     raw: Path
     source: SourceConfig
-    source_folder: Path
+    source_folder: Folder
     config: EncodersConfig
     seed: int
     bundled: Path
+    several: tuple[Origin, ...] = ()
+
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """The user's data: one source, or several."""
+        return self.several or (Origin(self.source, self.source_folder),)
 
     @cached_property
     def _side_px(self) -> int:
@@ -46,7 +55,7 @@ class TrainingData:
     @cached_property
     def _from_source(self) -> tuple[ImageSet, ImageSet]:
         limit = self.config.max_images
-        images = read_images(self.source, self.source_folder, self._side_px, limit)
+        images = read_images(self.origins, self._side_px, limit)
         rng = torch.Generator().manual_seed(self.seed)
         return hold_out(images, min(_MAX_HELD_OUT, -(-len(images) // 10)), rng)
 

@@ -19,6 +19,7 @@ EXAMPLES = """examples:
   ganline data check ../pictures
   ganline data check ../pictures --picture pairs.png
   ganline data check data/raw/train --kind webdataset
+  ganline data check s3://bucket/pairs
 """
 
 
@@ -31,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("action", choices=["check"], help="what to do")
-    parser.add_argument("path", type=Path, metavar="PATH", help="your folder; it is not changed")
+    parser.add_argument("path", metavar="PATH", help="your folder or URI; it is not changed")
     parser.add_argument("--kind", default="auto", help="as source.kind")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="write ten pairs as a PNG")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -41,14 +42,15 @@ def main(argv: list[str] | None = None) -> int:
 
 def _check(options: argparse.Namespace) -> None:
     from components.data.config import SourceConfig
+    from components.data.far_files import place_of
     from components.data.survey import survey
     from components.errors import ConfigError
 
     kinds = ("auto", "webdataset", "image_folder", "parquet")
     if options.kind not in kinds:
         raise ConfigError(f"got {options.kind!r}", "--kind", f"allowed: {', '.join(kinds)}")
-    source = SourceConfig(kind=options.kind, path=str(options.path))
-    found = survey(options.path, source)
+    source = SourceConfig(kind=options.kind, path=options.path)
+    found = survey(place_of(options.path), source)
     print("\n".join(_lines(found)))
     if options.picture and found.pairs:
         _write_pairs(found, options.picture)

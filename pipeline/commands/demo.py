@@ -34,6 +34,7 @@ from pipeline.places import runs_folder, set_quiet_environment
 from pipeline.tracking.memory import PeakMemory
 
 MARK = "GANLINE_DEMO_ID"
+LOOKING = "source"  # runs each time: that alone is nothing done
 PUBLISH = "publish"  # the one stage whose refusal is a result
 # What DVC says about itself, of no use while watching.
 NOISE = (
@@ -133,12 +134,13 @@ def _watch(command: list[str], environment: dict[str, str]) -> tuple[list[str], 
     )
     assert process.stdout is not None
     ran: list[str] = []
-    failure = ""
+    failure = last = ""
     try:
         for line in process.stdout:
             line = line.rstrip().rsplit("\r", 1)[-1]
             if match := re.match(r"Running stage '([^']+)'", line):
-                ran.append(match[1])
+                last = match[1]
+                ran += [last] if last != LOOKING else []
             if line.startswith("ERROR: failed to reproduce"):
                 failure = line
             if shown := tidy(line):
@@ -150,8 +152,7 @@ def _watch(command: list[str], environment: dict[str, str]) -> tuple[list[str], 
         raise Interrupted(f"stopped by {name}", "make demo", "run it again to continue") from None
     if code:
         match = re.search(r"exited with (\d+)", failure)
-        stage = ran[-1] if ran else "dvc repro"
-        return ran, StageFailed(stage, int(match[1]) if match else 1)
+        return ran, StageFailed(last or "dvc repro", int(match[1]) if match else 1)
     return ran, None
 
 

@@ -14,7 +14,7 @@ from components.artifacts.metric_names import (
     why_no_metric,
 )
 from components.pretraining.config import OTHER_DRAWINGS, ROLES
-from pipeline.params.data_checks import check_background, check_scorers
+from pipeline.params.data_checks import check_scorers, check_sources
 from pipeline.params.recipes import ALIGNED
 from pipeline.params.schema import Finding, given
 
@@ -41,7 +41,7 @@ def cross_check(built: dict[str, Any]) -> list[Finding]:
         if dataclasses.is_dataclass(stages["text_encoder"]):
             findings += _check_text_encoder(built)
             findings += _check_model(built)
-    findings += check_background(built.get("source")) + check_scorers(built)
+    findings += check_sources(built.get("sources")) + check_scorers(built)
     findings += _check_clip(built) + _check_bundled(built) + _check_drawings(built)
     findings += _check_inception(built.get("evaluate")) + _check_nets_are_made(built)
     return findings + _check_thresholds(built)
@@ -83,7 +83,8 @@ def _check_measuring(stage: Any, built: dict[str, Any]) -> list[Finding]:
         return [(("keep_weights",), what)] if stage.keep_weights == "best" else []
     findings: list[Finding] = []
     source: Any = built.get("source")
-    if source is not None and not source.heldout_path and not source.heldout_fraction:
+    held_out = any(one.heldout_path for one in built.get("sources") or ())
+    if source is not None and not held_out and not source.heldout_fraction:
         what = f"got {every}; allowed: 0, for source holds no images out"
         findings.append((("measure_every_kimg",), what))
     encoders: Any = built.get("encoders")
@@ -183,8 +184,8 @@ def _check_clip(built: dict[str, Any]) -> list[Finding]:
 
 def _check_bundled(built: dict[str, Any]) -> list[Finding]:
     """Refuse the bundled nets for anything but the embedded drawings, which alone they know."""
-    source, drawn, encoders = (built.get(name) for name in ("source", "synthesize", "encoders"))
-    if source is None or drawn is None or encoders is None or _is_embedded(source, drawn):
+    sources, drawn, encoders = (built.get(name) for name in ("sources", "synthesize", "encoders"))
+    if sources is None or drawn is None or encoders is None or _is_embedded(sources, drawn):
         return []
     findings: list[Finding] = []
     for role in ROLES:
@@ -197,8 +198,8 @@ def _check_bundled(built: dict[str, Any]) -> list[Finding]:
 
 def _check_drawings(built: dict[str, Any]) -> list[Finding]:
     """Refuse to draw nothing for a net that trains on drawings."""
-    source, drawn, encoders = (built.get(name) for name in ("source", "synthesize", "encoders"))
-    if source is None or drawn is None or encoders is None or not _is_embedded(source, drawn):
+    sources, drawn, encoders = (built.get(name) for name in ("sources", "synthesize", "encoders"))
+    if sources is None or drawn is None or encoders is None or not _is_embedded(sources, drawn):
         return []
     findings: dict[str, Finding] = {}
     for role in ROLES:
@@ -210,12 +211,12 @@ def _check_drawings(built: dict[str, Any]) -> list[Finding]:
     return list(findings.values())
 
 
-def _is_embedded(source: Any, drawn: Any) -> bool:
-    """Whether the source is a split of the drawings that the synthesize stage writes.
+def _is_embedded(sources: Any, drawn: Any) -> bool:
+    """Whether each source is a split of the drawings that the synthesize stage writes.
 
     The name alone is looked at here; the encoders stage, which knows the folder, looks again.
     """
-    return drawn.pairs > 0 and Path(source.path).parent.name == "raw"
+    return drawn.pairs > 0 and all(Path(one.path).parent.name == "raw" for one in sources)
 
 
 def _check_model(built: dict[str, Any]) -> list[Finding]:

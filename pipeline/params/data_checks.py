@@ -3,25 +3,73 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Any
 
-from components.data.config import parse_colour
+from components.data.config import NAME, name_of, parse_colour
+from components.data.far_files import place_of
 from components.data.scorers import SCORERS, columns_for_rules
+from components.errors import DataError
 from pipeline.params.schema import Finding, given
 
+# What is one thing for the whole training set, wherever its rows come from.
+_SHARED = ("condition", "captions", "label_kind", "heldout_fraction")
 
-def check_background(source: Any) -> list[Finding]:
-    """Check the colour that transparent pixels are laid on."""
-    if source is None:
-        return []
+
+def check_sources(sources: Any) -> list[Finding]:
+    """Check each source's colour and address, and what several must have in common.
+
+    Args:
+        sources: all of them, None when one has problems of its own.
+    """
+    findings: list[Finding] = []
+    for number, source in enumerate(sources or ()):
+        here = ("source", str(number)) if len(sources) > 1 else ("source",)
+        findings += [((*here, *path), what) for path, what in _check_source(source)]
+        if number and any(getattr(source, name) != getattr(sources[0], name) for name in _SHARED):
+            name = next(n for n in _SHARED if getattr(source, n) != getattr(sources[0], n))
+            what = f"got {given(getattr(source, name))}; allowed: {getattr(sources[0], name)}, "
+            findings.append(((*here, name), what + "as the first source: all train one model"))
+    return findings + (_check_several(sources) if sources and len(sources) > 1 else [])
+
+
+def _check_source(source: Any) -> list[Finding]:
+    findings: list[Finding] = []
     try:
         parse_colour(source.background_rgb)
     except ValueError:
         what = f'got "{source.background_rgb}"; allowed: a colour such as "#ffffff", on which '
         what += "transparent pixels are laid, for images are RGB"
-        return [(("source", "background_rgb"), what)]
-    return []
+        findings.append((("background_rgb",), what))
+    places = {name: _check_place(getattr(source, name)) for name in ("path", "heldout_path")}
+    return findings + [((name,), what) for name, what in places.items() if what]
+
+
+def _check_place(text: str) -> str:
+    """Return what is wrong with a path or URI, "" for nothing."""
+    try:
+        place_of(text)
+    except DataError as error:
+        return f"got {given(error.where)}; {error.todo}"
+    return ""
+
+
+def _check_several(sources: Any) -> list[Finding]:
+    findings: list[Finding] = []
+    names = [name_of(source) for source in sources]
+    for number, name in enumerate(names):
+        here = ("source", str(number), "name")
+        if not re.fullmatch(NAME, name):
+            findings.append((here, f"got {given(name)}; allowed: letters, digits, _ . and -"))
+        elif name in names[:number]:
+            what = f"two sources called {name}; allowed: a name of its own for each"
+            findings.append((here, what))
+    weights = [source.weight for source in sources]
+    if any(weights) and not all(weights):
+        here = ("source", str(weights.index(0.0)), "weight")
+        findings.append((here, "got 0; allowed: above 0, for another source has a weight"))
+    return findings
 
 
 def check_scorers(built: dict[str, Any]) -> list[Finding]:
@@ -31,6 +79,8 @@ def check_scorers(built: dict[str, Any]) -> list[Finding]:
         built: section name -> its dataclass, None when it has problems of its own.
     """
     score, filtering = built.get("score"), built.get("filter")
+    if filtering is not None and (wrong_store := _check_place(filtering.store)):
+        return [(("filter", "store"), wrong_store)]
     if score is None:
         return []
     wrong = [name for name in score.scorers if name not in SCORERS]
@@ -77,6 +127,9 @@ def _check_rules(score: Any, filtering: Any) -> list[Finding]:
     if "phash" not in score.scorers and filtering.near_duplicate_bits >= 0:
         what = f"got {filtering.near_duplicate_bits}; allowed: -1, or phash in score.scorers"
         findings.append((("filter", "near_duplicate_bits"), what))
+    if "embedding" not in score.scorers and filtering.semantic_duplicate_cosine < 1.0:
+        what = f"got {filtering.semantic_duplicate_cosine}; allowed: 1, or embedding in "
+        findings.append((("filter", "semantic_duplicate_cosine"), what + "score.scorers"))
     if "clip" not in score.scorers and filtering.clip_keep_fraction < 1.0:
         what = f"got {filtering.clip_keep_fraction}; allowed: 1, or clip in score.scorers"
         findings.append((("filter", "clip_keep_fraction"), what))

@@ -77,14 +77,26 @@ class ParamsFile:
         except BadYaml as error:
             what = f"{text[:60]!r} is not YAML: {error.what}"
             raise ConfigError(what, f"--set {dotted[:60]}", "quote the value") from None
-        target = self.values
+        target: Any = self.values
         for part in path[:-1]:
-            inner = target.get(part)
-            if not isinstance(inner, dict):
+            inner = target.get(part) if isinstance(target, dict) else _item(target, part, dotted)
+            if not isinstance(inner, dict | list):
                 inner = target[part] = {}
             target = inner
-        target[path[-1]] = value
+        if isinstance(target, list):
+            _item(target, path[-1], dotted)
+            target[int(path[-1])] = value
+        else:
+            target[path[-1]] = value
         self.lines[path] = 0
+
+
+def _item(values: list[Any], number: str, dotted: str) -> Any:
+    """Return one of a list, by its number from 0."""
+    if number.isdigit() and int(number) < len(values):
+        return values[int(number)]
+    what = f"got {number[:20]!r}; it is a list of {len(values)}"
+    raise ConfigError(what, f"--set {dotted[:60]}", f"allowed: 0 to {len(values) - 1}")
 
 
 def read_params_file(path: Path) -> ParamsFile:

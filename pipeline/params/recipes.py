@@ -114,6 +114,8 @@ def _check_fit(family: type[Recipe], base: dict[str, Any], values: dict[str, Any
     images' size; what the start is told already is not told again.
     """
     source = values.get("source")
+    if isinstance(source, list) and source:
+        source = source[0]  # all sources are conditioned on the same
     condition = source.get("condition", "text") if isinstance(source, dict) else "text"
     fields = _fields(base)
     wrong = family(**fields).misfits(condition, _resolution_of(values["train_base"]))

@@ -54,7 +54,8 @@ class Params:
     """The validated content of a params file, one attribute per section."""
 
     seed: int
-    source: SourceConfig
+    source: SourceConfig  # the first, where there are several
+    sources: tuple[SourceConfig, ...]
     synthesize: SynthesizeConfig
     encoders: EncodersConfig
     score: ScoreConfig
@@ -98,6 +99,9 @@ def validate(file: ParamsFile) -> Params:
             findings.append(((name,), "missing; allowed: " + _allowed(name)))
             continue
         value, wrong = _build(name, file.values[name])
+        if name == "source":
+            built["sources"] = value
+            value = value[0] if value else None
         built[name] = value
         findings += [((name, *path), what) for path, what in wrong]
     findings += recipe_findings(file.values)
@@ -114,6 +118,8 @@ def _build(name: str, raw: Any) -> tuple[Any, list[Finding]]:
     if name == "seed":
         return _build_seed(raw)
     config = SECTIONS[name]
+    if name == "source":
+        return _build_sources(raw)
     if name not in ENTRIES:
         return check(config, raw)
     if not isinstance(raw, dict):
@@ -123,6 +129,19 @@ def _build(name: str, raw: Any) -> tuple[Any, list[Finding]]:
         stages[key], wrong = check(config, value)
         findings += [((key, *path), what) for path, what in wrong]
     return (None if findings else stages), findings
+
+
+def _build_sources(raw: Any) -> tuple[tuple[SourceConfig, ...] | None, list[Finding]]:
+    """Build one source, or several: a list of them."""
+    sources, findings = [], []
+    if raw == []:
+        return None, [((), "got an empty list; allowed: a source, or a list of them")]
+    for number, one in enumerate(raw if isinstance(raw, list) else [raw]):
+        value, wrong = check(SourceConfig, one)
+        sources.append(value)
+        here = (str(number),) if isinstance(raw, list) else ()
+        findings += [((*here, *path), what) for path, what in wrong]
+    return (None if findings else tuple(sources)), findings
 
 
 def _build_seed(raw: Any) -> tuple[int | None, list[Finding]]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.places import runs_folder
 from pipeline.stages.filter_examples import EACH, write_examples
+from pipeline.stages.filter_ledger import Found, write_ledger
 from pipeline.stages.frame import StageContext, resolved, run_stage
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--source", type=Path, help="folder of the source; default source.path")
+    parser.add_argument("--source", help="folder or URI of the source; default source.path")
     parser.add_argument("--heldout", help="held-out source, '' = split; default heldout_path")
     parser.add_argument("--scores", type=Path, required=True, help="folder of the scores")
     parser.add_argument("--encoders", type=Path, required=True, help="folder that holds clip/")
@@ -54,17 +55,16 @@ def _plan(context: StageContext) -> dict[str, Any]:
     if not folder.is_dir():
         return {"scores": f"{folder} is not there yet"}
     with _engine_folder(context) as work:
-        scores, decisions = _decided(context, work)
-        return make_report(decisions, _heldout(context, scores))
+        found = _decided(context, work)
+        return make_report(found.decisions, found.heldout_N) | found.by_source()
 
 
 def _work(context: StageContext) -> None:
     with _engine_folder(context) as work:
-        scores, decisions = _decided(context, work)
-        _tell_and_write(context, scores, decisions)
+        _tell_and_write(context, _decided(context, work))
 
 
-def _tell_and_write(context: StageContext, scores: ScoreFiles, decisions: Decisions) -> None:
+def _tell_and_write(context: StageContext, found: Found) -> None:
     from components.data.filter_charts import write_charts
     from components.data.filtering import (
         check_enough,
@@ -76,20 +76,21 @@ def _tell_and_write(context: StageContext, scores: ScoreFiles, decisions: Decisi
     from components.data.shards import write_json
 
     arguments, config = context.arguments, context.params.filter
-    kept, heldout = decisions.kept_N, _heldout(context, scores)
+    scores, decisions, heldout = found.scores, found.decisions, found.heldout_N
+    kept = decisions.kept_N
     greys = (batch["grey_max"].drop_null().to_numpy() for _, batch in scores.batches(["grey_max"]))
-    report = make_report(decisions, heldout) | grey_facts(greys)
-    _write_decisions(arguments.decisions, scores, decisions, heldout)
+    report = make_report(decisions, heldout) | found.by_source() | grey_facts(greys)
+    write_ledger(arguments.decisions, found)
     charts = write_charts(arguments.plots, scores, kept, report)
     rejected = _examples(scores, decisions)
-    sheet = write_examples(arguments.plots, rejected, context.params.source, arguments.source)
+    sheet = write_examples(arguments.plots, rejected, arguments.source)
     charts += [sheet] if sheet else []
     # The counts and charts are written first: they show why a source is refused.
     write_json(arguments.report, report)
-    check_enough(report, config, str(arguments.source))
+    check_enough(report, config, ", ".join(map(str, arguments.source)))
     if not arguments.heldout and context.params.source.heldout_fraction:
         check_heldout(report, *_groups(scores, kept), context.params.seed)
-    counts = _write_shards(context, scores, kept, heldout)
+    counts = _write_shards(context, found)
     if counts is not None:
         write_json(arguments.report, report | {"heldout_source": counts})
     metrics = {"in": report["in"], "kept": report["kept"], "heldout": report["heldout"]}
@@ -140,18 +141,27 @@ def _engine_folder(context: StageContext) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _decided(context: StageContext, work: Path) -> tuple[ScoreFiles, Decisions]:
+def _decided(context: StageContext, work: Path) -> Found:
     from components.data.decisions import decide
     from components.data.filtering import copy_rules_of, rules_of
     from components.data.score_files import open_scores
     from components.data.scoring import score_schema
+    from components.data.shares import sources_of_rows, with_shares
 
     params = context.params
     config, scorers = params.filter, params.score.scorers
     scores = open_scores(context.arguments.scores, score_schema(params.score), work)
     text = params.source.condition == "text"
     rules = rules_of(config, text=text, similarity="clip" in scorers)
-    return scores, decide(scores, rules, copy_rules_of(config), work)
+    decisions = decide(scores, rules, copy_rules_of(config), work)
+    origins = context.arguments.source
+    source_N = sources_of_rows(scores, origins)
+    weights = [origin.config.weight for origin in origins]
+    if len(origins) > 1:
+        keys = _texts(scores, "key", decisions.kept_N)
+        decisions = with_shares(decisions, source_N, weights, keys, params.seed)
+    names = tuple(origin.name for origin in origins)
+    return Found(scores, decisions, _heldout(context, scores), source_N, names)
 
 
 def _heldout(context: StageContext, scores: ScoreFiles) -> np.ndarray:
@@ -179,37 +189,14 @@ def _texts(scores: ScoreFiles, column: str, kept: np.ndarray | None = None) -> I
         yield from values if kept is None else compress(values, kept[at : at + len(values)])
 
 
-def _write_decisions(
-    path: Path, scores: ScoreFiles, decisions: Decisions, heldout: np.ndarray
-) -> None:
-    import numpy as np
-    import pyarrow as pa
-
-    from components.data.parquet_files import TableWriter
-
-    texts, flag = pa.string(), pa.bool_()
-    kinds = {"key": texts, "shard": texts, "offset": pa.int64(), "kept": flag, "reason": texts}
-    schema = pa.schema({**kinds, "split": texts})
-    kept, reasons = decisions.kept_N, pa.array(decisions.reasons)
-    splits = pa.array(["", "train", "heldout"])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with TableWriter(path, schema, scores.num_rows) as writer:
-        for at, batch in scores.batches(["key", "shard", "offset"]):
-            rows = slice(at, at + len(batch))
-            split = np.where(kept[rows], np.where(heldout[rows], 2, 1), 0).astype(np.int8)
-            table = pa.Table.from_batches([batch])
-            table = table.append_column("kept", pa.array(kept[rows]))
-            table = table.append_column("reason", reasons.take(pa.array(decisions.codes_N[rows])))
-            writer.write(table.append_column("split", splits.take(pa.array(split))))
-
-
-def _write_shards(
-    context: StageContext, scores: ScoreFiles, kept: np.ndarray, heldout: np.ndarray
-) -> dict[str, Any] | None:
-    """Write both splits; return the counts of the held-out source if there is one."""
+def _write_shards(context: StageContext, found: Found) -> dict[str, Any] | None:
+    """Write both splits; return the counts of the held-out sources if there are any."""
     import shutil
 
+    from components.data.far_files import shown_uri
     from components.data.labels import Labels
+    from components.data.shard_store import FILE as STORE_FILE
+    from components.data.shard_store import move_to_store
     from components.data.training_set import (
         ClipText,
         KeptSamples,
@@ -218,19 +205,20 @@ def _write_shards(
     )
 
     arguments, source = context.arguments, context.params.source
+    scores, kept, heldout = found.scores, found.decisions.kept_N, found.heldout_N
+    origins = arguments.source
     counts: dict[str, int] = {}
     labels = Labels.of(set(_texts(scores, "label", kept)), source.label_kind)
-    splits: dict[str, Any] = {
-        "train": KeptSamples(scores, kept & ~heldout, source, arguments.source)
-    }
+    splits: dict[str, Any] = {"train": KeptSamples(scores, kept & ~heldout, origins)}
     if arguments.heldout:
-        splits["heldout"] = heldout_samples(source, Path(arguments.heldout), counts, labels)
+        splits["heldout"] = heldout_samples(arguments.heldout, counts, labels)
     else:
-        splits["heldout"] = KeptSamples(scores, kept & heldout, source, arguments.source)
+        splits["heldout"] = KeptSamples(scores, kept & heldout, origins)
     clip, text_encoder, facts = arguments.encoders / "clip", None, {}
     if source.condition == "text":
         text_encoder = ClipText(clip)
         facts = {"clip_sha256": json.loads((clip / "card.json").read_text())["sha256"]}
+    facts |= found.shares()
     work = _work_folder(context, facts)
     write_training_set(
         splits,
@@ -241,8 +229,13 @@ def _write_shards(
         text_encoder,
         facts,
         work,
+        origins,
     )
     shutil.rmtree(work, ignore_errors=True)
+    (arguments.out / STORE_FILE).unlink(missing_ok=True)
+    if store := context.params.filter.store:
+        move_to_store(arguments.out, store)
+        context.say(f"filter: the shards lie in {shown_uri(store)}")
     if text_encoder is not None and text_encoder.cut:
         length = text_encoder.context_length
         context.say(f"filter: {text_encoder.cut:,} captions cut at {length} tokens")
@@ -262,8 +255,8 @@ def _work_folder(context: StageContext, facts: dict[str, Any]) -> Path:
 
     arguments = context.arguments
     scores = [file_sha256(path) for path in sorted(arguments.scores.glob("scores-*.parquet"))]
-    places = [str(path.resolve()) for path in (arguments.source, arguments.out)]
-    values = [scores, places, arguments.heldout, facts, git_commit()]
+    places = [origin.plain()["folder"] for origin in (*arguments.source, *arguments.heldout)]
+    values = [scores, places, str(arguments.out.resolve()), facts, git_commit()]
     text = json.dumps([values, resolved(context.params, "filter")], sort_keys=True)
     return runs_folder() / f"filter-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from components.data.config import SourceConfig
+    from components.data.origins import Origin
 
 PICTURE = "rejected.png"
 EACH, SIDE_PX = 5, 96
@@ -17,7 +17,7 @@ UNREADABLE = 200  # grey where there is no picture to show
 
 
 def write_examples(
-    folder: Path, rejected: Iterable[Mapping[str, Any]], config: SourceConfig, source: Path
+    folder: Path, rejected: Iterable[Mapping[str, Any]], origins: Sequence[Origin]
 ) -> Path | None:
     """Write rejected.png: a row per reason, the first samples of each; None without any.
 
@@ -25,18 +25,17 @@ def write_examples(
         folder: of the charts.
         rejected: rows of the scores in stored order, at most EACH of each reason are used; each has
             reason, shard, offset, num_bytes and caption.
-        config: how the source is read.
-        source: its folder.
+        origins: the sources.
     """
     import numpy as np
 
     from components.data.names import shown
-    from components.data.sources import ImageReader
+    from components.data.origins import OriginImages
     from components.pictures.picture_files import save_picture
     from components.pictures.sheets import image_grid
 
     rows: dict[str, list[tuple[np.ndarray, str]]] = {}
-    with ImageReader(config, source) as reader:
+    with OriginImages(origins) as reader:
         for row in rejected:
             found = rows.setdefault(row["reason"], [])
             if len(found) < EACH:

@@ -18,8 +18,8 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from pipeline.places import runs_folder, set_quiet_environment
 from pipeline.stages.phases import phases
 
 if TYPE_CHECKING:
+    from components.data.config import SourceConfig
     from components.training.config import StageConfig
     from pipeline.params.sections import Params
     from pipeline.tracking.tracker import Tracker
@@ -119,14 +120,23 @@ def keyed_entry(params: Params, section: str, key: str) -> StageConfig:
 
 
 def _with_source(options: argparse.Namespace, params: Params) -> None:
-    """Take the paths of the user's data from the parameters, where the command names none.
+    """Put the user's sources in the place of what the command line tells of them, or tells not.
 
-    So they pass through no shell: a folder may be called `Tom & Jerry`.
+    Paths of the parameters pass through no shell: a folder may be called `Tom & Jerry`. One that
+    the command line names stands for all, and is read as the first source is.
     """
-    if getattr(options, "source", "") is None:
-        options.source = Path(params.source.path)
-    if getattr(options, "heldout", "") is None:
-        options.heldout = params.source.heldout_path
+    if not hasattr(options, "source"):
+        return
+    from components.data.origins import origins_of
+
+    sources: Sequence[SourceConfig] = params.sources
+    if options.source is not None:
+        sources = [replace(params.source, path=options.source)]
+    options.source = origins_of(sources)
+    if hasattr(options, "heldout"):
+        if options.heldout is not None:
+            sources = [replace(params.source, heldout_path=options.heldout)]
+        options.heldout = origins_of(sources, heldout=True)
 
 
 def resolved(params: Params, name: str) -> dict[str, Any]:
@@ -134,9 +144,10 @@ def resolved(params: Params, name: str) -> dict[str, Any]:
     section, _, key = re.sub(r" ", "@", name).partition("@")
     value = keyed_entry(params, section, key) if key else getattr(params, section, None)
     values: dict[str, Any] = {"seed": params.seed}
-    if section == "score" or section == "filter":
-        values["source"] = _plain(params.source)
-    if value is not None:
+    if section in ("source", "score", "filter"):
+        plain = [_plain(one) for one in params.sources]
+        values["source"] = plain if len(plain) > 1 else plain[0]
+    if value is not None and section not in values:
         values[f"{section}@{key}" if key else section] = _plain(value)
     return values
 

@@ -30,20 +30,25 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--source", type=Path, help="folder of the source; default source.path")
+    parser.add_argument("--source", help="folder or URI of the source; default source.path")
     parser.add_argument("--encoders", type=Path, required=True, help="folder that holds clip/")
     parser.add_argument("--out", type=Path, required=True, help="folder for the scores")
 
 
 def _plan(context: StageContext) -> dict[str, Any]:
-    from components.data.sources import parts, settled
+    from components.data.file_tree import is_folder, look, state_of
+    from components.data.origins import parts_of
+    from components.data.sources import settled
 
-    source, folder = context.params.source, context.arguments.source
-    if not folder.is_dir():
-        return {"source": f"{folder} is not there yet"}
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    kind = settled(source, folder).kind
-    return {"kind": kind, "parts": len(parts(source, folder)), "source_mib": round(size / 2**20, 1)}
+    origins = context.arguments.source
+    absent = [str(origin) for origin in origins if not is_folder(origin.folder)]
+    if absent:
+        return {"source": f"{', '.join(absent)} is not there yet"}
+    sizes = (state_of(o.folder, file)[0] for o in origins for file in look(o.folder).files)
+    kinds = [settled(origin.config, origin.folder).kind for origin in origins]
+    size_mib = round(sum(sizes) / 2**20, 1)
+    kind = kinds[0] if len(kinds) == 1 else kinds
+    return {"kind": kind, "parts": len(parts_of(origins)), "source_mib": size_mib}
 
 
 def _work(context: StageContext) -> None:
@@ -53,12 +58,12 @@ def _work(context: StageContext) -> None:
     from components.data.sources import settled
 
     arguments, params = context.arguments, context.params
-    if params.source.kind == "auto":
-        kind = settled(params.source, arguments.source).kind
-        context.say(f"score: took {arguments.source} for source.kind: {kind}")
+    for origin in arguments.source:
+        if origin.config.kind == "auto":
+            kind = settled(origin.config, origin.folder).kind
+            context.say(f"score: took {origin} for source.kind: {kind}")
     work = _work_folder(context)
     facts = score_source(
-        params.source,
         arguments.source,
         arguments.encoders,
         params.score,
@@ -72,6 +77,9 @@ def _work(context: StageContext) -> None:
     if facts["hidden"]["entries"]:
         names = ", ".join(facts["hidden"]["such_as"])
         context.say(f"score: {facts['hidden']['entries']:,} hidden entries are no data: {names}")
+    if lost := facts.get("unreachable"):
+        told = f"{lost['rows']:,} rows lost, and an unknown number of {lost['unknown']:,} of them"
+        context.say(f"score: {lost['parts']:,} parts could not be read from their store: {told}")
     unread = sum(facts["reasons"].values())
     context.tracker.log_metrics({"rows": float(facts["rows"]), "unreadable": float(unread)})
     why = ", ".join(f"{reason} {count:,}" for reason, count in facts["reasons"].items())
@@ -81,7 +89,8 @@ def _work(context: StageContext) -> None:
 def _work_folder(context: StageContext) -> Path:
     """Return the folder of finished parts, outside of what DVC deletes before a stage."""
     arguments = context.arguments
-    places = [str(path.resolve()) for path in (arguments.source, arguments.out)]
+    places = [*(origin.plain()["folder"] for origin in arguments.source)]
+    places.append(str(arguments.out.resolve()))
     text = json.dumps([places, resolved(context.params, "score")], sort_keys=True)
     return runs_folder() / f"score-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 

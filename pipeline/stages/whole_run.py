@@ -62,7 +62,11 @@ def open_whole_run(params: Params, say: Callable[[str], None]) -> Tracker:
 def run_name(params: Params) -> str:
     """Return what was asked for and when: data, resolution, family, day and time."""
     last = max([params.train_base, *params.superres.values()], key=lambda s: s.resolution_px)
-    data = "shapes" if params.synthesize.pairs else Path(params.source.path).name
+    data = (
+        "shapes"
+        if params.synthesize.pairs
+        else " + ".join(Path(source.path).name for source in params.sources)
+    )
     family = family_title(str(params.train_base.recipe.get("name", "")))
     return f"{data} {last.resolution_px} px, {family}, {time.strftime('%d %b %H:%M').lstrip('0')}"
 

@@ -12,6 +12,7 @@ import numpy as np
 from components.data.config import FilterConfig, ScoreConfig, SourceConfig
 from components.data.decisions import decide
 from components.data.filtering import copy_rules_of, in_heldout, make_report, rules_of
+from components.data.origins import Origin
 from components.data.score_files import open_scores
 from components.data.score_parts import score_source
 from components.data.scoring import SCORE_SCHEMA
@@ -55,8 +56,8 @@ class Seen:
 def lead_through(animal: Animal, place: Path) -> Seen:
     """Score and filter an animal; the report has asserted that each row counts once."""
     animal.make(place / "src")
-    places = place / "src", place, ScoreConfig(batch=8), place / "work", place / "scores"
-    score_source(animal.source, *places, net=animal.net)
+    places = place, ScoreConfig(batch=8), place / "work", place / "scores"
+    score_source([Origin(animal.source, place / "src")], *places, net=animal.net)
     scores = open_scores(place / "scores", SCORE_SCHEMA, place / "engine")
     decisions = decide(scores, rules_of(FILTER), copy_rules_of(FILTER), place / "engine")
     rows = read_back(place / "scores", "scores").to_pylist()

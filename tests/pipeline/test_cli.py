@@ -18,6 +18,7 @@ TOOLS = [*SAMPLING, "upscale", "cascade", "app", "serve", "export", "init", "imp
 TOOLS += ["benchmark_coco", "repro", "report", "summary", "data", "doctor", "ui", "states", "sync"]
 STAGES = [
     "synthesize",
+    "source",
     "encoders",
     "score",
     "filter",

@@ -36,8 +36,9 @@ SCORERS = {
     "watermark": Named("heads.Watermark", ("watermark",), weights=True),
 }
 ALWAYS = ("width", "height", "num_bytes", "caption_chars")  # columns of every table of scores
+REPEATS = "caption_repeats"  # rows with the same caption, itself included: counted by the filter
 
 
 def columns_for_rules(scorers: tuple[str, ...]) -> list[str]:
     """Return the columns that rules may ask for, where these scorers are chosen."""
-    return [*ALWAYS, *(name for scorer in scorers for name in SCORERS[scorer].columns)]
+    return [*ALWAYS, REPEATS, *(name for scorer in scorers for name in SCORERS[scorer].columns)]

@@ -90,7 +90,7 @@ def score_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
 
 def write_score_files(folder: Path, table: pa.Table, shard_rows: int = 50) -> Path:
     """Write a table of scores as the score stage does."""
-    writer = ShardWriter(folder, "scores", SCORE_SCHEMA, shard_rows)
+    writer = ShardWriter(folder, "scores", table.schema, shard_rows)
     for at in range(0, max(1, len(table)), shard_rows):
         writer.write_shard(table.slice(at, shard_rows))
     write_json(folder / "manifest.json", writer.close())

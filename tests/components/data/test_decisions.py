@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from components.data import decisions, near_search, score_files
-from components.data.config import FilterConfig
+from components.data.config import ColumnRule, FilterConfig
 from components.data.decisions import CopyRules, Rule, decide
 from components.data.score_files import ScoreFiles, open_engine, open_scores
 from components.data.scoring import SCORE_SCHEMA
@@ -177,3 +177,31 @@ def test_an_engine_without_room_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(ResourceError, match=r"could not allocate block .*GANLINE_RUNS_DIR") as why:
         decide(ScoreFiles((), 0), [Rule("a", "true", ())], CopyRules(), tmp_path)
     assert why.value.exit_code == 6 and "\n" not in str(why.value)
+
+
+def test_copies_in_meaning_are_rejected_after_all_others(tmp_path):
+    rng = np.random.default_rng(0)
+    table = score_table([{"shard": "a.tar", "offset": row // 2 * 512} for row in range(40)])
+    own = rng.normal(size=(20, 16)).astype(np.float16)
+    own[7], own[15] = own[2], own[2] * np.float16(3)  # the same direction
+    shown = [None if row == 39 else own[row // 2] for row in range(40)]
+    table = table.append_column("clip_embedding", pa.array(shown, pa.list_(pa.float16())))
+    write_score_files(tmp_path / "scores", table)
+    scores = open_scores(tmp_path / "scores", table.schema, tmp_path / "work")
+    found = decide(scores, [], CopyRules(exact=False, semantic_cosine=0.99), tmp_path / "work")
+    # Both rows of an image go, and only the later images.
+    assert np.flatnonzero(found.codes_N).tolist() == [14, 15, 30, 31]
+    assert found.rejected() == {"filter.semantic_duplicate": 4}
+    assert not decide(scores, [], CopyRules(exact=False), tmp_path / "work").codes_N.any()
+
+
+def test_captions_that_come_often_are_rejected_by_a_rule(tmp_path):
+    texts = ["image for sale"] * 5 + ["a cat"] * 2 + ["a dog", "", ""]
+    rows = [{"shard": "a.tar", "offset": i * 512, "caption": t} for i, t in enumerate(texts)]
+    rows[1]["reason"] = "image.broken"
+    config = FilterConfig(
+        rules=(ColumnRule(column="caption_repeats", max=2),), near_duplicate_bits=-1
+    )
+    found = decided(tmp_path, score_table(rows), config)
+    assert found.rejected() == {"filter.caption_repeats": 4, "image.broken": 1}
+    assert np.flatnonzero(found.codes_N).tolist() == [0, 1, 2, 3, 4]

@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from components.data.config import ColumnRule, FilterConfig, ScoreConfig, SourceConfig
 from components.data.decode import Decoded
+from components.data.origins import Origin
 from components.data.records import Record
 from components.data.score_parts import score_source
 from components.data.scorers import ALWAYS, SCORERS, columns_for_rules
@@ -166,8 +167,9 @@ def test_chosen_columns_are_in_the_table_and_those_left_out_are_empty(tmp_path):
     save_file(layers(8, 1), tmp_path / "head.safetensors")
     scorers = ("clip", "entropy", "caption", "embedding", "aesthetic")
     config = ScoreConfig(scorers=scorers, heads={"aesthetic": str(tmp_path / "head.safetensors")})
-    places = tmp_path / "src", tmp_path, config, tmp_path / "work", tmp_path / "scores"
-    score_source(SourceConfig(path=""), *places, net=EmbeddingNet())
+    places = tmp_path, config, tmp_path / "work", tmp_path / "scores"
+    origins = [Origin(SourceConfig(path=""), tmp_path / "src")]
+    score_source(origins, *places, net=EmbeddingNet())
     table = read_back(tmp_path / "scores", "scores")
     assert table.schema == score_schema(config)
     good, bad = table.to_pylist()

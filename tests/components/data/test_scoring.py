@@ -7,6 +7,7 @@ import pytest
 
 from components.artifacts.frozen_nets import ABSENT
 from components.data.config import ScoreConfig, SourceConfig
+from components.data.origins import Origin
 from components.data.score_parts import score_source
 from components.data.scoring import SCORE_SCHEMA
 from components.data.training_set import ClipText
@@ -37,7 +38,9 @@ def folder(tmp_path):
 def score(folder, batch=3, **options):
     options = {"net": FlatNet(), "encoders": folder} | options
     places = {"work": folder.parent / "work", "out": folder.parent / "scores"}
-    return score_source(SOURCE, folder, config=ScoreConfig(batch=batch), **places, **options)
+    return score_source(
+        [Origin(SOURCE, folder)], config=ScoreConfig(batch=batch), **places, **options
+    )
 
 
 def test_captions_without_a_clip_are_one_line(folder, tmp_path):
@@ -96,7 +99,7 @@ def test_of_several_captions_the_worst_decides(tmp_path):
 
     source = SourceConfig(path="", captions="random")
     places = tmp_path / "work", tmp_path / "scores"
-    score_source(source, tmp_path / "src", tmp_path, ScoreConfig(), *places, net=Words())
+    score_source([Origin(source, tmp_path / "src")], tmp_path, ScoreConfig(), *places, net=Words())
     (row,) = read_back(tmp_path / "scores", "scores").to_pylist()
     assert row["captions"] == ["good", "bad", "fair"] and row["caption"] == "good"
     assert row["clip_similarity"] == pytest.approx(0.1)

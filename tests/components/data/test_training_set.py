@@ -12,6 +12,7 @@ from components.data.batches import BatchSource
 from components.data.config import FilterConfig, ScoreConfig, SourceConfig
 from components.data.decode import centre_square
 from components.data.labels import Labels
+from components.data.origins import Origin
 from components.data.score_files import ScoreFiles
 from components.data.score_parts import score_source
 from components.data.shards import ShardWriter, read_manifest
@@ -45,13 +46,16 @@ def scored(tmp_path):
     write_plain_tar(folder / "a.tar", members)
     places = tmp_path / "work", tmp_path / "scores"
     config = ScoreConfig(batch=4)
-    score_source(SOURCE, folder, folder, config, *places, net=FlatNet())
+    score_source([Origin(SOURCE, folder)], folder, config, *places, net=FlatNet())
     return folder, ScoreFiles.of(sorted((tmp_path / "scores").glob("*.parquet")))
 
 
 def write(scored, out, keep, heldout=None, side=16, shard_rows=2, work=None):
     folder, scores = scored
-    splits = {"train": KeptSamples(scores, keep, SOURCE, folder), "heldout": heldout or iter([])}
+    splits = {
+        "train": KeptSamples(scores, keep, [Origin(SOURCE, folder)]),
+        "heldout": heldout or iter([]),
+    }
     config = FilterConfig(resolution_px=side, shard_rows=shard_rows)
     labels = Labels.of([""])
     return write_training_set(splits, out, config, SOURCE, labels, HashedText(), {"x": 1}, work)
@@ -89,7 +93,7 @@ def test_images_may_be_stored_with_some_loss(scored, tmp_path, kind, quality):
     config = FilterConfig(resolution_px=32, format=kind, quality=quality)
     hashes = []
     for place in ("one", "two"):
-        splits = {"train": KeptSamples(scores, keep, SOURCE, folder), "heldout": iter([])}
+        splits = {"train": KeptSamples(scores, keep, [Origin(SOURCE, folder)]), "heldout": iter([])}
         facts = (tmp_path / place, config, SOURCE, Labels.of([""]), HashedText(), {})
         hashes.append(write_training_set(splits, *facts))
     assert hashes[0] == hashes[1]
@@ -136,7 +140,12 @@ def test_heldout_source_is_counted(scored, tmp_path):
     write_plain_tar(folder / "a.tar", [*sample_members("h", 1), *bad])
     counts = {}
     keep = np.ones(6, bool)
-    write(scored, tmp_path / "out", keep, heldout_samples(SOURCE, folder, counts, Labels([], 0)))
+    write(
+        scored,
+        tmp_path / "out",
+        keep,
+        heldout_samples([Origin(SOURCE, folder)], counts, Labels([], 0)),
+    )
     assert counts == {"": 1, "image.truncated": 1, "sample.missing_caption": 1}
     assert read_back(tmp_path / "out", "heldout")["key"].to_pylist() == ["h"]
 
@@ -224,6 +233,6 @@ def test_a_held_out_class_that_is_not_trained_on_is_counted(tmp_path):
     members += [("b.png", encoded(picture(seed=1))), ("b.cls", b"emu")]
     write_plain_tar(tmp_path / "a.tar", members)
     source, counts = SourceConfig(path="", condition="label"), {}
-    found = list(heldout_samples(source, tmp_path, counts, Labels.of(["cat", "dog"])))
+    found = list(heldout_samples([Origin(source, tmp_path)], counts, Labels.of(["cat", "dog"])))
     assert [sample.key for sample in found] == ["a"]
     assert counts == {"": 1, "sample.unknown_label": 1}

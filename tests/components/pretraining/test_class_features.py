@@ -7,6 +7,7 @@ from PIL import Image
 from torch import nn
 
 from components.data.config import SourceConfig
+from components.data.origins import Origin
 from components.errors import ConfigError, StorageError
 from components.pretraining.class_features import (
     FILE,
@@ -43,17 +44,17 @@ def config(folder):
 def test_each_class_has_the_mean_of_its_own_readable_pictures(tmp_path):
     pictures(tmp_path, {"dark": [0, 51], "bright": [255] * 70})
     (tmp_path / "dark" / "broken.png").write_bytes(b"none")
-    names, feature_KE = class_features(MeanColour(), config(tmp_path), tmp_path, 1000)
+    names, feature_KE = class_features(MeanColour(), [Origin(config(tmp_path), tmp_path)], 1000)
     assert names == ["bright", "dark"]
     expected = torch.tensor([[1.0] * 3, [25.5 / 127.5 - 1] * 3])
     torch.testing.assert_close(feature_KE, expected)
-    _, first = class_features(MeanColour(), config(tmp_path), tmp_path, 1)
+    _, first = class_features(MeanColour(), [Origin(config(tmp_path), tmp_path)], 1)
     torch.testing.assert_close(first, torch.tensor([[1.0] * 3, [-1.0] * 3]))
 
 
 def test_numbers_are_in_the_order_of_numbers(tmp_path):
     pictures(tmp_path, {"2": [0], "10": [255]})
-    names, _ = class_features(MeanColour(), config(tmp_path), tmp_path, 9)
+    names, _ = class_features(MeanColour(), [Origin(config(tmp_path), tmp_path)], 9)
     assert names == ["2", "10"]
 
 

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from components.data.config import SourceConfig
+from components.data.origins import Origin
 from components.data.shards import write_tar
 from components.errors import DataError
 from components.pretraining.config import EncodersConfig
@@ -37,20 +38,20 @@ def folder(tmp_path):
 
 def test_reads_a_folder_and_skips_what_is_broken(folder):
     config = SourceConfig(kind="image_folder", path=str(folder), label_column="kind")
-    images = read_images(config, folder, side_px=8, max_images=100)
+    images = read_images([Origin(config, folder)], side_px=8, max_images=100)
     assert images.captions == [f"cat number {i}" for i in (0, 1, 3, 4, 5)]
     assert images.pixels_NCHW.shape == (5, 3, 8, 8)
     assert images.pixels_NCHW[:, 0, 4, 4].tolist() == [0, 40, 120, 160, 200]
     assert images.label_N.tolist() == [1, 0, 0, 1, 0]  # "new" before "old"
     assert images.attributes is None
-    assert len(read_images(config, folder, 8, max_images=3)) == 3
+    assert len(read_images([Origin(config, folder)], 8, max_images=3)) == 3
 
 
 def test_an_unreadable_source_is_a_data_error(tmp_path):
     (tmp_path / "captions.tsv").write_text("file\tcaption\n0.png\tnothing\n")
     config = SourceConfig(kind="image_folder", path=str(tmp_path))
     with pytest.raises(DataError, match="0 readable images"):
-        read_images(config, tmp_path, 8, 10)
+        read_images([Origin(config, tmp_path)], 8, 10)
 
 
 def test_a_clean_split_has_labels_and_attributes(tmp_path):

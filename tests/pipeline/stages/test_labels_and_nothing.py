@@ -19,6 +19,7 @@ from components.artifacts.family import recipe_from
 from components.artifacts.frozen_nets import ABSENT
 from components.artifacts.publishing import PublishConfig
 from components.data.batches import BatchSource
+from components.data.origins import Origin
 from components.pretraining.class_features import class_features, logit_names, write_classes
 from components.training.distributed import World
 from components.training.run import run_job
@@ -100,7 +101,7 @@ def write_classifier(folder: Path, params: Path) -> None:
     encoders, source = folder / "artifacts" / "encoders", load_params(params).source
     net = write_projected_nets(encoders, len(CLASSES))
     if source.condition == "label":  # as the encoders stage does
-        names, feature_KE = class_features(net, source, folder / "pictures", 8)
+        names, feature_KE = class_features(net, [Origin(source, folder / "pictures")], 8)
         write_classes(encoders / "classifier", names, feature_KE, logit_names(net, CLASSES))
 
 
