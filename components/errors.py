@@ -72,6 +72,10 @@ class ResourceError(GanlineError):
     exit_code = 6
 
 
+class OutOfMemory(ResourceError):
+    """A device or the machine has no memory left for what was asked at once."""
+
+
 class Interrupted(GanlineError):
     """The run was stopped by a signal; the same command continues it."""
 
@@ -120,8 +124,8 @@ def known_error(error: BaseException) -> GanlineError | None:
         or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
         or _MEMORY_WORDS in text
     ):
-        todo = "lower micro_batch, batch or the number of workers"
-        return ResourceError(text[:160] or "out of memory", "memory", todo)
+        todo = "set micro_batch to auto or lower, or lower batch or the number of workers"
+        return OutOfMemory(text[:160] or "out of memory", "memory", todo)
     return None
 
 

@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from datetime import UTC, datetime
@@ -145,8 +146,8 @@ def _watch(command: list[str], environment: dict[str, str]) -> tuple[list[str], 
                 print(shown, flush=True)
         code = process.wait()
     except KeyboardInterrupt as stop:
-        _end(process)
         name = str(stop) or "SIGINT"
+        _end(process)
         raise Interrupted(f"stopped by {name}", "make demo", "run it again to continue") from None
     if code:
         match = re.search(r"exited with (\d+)", failure)
@@ -167,17 +168,32 @@ def tidy(line: str) -> str:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Stop the stage first: DVC stopped alone would leave it running."""
+    """Stop the stage, show its last words, and wait until it has saved its state.
+
+    DVC stopped alone would leave it running; and where a whole process group is stopped, DVC ends
+    at once, while this command must live as long as the stage: the Ray of the stages ends with it.
+    """
     below = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     for child in [*below, process]:
         try:
             child.send_signal(signal.SIGTERM)
         except (psutil.Error, ProcessLookupError):
             continue
+    # The pipe ends when the last one that may write into it has ended, DVC's child or nobody's.
+    words = threading.Thread(target=_show, args=(process,), daemon=True)
+    words.start()
+    words.join(timeout=60)
     try:
-        process.wait(timeout=60)
+        process.wait(timeout=10)
     except subprocess.TimeoutExpired:
         process.kill()
+
+
+def _show(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if shown := tidy(line.rstrip()):
+            print(shown, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -248,7 +248,8 @@ def _work(context: StageContext) -> None:
 
 
 def _check_ranks(context: StageContext, job: TrainingJob) -> None:
-    atoms = job.train["batch"] // job.train["micro_batch"]
+    size = job.train["micro_batch"]
+    atoms = job.train["batch"] // (1 if size == "auto" else size)
     workers = context.params.cluster.num_workers
     if atoms % workers:
         raise ConfigError(
