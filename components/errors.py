@@ -87,6 +87,7 @@ _FORBIDDEN = {errno.EACCES, errno.EROFS, errno.EPERM}
 _UNUSABLE = {errno.EIO, errno.ESTALE, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
 # How libraries that hide the number of an error name the same things.
 _FULL_WORDS, _MEMORY_WORDS = "No space left on device", "can't allocate memory"
+_RING_WORDS = "Symlink loop from"  # of Path.resolve, before Python 3.13
 
 
 def printable(text: str) -> str:
@@ -106,6 +107,9 @@ def known_error(error: BaseException) -> GanlineError | None:
     if isinstance(error, KeyboardInterrupt):
         what = f"stopped by {str(error) or 'SIGINT'}"
         return Interrupted(what, "signal", "run the same command to continue")
+    if isinstance(error, RuntimeError) and text.startswith(_RING_WORDS):
+        where = text.removeprefix(_RING_WORDS).strip(" '")
+        return StorageError("symbolic links in a ring", where, "give another path")
     full, where = _FULL_WORDS in text, "disk"
     if isinstance(error, OSError):
         where = str(error.filename or "disk")

@@ -253,7 +253,7 @@ def test_memory_of_one_rank_runs_out_and_both_take_the_smaller_size(tmp_path):
 
 @pytest.mark.row("A7")
 def test_what_the_first_of_two_ranks_left_half_written_is_never_restored(tmp_path):
-    """Rank 0 dies in its second save: the next attempt goes on from the first, without leftovers."""
+    """Rank 0 dies in its second save: the next attempt goes on from the first."""
     codes = {}
     for attempt, options in enumerate(({"crash": ["tensors written", 2]}, {})):
         port = free_port()

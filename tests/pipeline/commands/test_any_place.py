@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from components.artifacts.artifact import CARD, GENERATOR
 from components.training.store import StateStore
 from pipeline import cli
+from pipeline.stages import score, synthesize, train_base
 from tests.pipeline import trained_world
 from tests.pipeline.stages.test_own_data import write_params, write_pictures
 from tests.pipeline.tiny_world import write_params as write_tiny_params
@@ -64,6 +66,7 @@ WRITING = {
     "report": ["report", "--params", "{read}/tiny.yaml"],
     "states": ["states", "{read}/run"],
 }
+STAGES = {"synthesize": synthesize.main, "score": score.main, "train_base": train_base.main}
 SAY_ONLY = ("train_base", "states")  # write nothing
 
 
@@ -73,8 +76,8 @@ def everything(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("read")
     trained_world.trained_world(folder)
     shutil.copytree(BUNDLED, folder / "release")
-    for name in ("one", "two"):
-        shutil.copytree(folder / "artifacts" / "base", folder / name)
+    shutil.copytree(folder / "artifacts" / "base", folder / "one")
+    write_child(folder / "one", folder / "two")
     (folder / "prompts.txt").write_text("a red cross\n")
     write_pictures(folder / "pictures", 12, side=70)
     write_tiny_params(folder).rename(folder / "tiny.yaml")
@@ -82,6 +85,14 @@ def everything(tmp_path_factory) -> Path:
     (folder / "run").mkdir()
     StateStore(folder=folder / "run" / "states").save({}, {"nimg": 8})
     return folder
+
+
+def write_child(parent: Path, child: Path) -> None:
+    """Write an artifact that says it was adapted from another."""
+    shutil.copytree(parent, child)
+    card = json.loads((child / CARD).read_text())
+    card["parent_sha256"] = json.loads((parent / CARD).read_text())["files"][GENERATOR]
+    (child / CARD).write_text(json.dumps(card))
 
 
 def read_from(everything: Path, place: Path) -> Path:
@@ -94,9 +105,10 @@ def read_from(everything: Path, place: Path) -> Path:
 
 def run(name: str, read: Path, out: Path, capsys) -> tuple[int, list[str]]:
     """Run a command; return its exit code and the lines of stderr."""
-    words = [word.format(read=read, out=out) for word in WRITING[name]]
+    first, *words = [word.format(read=read, out=out) for word in WRITING[name]]
+    main = STAGES[first] if first in STAGES else lambda words: cli.main([first, *words])
     capsys.readouterr()
-    code = cli.main(words)
+    code = main(words)
     return code, capsys.readouterr().err.splitlines()
 
 

@@ -1,4 +1,4 @@
-"""Two hundred requests at once: an answer each, within bounded memory; and none that names a file."""
+"""Two hundred requests at once: an answer each, in bounded memory; none names a file."""
 
 from __future__ import annotations
 
