@@ -24,7 +24,7 @@ from tests.pipeline.tiny_world import write_params as write_tiny_params
 
 ROOT = Path(__file__).parents[3]
 BUNDLED = ROOT / "bundled" / "release"
-ODD = "my föö 日本 (1) & 'it' $HOME"
+ODD = "my f\u00f6\u00f6 \u65e5\u672c (1) & 'it' $HOME"
 PROMPT = "a large red ring on a blue background"
 
 # Command -> its words; {read} holds what is read, {out} is where it writes.
@@ -148,7 +148,7 @@ def linked(odd) -> Path:
 @pytest.mark.parametrize("name", WRITING)
 def test_it_reads_and_writes_at_any_place(name, place, request, tmp_path, elsewhere, capsys):
     read = request.getfixturevalue(place)
-    out = tmp_path / "ünder a long näme"
+    out = tmp_path / "\u00fcnder a long n\u00e4me"
     if place == "linked":
         (tmp_path / "far").mkdir()
         out.symlink_to(tmp_path / "far", target_is_directory=True)
