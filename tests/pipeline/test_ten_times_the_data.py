@@ -14,7 +14,7 @@ from tests.components.data.makers import encoded, picture, write_plain_tar
 from tests.pipeline.stages.test_own_data import arguments_of, write_params
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(1_800)]
-ROWS = 1_500
+ROWS = 800
 # The largest size in memory of a process, as the system has counted it, at the end of its work.
 MEASURED = """
 import json, re, sys
