@@ -156,6 +156,7 @@ def test_sizes_divide_a_ranks_share_of_the_batch():
         possible_sizes(8, 3, 0)
 
 
+@pytest.mark.fuzz
 @pytest.mark.row("A19")
 def test_memory_that_the_system_really_refuses(tmp_path):
     """A process that may take 200 MiB more: 64 images of 8 MiB at once do not fit, some do."""

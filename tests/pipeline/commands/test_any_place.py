@@ -133,13 +133,20 @@ def odd(everything, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def linked(odd) -> Path:
-    """A link to the odd folder, whose own folders of pictures and encoders are links as well."""
-    link = odd.parent / "a link"
-    link.symlink_to(odd, target_is_directory=True)
+def plain(everything, tmp_path_factory) -> Path:
+    return read_from(everything, tmp_path_factory.mktemp("plain") / "read")
+
+
+@pytest.fixture(scope="module")
+def linked(everything, tmp_path_factory) -> Path:
+    """A link to a folder whose pictures and release are links as well."""
+    far = tmp_path_factory.mktemp("linked")
+    link = far / "a link"
+    link.symlink_to(far / "folder", target_is_directory=True)
+    read_from(everything, far / "folder")
     for name in ("pictures", "release"):
-        (odd / name).rename(odd.parent / f"far {name}")
-        (odd / name).symlink_to(odd.parent / f"far {name}", target_is_directory=True)
+        (far / "folder" / name).rename(far / f"far {name}")
+        (far / "folder" / name).symlink_to(far / f"far {name}", target_is_directory=True)
     return link
 
 
@@ -215,12 +222,11 @@ PLACES: list[Callable[[Path], Path]] = [
 @pytest.mark.row("A18")
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
 @pytest.mark.parametrize("name", [n for n in WRITING if n not in (*SAY_ONLY, "report")])
-def test_a_place_that_cannot_be_written_to_is_one_line(name, place, everything, tmp_path, capsys):
-    read = read_from(everything, tmp_path / "read")
+def test_a_place_that_cannot_be_written_to_is_one_line(name, place, plain, tmp_path, capsys):
     out = place(tmp_path)
     before = content(tmp_path)
     with as_an_owner_without_privileges():
-        code, lines = run(name, read, out, capsys)
+        code, lines = run(name, plain, out, capsys)
     assert code in (2, 5), lines
     errors = [line for line in lines if line.startswith("error: ")]
     assert len(errors) == 1 and errors == lines[-1:], lines
