@@ -19,7 +19,7 @@ from components.repeating import repeating
 from pipeline.cluster.failures import lost, unreachable
 
 TIMEOUT_S = 5.0
-POLL_S, GONE_S = 2.0, 10.0
+POLL_S, GONE_S = 2.0, 30.0  # Ray itself gives up after a minute
 
 
 @functools.cache
@@ -42,7 +42,7 @@ def check_answers(address: str) -> None:
 
 @contextmanager
 def leaving_with_the_head(address: str) -> Iterator[None]:
-    """End this command with exit code 6 when nobody has answered at an address for ten seconds.
+    """End this command with exit code 6 when nobody has answered at an address for half a minute.
 
     Its main thread waits for a cluster that is no more.
 
