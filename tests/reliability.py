@@ -3,7 +3,7 @@
     python -m tests.reliability > tests/RELIABILITY.md
 
 A test says which rows it holds: `@pytest.mark.row("A13")`. A row without a test is in `OPEN`, with
-the reason.
+the reason. A to F are the rows of a matrix of faults; G1 to G24 are faults that were met.
 """
 
 from __future__ import annotations
@@ -87,9 +87,16 @@ ROWS = {
     "F3": "the same prompt and seed give the same image",
     "F4": "the process that answers is killed: serving goes on; nothing outlives the command",
     "F5": "no request names a file or an address",
+    "G1": "pipes, devices, links, headers of absurd size: never opened or believed, a reason each",
+    "G2": "tars of nothing, several tars in one file: counted with a reason",
     "G3": "a stop that a hanging rank would never obey ends the command",
     "G4": "SIGTERM to a whole process group, or to every process: state saved, exit 7 in 30 s",
     "G5": "SIGTERM while Ray starts, a node that is late: exit 7, exit 6",
+    "G6": "pictures of many megapixels: memory goes with those in flight, not with their number",
+    "G7": "a part of a JPEG with an end mark is truncated",
+    "G8": "colour profiles of wider spaces, broken ones, ones of 5 MB: as B6",
+    "G9": "one caption of 140,000 characters costs its own row alone",
+    "G10": "names that are not UTF-8: keys that can be written and found again",
     "G11": "one flipped bit in a training shard or in the scores: exit 3 names the shard",
     "G12": "tables without a column or of other types: one line",
     "G13": "cards of artifacts of wrong types, absurd sizes, or that are a pipe: exit 5 in 2 s",
@@ -98,6 +105,7 @@ ROWS = {
     "G16": "pickles whose keys collide, or that copy again and again: bounded work per byte",
     "G17": "a break between two ticks leaves the same log",
     "G18": "text of others never reaches the terminal as a command",
+    "G19": "an error while measuring is told, and NaN is never best",
     "G20": "JSON 100,000 deep, numbers of 10,000 digits: 400; a killed process: serving goes on",
     "G21": "the project's folder is moved: MLflow finds old artifacts and takes new ones",
     "G22": "TMPDIR too long, missing, with a space: Ray starts, or exit 2",

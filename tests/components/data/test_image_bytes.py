@@ -21,6 +21,7 @@ def pixels_of(data, **options):
     return found.pixels_HWC
 
 
+@pytest.mark.row("G7")
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.9])
 def test_a_cut_jpeg_with_an_end_mark_is_cut(share, options):
@@ -134,7 +135,7 @@ def lab(pixels):
     )
 
 
-@pytest.mark.row("B6")
+@pytest.mark.row("B6", "G8")
 @pytest.mark.parametrize("padding", [0, 5_000_000])
 @pytest.mark.parametrize("space", PRIMARIES)
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
@@ -152,7 +153,7 @@ def test_other_colour_spaces_become_srgb(kind, space, padding):
     assert difference.mean() < 2 and difference.mean() < before.mean() / 2
 
 
-@pytest.mark.row("B6")
+@pytest.mark.row("B6", "G8")
 @pytest.mark.parametrize("profile", [b"no profile", wide_profile()[:300], bytes(500)])
 def test_a_broken_profile_changes_nothing(profile):
     for kind in ("PNG", "WEBP"):

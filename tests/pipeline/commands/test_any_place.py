@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,7 @@ from pipeline.stages import score, synthesize, train_base
 from tests.pipeline import trained_world
 from tests.pipeline.stages.test_own_data import write_params, write_pictures
 from tests.pipeline.tiny_world import write_params as write_tiny_params
+from tests.privileges import as_an_owner_without_privileges
 
 ROOT = Path(__file__).parents[3]
 BUNDLED = ROOT / "bundled" / "release"
@@ -166,22 +165,6 @@ def test_it_reads_and_writes_at_any_place(name, place, request, tmp_path, elsewh
 
 
 # What cannot be used
-
-
-@contextmanager
-def as_an_owner_without_privileges() -> Iterator[None]:
-    """Let the rights of files count for root, too: without CAP_DAC_OVERRIDE and _READ_SEARCH."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    before, without = (ctypes.c_uint32 * 6)(), (ctypes.c_uint32 * 6)()
-    assert libc.capget(header, before) == 0
-    without[:] = before[:]
-    without[0] &= ~0b110
-    assert libc.capset(header, without) == 0
-    try:
-        yield
-    finally:
-        assert libc.capset(header, before) == 0
 
 
 def below_a_file(folder: Path) -> Path:
