@@ -79,7 +79,9 @@ def everything(tmp_path_factory) -> Path:
     write_child(folder / "one", folder / "two")
     (folder / "prompts.txt").write_text("a red cross\n")
     write_pictures(folder / "pictures", 12, side=70)
-    write_tiny_params(folder).rename(folder / "tiny.yaml")
+    splits = ("pairs", "encoders_pairs", "judge_pairs", "validation_pairs", "test_pairs")
+    drawn = dict.fromkeys(splits, 12) | {"workers": 1}
+    write_tiny_params(folder, synthesize=drawn).rename(folder / "tiny.yaml")
     write_params(folder, "{source}")
     (folder / "run").mkdir()
     StateStore(folder=folder / "run" / "states").save({}, {"nimg": 8})
