@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from components.errors import GanlineError, Interrupted
+from components.errors import ConfigError, GanlineError, Interrupted
 from pipeline.cluster.guardian import VARIABLE, Guardian
 from pipeline.commands.summary import (
     PEAK,
@@ -35,6 +35,8 @@ from pipeline.places import runs_folder, set_quiet_environment
 from pipeline.tracking.memory import PeakMemory
 
 MARK = "GANLINE_DEMO_ID"
+# How DVC says that its lock, or a path of a stage, is another DVC's.
+BUSY = ("Unable to acquire lock", "it is being blocked by")
 PUBLISH = "publish"  # the one stage whose refusal is a result
 # What DVC says about itself, of no use while watching.
 NOISE = (
@@ -57,6 +59,14 @@ class StageFailed(GanlineError):
         what = f"stage {stage} ended with {code}"
         super().__init__(what, "see above", "correct it, then run `make demo` again")
         self.exit_code = code
+
+
+class Busy(ConfigError):
+    """Another DVC is at work in the same project."""
+
+    def __init__(self) -> None:
+        todo = "wait until it has ended, then run it again"
+        super().__init__("another DVC is at work in this project", "make demo", todo)
 
 
 class NotPublished(GanlineError):
@@ -134,7 +144,7 @@ def _watch(command: list[str], environment: dict[str, str]) -> tuple[list[str], 
     )
     assert process.stdout is not None
     ran: list[str] = []
-    failure = ""
+    failure, busy = "", False
     try:
         for line in process.stdout:
             line = line.rstrip().rsplit("\r", 1)[-1]
@@ -142,6 +152,7 @@ def _watch(command: list[str], environment: dict[str, str]) -> tuple[list[str], 
                 ran.append(match[1])
             if line.startswith("ERROR: failed to reproduce"):
                 failure = line
+            busy = busy or any(words in line for words in BUSY)
             if shown := tidy(line):
                 print(shown, flush=True)
         code = process.wait()
@@ -149,6 +160,8 @@ def _watch(command: list[str], environment: dict[str, str]) -> tuple[list[str], 
         name = str(stop) or "SIGINT"
         _end(process)
         raise Interrupted(f"stopped by {name}", "make demo", "run it again to continue") from None
+    if code and busy:
+        raise Busy
     if code:
         match = re.search(r"exited with (\d+)", failure)
         stage = ran[-1] if ran else "dvc repro"
