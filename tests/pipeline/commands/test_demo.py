@@ -86,6 +86,16 @@ time.sleep(100)
 """
 
 
+WAITING = """
+import pathlib, time
+
+print("training", flush=True)
+while not pathlib.Path("go").exists():
+    time.sleep(0.1)
+open("model", "w").write("x")
+"""
+
+
 def begin(project, work, *words):
     """Start a command in a group of its own, and return when its stage trains."""
     (project / "dvc.yaml").write_text(TOY)
@@ -122,9 +132,9 @@ def test_sigterm_to_the_group_waits_for_the_stage_and_ends_with_7(project):
 @pytest.mark.slow
 @pytest.mark.row("C5")
 def test_a_second_repro_at_the_same_time_is_one_line(project):
-    slow = "import time; print('training', flush=True); time.sleep(15); open('model', 'w')"
-    process = begin(project, slow, "dvc", "repro")
+    process = begin(project, WAITING, "dvc", "repro")
     second = demo(project)
+    (project / "go").touch()
     assert second.returncode == 2 and "Traceback" not in second.stdout + second.stderr
     (line,) = second.stderr.splitlines()
     assert line.startswith("error: ") and "another DVC" in line and "wait" in line
