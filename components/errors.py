@@ -72,6 +72,10 @@ class ResourceError(GanlineError):
     exit_code = 6
 
 
+class OutOfMemory(ResourceError):
+    """A device or the machine has no memory left for what was asked at once."""
+
+
 class Interrupted(GanlineError):
     """The run was stopped by a signal; the same command continues it."""
 
@@ -83,6 +87,7 @@ _FORBIDDEN = {errno.EACCES, errno.EROFS, errno.EPERM}
 _UNUSABLE = {errno.EIO, errno.ESTALE, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
 # How libraries that hide the number of an error name the same things.
 _FULL_WORDS, _MEMORY_WORDS = "No space left on device", "can't allocate memory"
+_RING_WORDS = "Symlink loop from"  # of Path.resolve, before Python 3.13
 
 
 def printable(text: str) -> str:
@@ -102,6 +107,9 @@ def known_error(error: BaseException) -> GanlineError | None:
     if isinstance(error, KeyboardInterrupt):
         what = f"stopped by {str(error) or 'SIGINT'}"
         return Interrupted(what, "signal", "run the same command to continue")
+    if isinstance(error, RuntimeError) and text.startswith(_RING_WORDS):
+        where = text.removeprefix(_RING_WORDS).strip(" '")
+        return StorageError("symbolic links in a ring", where, "give another path")
     full, where = _FULL_WORDS in text, "disk"
     if isinstance(error, OSError):
         where = str(error.filename or "disk")
@@ -120,8 +128,8 @@ def known_error(error: BaseException) -> GanlineError | None:
         or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
         or _MEMORY_WORDS in text
     ):
-        todo = "lower micro_batch, batch or the number of workers"
-        return ResourceError(text[:160] or "out of memory", "memory", todo)
+        todo = "set micro_batch to auto or lower, or lower batch or the number of workers"
+        return OutOfMemory(text[:160] or "out of memory", "memory", todo)
     return None
 
 

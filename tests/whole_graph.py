@@ -17,24 +17,30 @@ TINY = ROOT / "tests" / "fixtures" / "tiny_params.yaml"
 PATIENCE_S = 1200
 
 
+def copy_project(folder: Path, params: Path) -> Path:
+    """Copy the tracked files without what DVC keeps of their runs, as a commit of its own."""
+    for name in files():
+        if not name.startswith("reports/") and name != "dvc.lock":
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    shutil.copy(params, folder / "params.yaml")
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "start"]):
+        subprocess.run(["git", *command], cwd=folder, env=environment_of(folder), check=True)
+    return folder
+
+
 class WholeGraph:
     """Copy the tracked files, put the tiny params in, and start all stages."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name in files():
-            if not name.startswith("reports/") and name != "dvc.lock":
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, folder / name)
-        shutil.copy(TINY, folder / "params.yaml")
-        for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "start"]):
-            subprocess.run(["git", *command], cwd=folder, env=_environment(folder), check=True)
+        copy_project(folder, TINY)
         self._log = folder.parent / "repro.log"
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "dvc", "repro"],
                 cwd=folder,
-                env=_environment(folder),
+                env=environment_of(folder),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -69,7 +75,7 @@ def run_module(folder: Path, *command: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", *command],
         cwd=folder,
-        env=_environment(folder),
+        env=environment_of(folder),
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
@@ -80,7 +86,8 @@ def run_module(folder: Path, *command: str) -> str:
     return done.stdout + done.stderr
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def environment_of(folder: Path) -> dict[str, str]:
+    """Return the environment of a command in the checkout."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     kept = {
         k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "GANLINE_", "RAY_"))

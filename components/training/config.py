@@ -31,9 +31,12 @@ class TrainConfig:
     """Goal: thousands of images to see (rounded up to whole batches)."""
     batch: Annotated[int, Between(1, None)]
     """Images per optimizer step over all ranks; a hyper-parameter."""
-    micro_batch: Annotated[int, Between(1, None)]
+    micro_batch: Literal["auto"] | Annotated[int, Between(1, None)]
     """Images per forward pass, the unit of local batch norm; a hyper-parameter, not only a memory
-    setting.
+    setting. auto = the largest that fits into memory: the run begins with all of a worker's images
+    at once, and takes half of it from its last state on whenever memory runs out. What it found
+    stands in its run folder and is kept; another machine may find another size, and train another
+    model.
     """
     ema_half_life_kimg: Annotated[float, Between(0.0, None)]
     """Half-life of the averaged weights (papers: batch * 10 / 32 at batches of 32 and more)."""
@@ -97,6 +100,12 @@ class TrainConfig:
     """Times that a run may go back to its last state and go on with the data in another order; then
     it stops.
     """
+
+    @property
+    def atom_size(self) -> int:
+        """Images per forward pass, where they are settled (`fitting.settled`)."""
+        assert self.micro_batch != "auto"
+        return self.micro_batch
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,13 +9,20 @@ goes on along the same way, bit for bit.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.durable_files import replace_file
-from components.errors import StorageError
+from components.errors import CollapseError, NonFiniteError, StorageError
+from components.training.run_log import Record, RunLog
 from components.training.seeds import derived_seed
 from models.untrusted.json_file import read_json
+
+if TYPE_CHECKING:
+    from components.training.config import TrainConfig
+    from components.training.distributed import World
+    from components.training.store import StateStore
 
 FILE = "detours.json"
 
@@ -53,3 +60,33 @@ def turn(run_dir: Path, at_most: int, state: str, error: Exception) -> bool:
 def seed_after(seed: int, turns: int) -> int:
     """Return the seed of samples, noise and augmentation: the run's own before the first turn."""
     return derived_seed(seed, "detour", turns) % 2**31 if turns else seed
+
+
+def go_back(
+    store: StateStore,
+    run_dir: Path,
+    config: TrainConfig,
+    world: World,
+    log: RunLog,
+    report: Callable[[Record], None],
+    error: NonFiniteError,
+) -> None:
+    """Turn to another order of the data from the last state; raise the error if there is none, or
+    the run has turned too often.
+    """
+    if isinstance(error, CollapseError):
+        world.first(lambda: _drop_spoiled(store, run_dir))
+    state = world.first(store.last_name)
+    if not world.first(lambda: turn(run_dir, config.max_rollbacks, state, error)):
+        raise error
+    text = f"{error.what} ({error.where}): back to {state}, on with other data"
+    log.go_back(state, text, report)
+
+
+def _drop_spoiled(store: StateStore, run_dir: Path) -> None:
+    """Remove the newest state when the model has collapsed from it before, and there is an older
+    one.
+    """
+    turns = detours_of(run_dir)
+    if turns and turns[-1]["from"] == store.last_name():
+        store.drop_newest()

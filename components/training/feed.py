@@ -30,7 +30,7 @@ def atoms_of_rank(config: TrainConfig, world: World) -> range:
         ConfigError: micro_batch does not divide batch, or the number of ranks does not divide the
             micro-batches.
     """
-    count, rest = divmod(config.batch, config.micro_batch)
+    count, rest = divmod(config.batch, config.atom_size)
     if rest:
         raise ConfigError(
             f"batch {config.batch} is no multiple of micro_batch {config.micro_batch}",
@@ -76,7 +76,7 @@ class Feed:
         return list(zip(self._indices, map(self._place, batches), strict=True))
 
     def _fetch(self, nimg: int) -> list[Batch]:
-        size = self._config.micro_batch
+        size = self._config.atom_size
         batches = [self._source.atom(nimg + index * size, size) for index in self._indices]
         return [_pinned(b) for b in batches] if self._device.type == "cuda" else batches
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from components.errors import ConfigError
 from components.training.config import TrainConfig
@@ -91,6 +91,8 @@ _KINDS = {"bool": bool, "str": str, "int": int, "dict[str, Any]": dict}
 
 def _allows(kind: Any, value: Any) -> bool:
     """Return whether a field of this type takes a plain value; a whole number is a float, too."""
+    if get_origin(kind) is Union:
+        return any(_allows(arm, value) for arm in get_args(kind))
     plain, *marks = get_args(kind) if get_origin(kind) is Annotated else (kind,)
     if get_origin(plain) is Literal:
         return value in get_args(plain)
@@ -101,8 +103,11 @@ def _allows(kind: Any, value: Any) -> bool:
 
 
 def _words(kind: Any) -> str:
+    if get_origin(kind) is Union:
+        return " or ".join(map(_words, get_args(kind)))
     plain, *marks = get_args(kind) if get_origin(kind) is Annotated else (kind,)
     if get_origin(plain) is Literal:
-        return f"one of {', '.join(get_args(plain))}"
+        names = ", ".join(get_args(plain))
+        return f"one of {names}" if len(get_args(plain)) > 1 else names
     bounds = [f" in [{b.low}, {b.high}]" for b in marks if isinstance(b, Between)]
     return str(plain.__name__) + "".join(bounds)

@@ -93,6 +93,7 @@ def train(
         ConfigError: batch, micro_batch and number of ranks do not fit.
         Interrupted: SIGTERM, SIGINT or `stop`; the state is saved.
         NonFiniteError: too many cancelled steps in a row.
+        OutOfMemory: memory ran out in an iteration, on any rank.
         ResourceError: the disk is too small, or three saves in a row failed.
         StorageError: a saved state belongs to another configuration or network.
     """
@@ -116,7 +117,7 @@ def train(
     settle = partial(
         settle_statistics,
         *(state.ema, batches),
-        size=config.micro_batch,
+        size=config.atom_size,
         seed=seed,
         world=world,
         device=device,

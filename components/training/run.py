@@ -7,17 +7,20 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.errors import CollapseError, ConfigError, NonFiniteError, StorageError
-from components.training.detours import detours_of, seed_after, turn
+from components.errors import ConfigError, NonFiniteError, OutOfMemory, StorageError
+from components.training.detours import detours_of, go_back, seed_after
+from components.training.fitting import go_on_smaller, settled
 from components.training.job import TrainingJob
 from components.training.run_log import Record, RunLog
 
 if TYPE_CHECKING:
     import torch
 
+    from components.training.collapse import Looker
     from components.training.config import TrainConfig
     from components.training.distributed import World
     from components.training.loop import TrainResult
@@ -53,90 +56,84 @@ def run_job(
         GanlineError: every kind; see loop.train.
     """
     from components.training.collapse import Looker
-    from components.training.loop import train
-    from components.training.site import build_site, sampler, yardstick
+    from components.training.site import build_site
 
-    config = job.config()
+    asked = job.config()
     run_dir = Path(job.run_dir)
     log = RunLog(run_dir / "metrics.jsonl")
     if world.first(lambda: _is_finished(job)):
         return _summary(job, log, cached=True)
 
     with _locked(job, world):
-        recipe, site, batches = build_site(job, config)
-        measured = yardstick(job, config, device)
-        looks = config.collapse != "off" and config.look_every_kimg > 0
+        recipe, site, batches = build_site(job, asked)
+        looks = asked.collapse != "off" and asked.look_every_kimg > 0
         looker = Looker.of(batches, job.seed) if looks else None
-        told, result = _noted(log, world, report), None
+        told, groups, result = _noted(log, world, report), getattr(recipe, "norm_batch", 0), None
+        run = partial(_attempt, job, recipe, site, looker, world, log, told, device, stop)
         while result is None:
+            config = settled(asked, run_dir, groups, world)
             seed = seed_after(job.seed, len(world.first(lambda: detours_of(run_dir))))
             if seed != job.seed:
                 _, _, batches = build_site(dataclasses.replace(job, seed=seed), config)
-            networks = build_networks(job, recipe, site)
-            beside = networks.frozen.get("original")
-            draw = sampler(job, config, site, batches, run_dir / "samples", beside)
             try:
-                result = train(
-                    recipe=recipe,
-                    networks=networks,
-                    config=config,
-                    seed=seed,
-                    batches=batches,
-                    state_store=_store(job, config),
-                    world=world,
-                    report=told,
-                    device=device,
-                    stop=stop,
-                    sample=draw,
-                    measure=measured.distance if measured else None,
-                    look=looker.look if looker else None,
-                )
+                result = run(config, batches, seed)
             except NonFiniteError as error:
-                _go_back(job, config, world, log, told, error)
-        if world.rank == 0:
-            card = measured.card() if measured else {}
-            best = {**result.best, **card} if result.best else {}
-            samples = draw(result.ema, result.nimg)
-            _write(job, config, recipe, site, batches, result, log, best, samples)
-        world.barrier()
+                go_back(_store(job, config), run_dir, config, world, log, told, error)
+            except (OutOfMemory, MemoryError, RuntimeError) as error:
+                state = _store(job, config).last_name
+                if not go_on_smaller(
+                    run_dir, asked, config, groups, world, state, error, told, log
+                ):
+                    raise
     session = {**result.session, "ended": time.time()} if result.session else {}
-    return {
-        **_summary(job, log, cached=False, resumed_from_nimg=result.resumed_from_nimg),
-        "session": session,
-    }
+    summary = _summary(job, log, cached=False, resumed_from_nimg=result.resumed_from_nimg)
+    return summary | {"session": session}
 
 
-def _go_back(
+def _attempt(
     job: TrainingJob,
-    config: TrainConfig,
+    recipe: Recipe,
+    site: Site,
+    looker: Looker | None,
     world: World,
     log: RunLog,
     report: Callable[[Record], None],
-    error: NonFiniteError,
-) -> None:
-    """Turn to another order of the data from the last state; raise the error if there is none, or
-    the run has turned too often.
-    """
-    store = _store(job, config)
-    if isinstance(error, CollapseError):
-        world.first(lambda: _drop_spoiled(store, Path(job.run_dir)))
-    state = world.first(store.last_name)
-    run_dir, most = Path(job.run_dir), config.max_rollbacks
-    if not world.first(lambda: turn(run_dir, most, state, error)):
-        raise error
-    log.go_back()
-    text = f"warning: {error.what} ({error.where}): back to {state}, on with other data"
-    nimg = int(state.removeprefix("nimg-")) + 1  # the state's own lines stay
-    report({"kind": "notice", "nimg": nimg, "text": text})
+    device: torch.device | str,
+    stop: Callable[[], bool] | None,
+    config: TrainConfig,
+    batches: Any,
+    seed: int,
+) -> TrainResult:
+    """Build the networks, train from the last state to the end, write the artifact on rank 0."""
+    from components.training.loop import train
+    from components.training.site import sampler, yardstick
 
-
-def _drop_spoiled(store: StateStore, run_dir: Path) -> None:
-    """Remove the newest state when the model has collapsed from it before, and there is an older
-    one.
-    """
-    turns = detours_of(run_dir)
-    if turns and turns[-1]["from"] == store.last_name():
-        store.drop_newest()
+    measured = yardstick(job, config, device)
+    networks = build_networks(job, recipe, site)
+    beside = networks.frozen.get("original")
+    draw = sampler(job, config, site, batches, Path(job.run_dir) / "samples", beside)
+    result = train(
+        recipe=recipe,
+        networks=networks,
+        config=config,
+        seed=seed,
+        batches=batches,
+        state_store=_store(job, config),
+        world=world,
+        report=report,
+        device=device,
+        stop=stop,
+        sample=draw,
+        measure=measured.distance if measured else None,
+        look=looker.look if looker else None,
+    )
+    if world.rank == 0:
+        card = measured.card() if measured else {}
+        best = {**result.best, **card} if result.best else {}
+        samples = draw(result.ema, result.nimg)
+        _write(job, config, recipe, site, batches, result, log, best, samples)
+    world.barrier()
+    return result
 
 
 def _is_finished(job: TrainingJob) -> bool:
@@ -226,6 +223,7 @@ def _write(
     discriminator, model = networks.get("discriminator"), result.ema
     text_encoder = model.text_encoder if isinstance(model, AlignedGenerator) else None
     generator = model.generator if isinstance(model, AlignedGenerator) else model
+    found = {"micro_batch": config.micro_batch} if job.config().micro_batch == "auto" else {}
     write_artifact(
         Path(job.run_dir) / "artifact",
         recipe=recipe,
@@ -243,7 +241,7 @@ def _write(
         label_names=getattr(batches, "label_names", ()),
         best=best,
         samples=samples,
-        metrics={**log.last_tick(), "seconds": round(result.seconds, 1)},
+        metrics={**log.last_tick(), "seconds": round(result.seconds, 1), **found},
     )
 
 

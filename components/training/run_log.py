@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,18 @@ class RunLog:
         with self.path.open("a") as stream:
             stream.write(json.dumps(record) + "\n")
 
-    def go_back(self) -> None:
-        """Let the next record drop all lines from its nimg on: the run starts there again."""
-        self._begun = False
+    def go_back(self, state: str, text: str, report: Callable[[Record], None]) -> None:
+        """Tell that the run goes on from a state; the lines after it are those of the new way.
+
+        Args:
+            state: its name, "none" for the beginning.
+            text: what to tell.
+            report: passes the notice on, to this log too.
+        """
+        self._begun = False  # the next record drops all lines from its nimg on
+        nimg = 0 if state == "none" else int(state.removeprefix("nimg-"))
+        # The state's own lines stay.
+        report({"kind": "notice", "nimg": nimg + 1, "text": f"warning: {text}"})
 
     def records(self) -> list[Record]:
         """Return the records so far; a line cut by a kill is left out."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from components.training.config import TrainConfig
 from components.training.distributed import World
 from components.training.feed import Atom
+from components.training.fitting import on_all_ranks
 from components.training.guard import find_nonfinite, gradient_norms, nonfinite_error
 from components.training.seeds import generator
 from components.training.state import TrainState
@@ -58,6 +60,8 @@ def iteration(
     Raises:
         NonFiniteError: more than `config.max_nonfinite_skips` steps in a row of one phase were
             cancelled.
+        OutOfMemory: memory ran out on any rank; weights and optimizers are those of an unfinished
+            iteration.
     """
     results = {}
     for phase in state.phases:
@@ -69,7 +73,8 @@ def iteration(
             continue
         if phase.begin is not None:
             phase.begin(state.nimg)
-        sums = _backward(state, phase, atoms, config=config, seed=seed, device=device)
+        work = partial(_backward, state, phase, atoms, config=config, seed=seed, device=device)
+        sums = on_all_ranks(work, world)
         state.scale_rate(phase, decayed(state.nimg, config.total_kimg, config.decay_kimg))
         results[phase.name] = _apply(
             state, phase, sums, world, config.max_nonfinite_skips, last_state

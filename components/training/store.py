@@ -108,6 +108,7 @@ class StateStore:
                 continue
             facts = json.loads((folder / FACTS).read_text())
             self._compare(facts, folder)
+            self._prune()  # a process killed before it did so leaves one too many
             return Saved(load_file(folder / TENSORS), facts, folder.name)
         return None
 
@@ -188,8 +189,12 @@ class StateStore:
         return sorted(p for p in found if p.is_dir() and not p.suffix)
 
     def _prune(self) -> None:
+        """Remove the states beyond those to keep; a kill meanwhile leaves no half state."""
         for folder in self._states()[: -self.keep]:
-            shutil.rmtree(folder, ignore_errors=True)
+            aside = folder.with_name(f"{folder.name}.old")
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(aside)
+            shutil.rmtree(aside, ignore_errors=True)
 
     def _clean(self) -> None:
         """Remove what a killed process left half-written."""

@@ -46,7 +46,7 @@ class Yardstick:
         sizes = EvaluateConfig(
             num_real=self.config.measure_images,
             num_fake=self.config.measure_images,
-            batch=self.config.micro_batch,
+            batch=self.config.atom_size,
             seed=derived_seed(self.seed, "measure") % 2**31,
         )
         net = open_net(self.encoders, self.config.measure_role, self.device)

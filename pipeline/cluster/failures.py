@@ -36,6 +36,12 @@ def unreachable(address: str, error: Exception) -> ResourceError:
     )
 
 
+def lost(address: str, what: str) -> ResourceError:
+    """Return what to tell the user when a cluster that has answered does so no more."""
+    todo = "start the cluster again; the same command continues from the last saved state"
+    return ResourceError(f"the Ray cluster is lost: {what}", f"RAY_ADDRESS={address}", todo)
+
+
 def not_joined(address: str, error: Exception) -> ResourceError:
     """Return what to tell the user when Ray does not answer, or does not start here ("local")."""
     if address != "local":

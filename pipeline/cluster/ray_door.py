@@ -21,8 +21,9 @@ from typing import Any
 from components.errors import ResourceError
 from components.tuning import Search
 from pipeline.cluster import row_batches
+from pipeline.cluster.answering import leaving_with_the_head
 from pipeline.cluster.config import EXCLUDES, ClusterConfig, own_options
-from pipeline.cluster.failures import failure_from_dict, not_joined, unreachable
+from pipeline.cluster.failures import failure_from_dict, lost, not_joined, unreachable
 from pipeline.cluster.guardian import Guardian, end_with
 from pipeline.cluster.rank import meet, run_rank
 from pipeline.cluster.shared_ray import place
@@ -34,25 +35,23 @@ def connect(address: str, config: ClusterConfig, cpus: float, needs: str) -> Ite
     """Join the Ray that `place` finds or starts, and leave it at the end.
 
     Args:
-        address, config, cpus: as for `place`. ResourceError when no Ray answers.
+        address, config, cpus: as for `place`. ResourceError when no Ray answers (any more).
         needs: the part of Ray that the caller imports next; imported while a Ray starts.
     """
     ready = place(address, config, cpus, lambda: importlib.import_module(needs))
-    with ready as options, _joined(options):
+    with ready as options, _joined(options) as head, leaving_with_the_head(address and head):
         yield
 
 
 @contextmanager
 def private_ray(cpus: int) -> Iterator[str]:
     """Start a Ray of `cpus` cores that others of this user may join; give its address."""
-    import ray
-
-    with _joined(own_options(cpus)):
-        yield ray.get_runtime_context().gcs_address
+    with _joined(own_options(cpus)) as head:
+        yield head
 
 
 @contextmanager
-def _joined(options: dict[str, Any]) -> Iterator[None]:
+def _joined(options: dict[str, Any]) -> Iterator[str]:
     import ray
 
     try:
@@ -61,7 +60,7 @@ def _joined(options: dict[str, Any]) -> Iterator[None]:
     except Exception as error:  # Ray raises bare ones, as for a node that is late.
         raise not_joined(options["address"], error) from error
     try:
-        yield
+        yield str(ray.get_runtime_context().gcs_address)
     finally:
         ray.shutdown()
 
@@ -92,8 +91,7 @@ def _trainer_class(use_gpu: bool, is_private: bool) -> Any:
 
     class CpuTrainer(DataParallelTrainer):
         def _create_default_callbacks(self) -> list[Any]:
-            # A process each: for shards of Ray Data, of which we pass none; and to tidy up after a
-            # controller, on a Ray that goes on without it.
+            # A process each: for shards of Ray Data, and to tidy up on a Ray that goes on alone.
             unused = ("DatasetsCallback", "PlacementGroupCleanerCallback" * is_private)
             found = super()._create_default_callbacks()
             return [one for one in found if type(one).__name__ not in unused]
@@ -137,11 +135,10 @@ def train(job: Any, config: ClusterConfig, address: str = "") -> dict[str, Any]:
             with ThreadPoolExecutor(1) as thread:
                 outcome = thread.submit(trainer.fit).result().return_value
         except ray.train.TrainingFailedError as error:
-            raise ResourceError(
-                f"the training workers failed: {str(error).strip().splitlines()[-1]}",
-                f"stage {job.stage}, max_failures {config.max_failures}",
-                "read /tmp/ray/session_latest/logs on the node; the same command continues",
-            ) from error
+            what = f"the training workers failed: {str(error).strip().splitlines()[-1]}"
+            where = f"stage {job.stage}, max_failures {config.max_failures}"
+            todo = "read /tmp/ray/session_latest/logs on the node; the same command continues"
+            raise ResourceError(what, where, todo) from error
     if "failure" in outcome:
         raise failure_from_dict(outcome["failure"])
     return outcome["result"]
@@ -296,5 +293,8 @@ def submit(
             for line in text.splitlines():
                 say(line)
 
-    asyncio.run(tail())
-    return str(client.get_job_status(name).value)
+    try:
+        asyncio.run(tail())
+        return str(client.get_job_status(name).value)
+    except (OSError, RuntimeError) as error:
+        raise lost(address, str(error).strip().splitlines()[0][:160]) from error

@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from components.errors import GanlineError, Interrupted
+from components.errors import ConfigError, GanlineError, Interrupted
 from pipeline.cluster.guardian import VARIABLE, Guardian
 from pipeline.commands.summary import (
     PEAK,
@@ -35,6 +36,8 @@ from pipeline.tracking.memory import PeakMemory
 
 MARK = "GANLINE_DEMO_ID"
 LOOKING = "source"  # runs each time: that alone is nothing done
+# How DVC says that its lock, or a path of a stage, is another DVC's.
+BUSY = ("Unable to acquire lock", "it is being blocked by")
 PUBLISH = "publish"  # the one stage whose refusal is a result
 # What DVC says about itself, of no use while watching.
 NOISE = (
@@ -57,6 +60,14 @@ class StageFailed(GanlineError):
         what = f"stage {stage} ended with {code}"
         super().__init__(what, "see above", "correct it, then run `make demo` again")
         self.exit_code = code
+
+
+class Busy(ConfigError):
+    """Another DVC is at work in the same project."""
+
+    def __init__(self) -> None:
+        todo = "wait until it has ended, then run it again"
+        super().__init__("another DVC is at work in this project", "make demo", todo)
 
 
 class NotPublished(GanlineError):
@@ -134,7 +145,7 @@ def _watch(command: list[str], environment: dict[str, str]) -> tuple[list[str], 
     )
     assert process.stdout is not None
     ran: list[str] = []
-    failure = last = ""
+    failure, last, busy = "", "", False
     try:
         for line in process.stdout:
             line = line.rstrip().rsplit("\r", 1)[-1]
@@ -143,13 +154,16 @@ def _watch(command: list[str], environment: dict[str, str]) -> tuple[list[str], 
                 ran += [last] if last != LOOKING else []
             if line.startswith("ERROR: failed to reproduce"):
                 failure = line
+            busy = busy or any(words in line for words in BUSY)
             if shown := tidy(line):
                 print(shown, flush=True)
         code = process.wait()
     except KeyboardInterrupt as stop:
-        _end(process)
         name = str(stop) or "SIGINT"
+        _end(process)
         raise Interrupted(f"stopped by {name}", "make demo", "run it again to continue") from None
+    if code and busy:
+        raise Busy
     if code:
         match = re.search(r"exited with (\d+)", failure)
         return ran, StageFailed(last or "dvc repro", int(match[1]) if match else 1)
@@ -168,17 +182,32 @@ def tidy(line: str) -> str:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Stop the stage first: DVC stopped alone would leave it running."""
+    """Stop the stage, show its last words, and wait until it has saved its state.
+
+    DVC stopped alone would leave it running; and where a whole process group is stopped, DVC ends
+    at once, while this command must live as long as the stage: the Ray of the stages ends with it.
+    """
     below = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     for child in [*below, process]:
         try:
             child.send_signal(signal.SIGTERM)
         except (psutil.Error, ProcessLookupError):
             continue
+    # The pipe ends when the last one that may write into it has ended, DVC's child or nobody's.
+    words = threading.Thread(target=_show, args=(process,), daemon=True)
+    words.start()
+    words.join(timeout=60)
     try:
-        process.wait(timeout=60)
+        process.wait(timeout=10)
     except subprocess.TimeoutExpired:
         process.kill()
+
+
+def _show(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if shown := tidy(line.rstrip()):
+            print(shown, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -73,7 +73,8 @@ def describe(kind: Any) -> str:
         bounds = [extra for extra in arguments[1:] if isinstance(extra, Between)]
         return describe(arguments[0]) + "".join(_range(bound) for bound in bounds)
     if origin is Literal:
-        return "one of " + ", ".join(json.dumps(value) for value in arguments)
+        several = "one of " if len(arguments) > 1 else ""
+        return several + ", ".join(json.dumps(value) for value in arguments)
     if origin in (Union, types.UnionType):
         return " or ".join(describe(argument) for argument in arguments)
     if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:

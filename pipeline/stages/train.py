@@ -248,14 +248,13 @@ def _work(context: StageContext) -> None:
 
 
 def _check_ranks(context: StageContext, job: TrainingJob) -> None:
-    atoms = job.train["batch"] // job.train["micro_batch"]
+    size = job.train["micro_batch"]
+    atoms = job.train["batch"] // (1 if size == "auto" else size)
     workers = context.params.cluster.num_workers
     if atoms % workers:
-        raise ConfigError(
-            f"{atoms} micro-batches (batch / micro_batch) on {workers} workers",
-            "cluster.num_workers",
-            "use a number of workers that divides them",
-        )
+        what = f"{atoms} micro-batches (batch / micro_batch) on {workers} workers"
+        todo = "use a number of workers that divides them"
+        raise ConfigError(what, "cluster.num_workers", todo)
 
 
 def _publish(job: TrainingJob, context: StageContext) -> None:

@@ -21,6 +21,7 @@ def pixels_of(data, **options):
     return found.pixels_HWC
 
 
+@pytest.mark.row("G7")
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.9])
 def test_a_cut_jpeg_with_an_end_mark_is_cut(share, options):
@@ -78,8 +79,16 @@ def srgb_to(profile, pixels):
     return ImageCms.profileToProfile(image, ImageCms.createProfile("sRGB"), profile)
 
 
-def wide_profile():
-    """Return a profile with the primaries of Display P3 and the curve of sRGB, made by hand."""
+SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+# Of Display P3, and of Adobe RGB (1998), whose curve is a power of 563 / 256; adapted to D50.
+PRIMARIES = {
+    "display_p3": ((0.5151, 0.2412, -0.0011), (0.2920, 0.6922, 0.0419), (0.1571, 0.0666, 0.7841)),
+    "adobe_rgb": ((0.6097, 0.3111, 0.0195), (0.2053, 0.6257, 0.0609), (0.1492, 0.0632, 0.7446)),
+}
+
+
+def wide_profile(space="display_p3", padding=0):
+    """Return a profile of a wider space than sRGB, made by hand; padded by so many bytes."""
 
     def fixed(*values):
         return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
@@ -87,18 +96,21 @@ def wide_profile():
     def xyz(*values):
         return b"XYZ \0\0\0\0" + fixed(*values)
 
-    curve = b"para\0\0\0\0\0\3\0\0" + fixed(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+    curve = b"para\0\0\0\0\0\3\0\0" + fixed(*SRGB_CURVE)
+    if space == "adobe_rgb":
+        curve = b"para\0\0\0\0\0\0\0\0" + fixed(563 / 256)
+    red, green, blue = PRIMARIES[space]
     name = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"wide\0" + bytes(78)
     tags = {
         b"desc": name,
         b"wtpt": xyz(0.9642, 1.0, 0.8249),
-        b"rXYZ": xyz(0.5151, 0.2412, -0.0011),
-        b"gXYZ": xyz(0.2920, 0.6922, 0.0419),
-        b"bXYZ": xyz(0.1571, 0.0666, 0.7841),
+        b"rXYZ": xyz(*red),
+        b"gXYZ": xyz(*green),
+        b"bXYZ": xyz(*blue),
         b"rTRC": curve,
         b"gTRC": curve,
         b"bTRC": curve,
-        b"cprt": b"text\0\0\0\0CC0\0",
+        b"cprt": b"text\0\0\0\0CC0\0" + bytes(padding),
     }
     at, table, body = 128 + 4 + 12 * len(tags), b"", b""
     for tag, content in tags.items():
@@ -123,9 +135,12 @@ def lab(pixels):
     )
 
 
+@pytest.mark.row("B6", "G8")
+@pytest.mark.parametrize("padding", [0, 5_000_000])
+@pytest.mark.parametrize("space", PRIMARIES)
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_other_colour_spaces_become_srgb(kind):
-    profile = wide_profile()
+def test_other_colour_spaces_become_srgb(kind, space, padding):
+    profile = wide_profile(space, padding)
     opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     want = picture(48) // 2 + 64  # muted colours: both spaces hold them
     stored = np.asarray(srgb_to(opened, want))
@@ -138,6 +153,7 @@ def test_other_colour_spaces_become_srgb(kind):
     assert difference.mean() < 2 and difference.mean() < before.mean() / 2
 
 
+@pytest.mark.row("B6", "G8")
 @pytest.mark.parametrize("profile", [b"no profile", wide_profile()[:300], bytes(500)])
 def test_a_broken_profile_changes_nothing(profile):
     for kind in ("PNG", "WEBP"):

@@ -11,6 +11,7 @@ from components.data.names import restored, written
 from components.data.sources import ImageReader, found_in, parts, read_part, settled
 from components.errors import DataError
 from tests.components.data.makers import encoded, picture, sample_members, write_plain_tar
+from tests.privileges import as_an_owner_without_privileges
 
 PNG = encoded(picture(12))
 
@@ -74,6 +75,7 @@ def test_every_file_that_is_or_claims_to_be_an_image_has_a_row(tmp_path):
     }
 
 
+@pytest.mark.row("G1", "A18")
 def test_links_are_followed_and_loops_are_refused(tmp_path):
     put(tmp_path, "far/cat/1.png")
     source = tmp_path / "source"
@@ -89,11 +91,12 @@ def test_links_are_followed_and_loops_are_refused(tmp_path):
     assert found == odd | {"tiger/1.png": ("tiger", ""), "again/": ("", "folder.loop")}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.row("A18")
 def test_a_folder_without_permission_is_a_row(tmp_path):
     put(tmp_path, "cat/1.png", "dog/1.png")
     (tmp_path / "dog").chmod(0)
-    found = reasons(tmp_path, condition="label")
+    with as_an_owner_without_privileges():
+        found = reasons(tmp_path, condition="label")
     (tmp_path / "dog").chmod(0o755)
     assert found == {"cat/1.png": "", "dog/": "folder.unreadable"}
 
@@ -114,6 +117,7 @@ def test_two_class_folders_of_one_name_are_asked_about(tmp_path):
 # Names
 
 
+@pytest.mark.row("G10")
 def test_every_name_can_be_written_and_found_again(tmp_path):
     names = [b"caf\xe9.png", b"caf\xe8.png", b"a\\xe9.png", b"a\\b.png", "caf\u00e9.png".encode()]
     for name in names:
@@ -258,6 +262,7 @@ def test_a_doubt_names_both_readings(tmp_path):
     assert settled(config, tmp_path / "both").kind == "webdataset"
 
 
+@pytest.mark.row("G9")
 def test_a_long_caption_costs_its_own_row_alone(tmp_path):
     put(tmp_path, "a.png", "b.png")
     table(tmp_path, f"file\tcaption\na.png\t{'x' * 300_000}\nb.png\ta dog\n", "captions.tsv")

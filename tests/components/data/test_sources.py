@@ -130,7 +130,7 @@ def test_a_cut_tar_keeps_what_stands_before_the_cut(tmp_path, where):
     assert found[3][1] == "shard.truncated" and found[4:] == [("z", "")]
 
 
-@pytest.mark.row("B14")
+@pytest.mark.row("B14", "G2")
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

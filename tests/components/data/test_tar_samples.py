@@ -13,6 +13,7 @@ from tests.components.data.makers import sample_members, write_plain_tar
 from tests.components.data.test_sources import reasons_of, records_of, whole_tar
 
 
+@pytest.mark.row("G2")
 def test_several_tars_in_one_file_and_padding(tmp_path):
     first, second = whole_tar(1)[0], whole_tar(2)[0]
     (tmp_path / "a.tar").write_bytes(first + second)
@@ -22,6 +23,7 @@ def test_several_tars_in_one_file_and_padding(tmp_path):
     assert reasons_of(tmp_path) == {"k0": "", "<a.tar>": "shard.trailing_data", "m": ""}
 
 
+@pytest.mark.row("G1")
 def test_what_is_no_regular_file_is_never_opened(tmp_path):
     """A pipe would hang, a device never end; the tar beside them is whole."""
     write_plain_tar(tmp_path / "good.tar", sample_members("a", 1))
@@ -33,6 +35,7 @@ def test_what_is_no_regular_file_is_never_opened(tmp_path):
     assert reasons_of(tmp_path) == {"a": ""} | lost
 
 
+@pytest.mark.row("G1")
 @pytest.mark.parametrize("size", [2**62, 2**40, 30 * 2**30])
 def test_no_size_of_a_header_is_believed(tmp_path, size):
     info = tarfile.TarInfo("b.png")
@@ -52,6 +55,7 @@ def test_members_of_the_system_are_skipped_and_counted(tmp_path):
     assert [r for r in found.values() if r] == ["entry.hidden"] * 7
 
 
+@pytest.mark.row("G10")
 def test_names_that_are_no_utf8_stay_distinct(tmp_path):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:

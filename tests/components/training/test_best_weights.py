@@ -138,7 +138,7 @@ def test_distances_that_do_not_fall_change_nothing():
     assert_same(weights(watched), weights(plain))
 
 
-@pytest.mark.row("E7")
+@pytest.mark.row("E7", "G19")
 def test_a_distance_that_is_not_finite_is_never_the_best():
     """After one NaN every comparison is false: without a look the next one would be taken."""
     distances = iter([float("nan"), 5.0, float("nan"), 3.0, float("inf")])
@@ -151,7 +151,7 @@ def test_a_distance_that_is_not_finite_is_never_the_best():
     assert measured == [32, 64]
 
 
-@pytest.mark.row("E7")
+@pytest.mark.row("E7", "G19")
 def test_an_error_while_measuring_is_told_and_ends_nothing():
     counts = []
 

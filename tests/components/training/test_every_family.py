@@ -69,7 +69,7 @@ def different(one, two):
     return [name for name in one if not torch.equal(one[name], two[name])]
 
 
-@pytest.mark.row("A5")
+@pytest.mark.row("A3")
 @pytest.mark.parametrize("name", recipes())
 def test_resumes_bit_for_bit(name, tmp_path):
     whole, _ = run(name)

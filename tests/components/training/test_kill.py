@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from components.training.fitting import sizes_of
 from components.training.store import StateStore
 from tests.components.training import fake_run
 from tests.fuzz.mutations import count
@@ -50,9 +51,9 @@ def finish(process):
     return process.exitcode, *texts
 
 
-def final(folder):
+def final(folder, nimg=80):
     saved = StateStore(folder=folder / "states").newest()
-    assert saved.facts["nimg"] == 80
+    assert saved.facts["nimg"] == nimg
     return saved.tensors
 
 
@@ -69,7 +70,7 @@ def undisturbed(tmp_path_factory):
     return final(folder)
 
 
-@pytest.mark.row("A1", "A2")
+@pytest.mark.row("A1", "A4")
 def test_killed_in_every_part_of_a_save_and_at_random_steps(undisturbed, tmp_path):
     """Every kill in its own folder, and then all of them one after another in a single one."""
     dice = random.Random(11)
@@ -85,8 +86,45 @@ def test_killed_in_every_part_of_a_save_and_at_random_steps(undisturbed, tmp_pat
         assert_same(undisturbed, final(folder))
 
 
+@pytest.mark.row("A2")
+def test_killed_inside_a_step(undisturbed, tmp_path):
+    """Between the steps of two networks, in the accumulation over micro-batches, in the average."""
+    kills = [["make", 40, 1], ["judge", 48, 3], ["smooth", 32, 4], ["ema", 56]]
+    folders = [tmp_path / kill[0] for kill in kills]
+    for folder, kill in zip(folders, kills, strict=True):
+        code, _, err = finish(start(folder, inside=kill))
+        assert code == KILLED, (kill, err)
+    for folder in folders:
+        code, _, err = finish(start(folder))
+        assert code == 0, err
+        assert_same(undisturbed, final(folder))
+
+
+@pytest.mark.row("A3")
+def test_stopped_five_times_twice_in_an_epoch_and_at_the_end_of_one(tmp_path):
+    """An epoch is 64 images: stops at 16, 24, 64, 72 and 128 of 160, and the same ticks in all."""
+    long = {"config": {"total_kimg": 0.16}}
+    code, whole, err = finish(start(tmp_path / "whole", **long))
+    assert code == 0, err
+    told = []
+    for polls in (2, 1, 5, 1, 7, None):
+        stop = {"term_at": polls} if polls else {}
+        code, out, err = finish(start(tmp_path / "cut", **long, **stop))
+        assert code == (TERMED if polls else 0), err
+        told += out.splitlines()
+    assert_same(final(tmp_path / "whole", 160), final(tmp_path / "cut", 160))
+
+    def losses(lines):
+        ticks = (record for record in map(json.loads, lines) if record["kind"] == "tick")
+        return [
+            {k: v for k, v in tick.items() if k.startswith(("loss/", "nimg"))} for tick in ticks
+        ]
+
+    assert losses(told) == losses(whole.splitlines()) and len(losses(told)) == 20
+
+
 @pytest.mark.fuzz
-@pytest.mark.row("A1", "A2")
+@pytest.mark.row("A1", "A4")
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", ["step", "save"])
 def test_a_campaign_of_sixty_kills(undisturbed, tmp_path, kind):
@@ -109,6 +147,7 @@ def test_a_campaign_of_sixty_kills(undisturbed, tmp_path, kind):
         assert_same(undisturbed, final(folder))
         left = {path.name for path in (folder / "states").iterdir()}
         assert not [name for name in left if name.endswith((".tmp", ".old", ".damaged"))], left
+        assert len(left) == 3, left  # two states and the pointer
 
 
 @pytest.mark.row("A13")
@@ -197,3 +236,36 @@ def test_two_ranks_killed_resume_bit_equal_and_one_rank_takes_over(tmp_path):
     assert finish(start(tmp_path / "handed"))[0] == 0
     for name, tensor in final(tmp_path / "handed").items():
         torch.testing.assert_close(tensor, straight[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.row("A19")
+def test_memory_of_one_rank_runs_out_and_both_take_the_smaller_size(tmp_path):
+    files = {}
+    for size in ("auto", 2):
+        folder, port = tmp_path / str(size), free_port()
+        processes = [start(folder, rank, 2, port, greedy=size) for rank in range(2)]
+        ends = [finish(process) for process in processes]
+        assert [code for code, _, _ in ends] == [0, 0], ends
+        files[size] = (folder / "run" / "artifact" / "generator.safetensors").read_bytes()
+    sizes = [turn["size"] for turn in sizes_of(tmp_path / "auto" / "run")]
+    assert sizes == [4, 2] and files["auto"] == files[2]
+
+
+@pytest.mark.row("A7")
+def test_what_the_first_of_two_ranks_left_half_written_is_never_restored(tmp_path):
+    """Rank 0 dies in its second save: the next attempt goes on from the first."""
+    codes = {}
+    for attempt, options in enumerate(({"crash": ["tensors written", 2]}, {})):
+        port = free_port()
+        processes = [start(tmp_path / "run", rank, 2, port, **options) for rank in range(2)]
+        codes[attempt] = [finish(process)[0] for process in processes]
+        if attempt == 0:
+            names = {path.name for path in (tmp_path / "run" / "states").iterdir()}
+            assert names == {"nimg-000000000016", "nimg-000000000032.tmp", "newest.json"}
+    assert codes[0][0] == KILLED and codes[0][1] != 0 and codes[1] == [0, 0]
+    left = sorted(path.name for path in (tmp_path / "run" / "states").iterdir())
+    assert left == ["newest.json", "nimg-000000000064", "nimg-000000000080"]
+    port = free_port()
+    straight = [start(tmp_path / "straight", rank, 2, port) for rank in range(2)]
+    assert [finish(process)[0] for process in straight] == [0, 0]
+    assert_same(final(tmp_path / "straight"), final(tmp_path / "run"))

@@ -33,7 +33,7 @@ def test_same_seed_gives_the_same_weights_and_another_seed_others():
     )
 
 
-@pytest.mark.row("A5")
+@pytest.mark.row("A3")
 @pytest.mark.parametrize("cut_kimg", [0.008, 0.024, 0.04])
 def test_train_all_equals_train_part_and_resume(tmp_path, cut_kimg):
     whole, whole_records = run()
@@ -45,7 +45,7 @@ def test_train_all_equals_train_part_and_resume(tmp_path, cut_kimg):
     assert ticks(whole_records, "loss")[-1] == ticks(records, "loss")[-1]
 
 
-@pytest.mark.row("A5")
+@pytest.mark.row("A3")
 def test_the_whole_saved_state_of_a_resumed_run_equals_that_of_a_straight_one(tmp_path):
     run(folder=tmp_path / "straight")
     run(config=fake_config(total_kimg=0.04), folder=tmp_path / "cut")
@@ -58,7 +58,7 @@ def test_the_whole_saved_state_of_a_resumed_run_equals_that_of_a_straight_one(tm
     assert any(name.startswith("optimizers/smooth/") for name in straight.tensors)
 
 
-@pytest.mark.row("A5")
+@pytest.mark.row("A3")
 def test_every_mutable_field_of_the_state_is_saved_or_built_anew():
     # Saved by name in TrainState.tensors, or lists of parts of these.
     built = {"networks", "phases", "optimizers", "ema", "parameters", "statistics", "best_weights"}
@@ -66,7 +66,7 @@ def test_every_mutable_field_of_the_state_is_saved_or_built_anew():
     assert names == built | set(TrainState.FACTS)
 
 
-@pytest.mark.row("A6")
+@pytest.mark.row("A9")
 def test_phases_run_when_due_on_the_samples_of_their_place_with_fresh_noise():
     recipe = FakeGAN()
     run(recipe, fake_config(total_kimg=0.032))

@@ -51,7 +51,7 @@ def test_nothing_saved_is_none(store):
     assert store.newest() is None and store.last_name() == "none"
 
 
-@pytest.mark.row("A3")
+@pytest.mark.row("A6")
 @pytest.mark.parametrize("file", ["tensors.safetensors", "facts.json", "manifest.json"])
 @pytest.mark.parametrize("damage", ["truncate", "flip", "zero", "delete"])
 def test_a_damaged_state_falls_back_to_the_one_before(store, said, file, damage):
@@ -74,14 +74,14 @@ def test_a_damaged_state_falls_back_to_the_one_before(store, said, file, damage)
     assert save(store, 16) and store.newest().facts["nimg"] == 16
 
 
-@pytest.mark.row("A3")
+@pytest.mark.row("A6")
 def test_every_state_damaged_is_none_and_told(store, said):
     save(store, 8)
     (store.folder / "nimg-000000000008" / "facts.json").write_text("{}")
     assert store.newest() is None and len(said) == 1
 
 
-@pytest.mark.row("A2")
+@pytest.mark.row("A4")
 def test_a_folder_half_written_by_a_killed_process_is_cleaned(store):
     save(store, 8)
     leftover = store.folder / "nimg-000000000016.tmp"
@@ -102,7 +102,7 @@ def test_another_fingerprint_is_refused_and_another_code_version_told(store, sai
     assert "code unknown" in said[-1] and "continuing with 2" in said[-1]
 
 
-@pytest.mark.row("A4")
+@pytest.mark.row("A5")
 def test_a_full_disk_keeps_the_last_state_and_ends_the_run_after_three(store, said, monkeypatch):
     save(store, 8)
 
@@ -134,7 +134,7 @@ def test_a_save_that_succeeds_in_between_clears_the_count(store, monkeypatch):
     assert store.newest().facts["nimg"] == 24
 
 
-@pytest.mark.row("A4")
+@pytest.mark.row("A5")
 def test_preflight_refuses_a_disk_too_small(store, monkeypatch):
     tensors = {"a": torch.zeros(1000)}
     store.preflight(tensors)
@@ -158,7 +158,7 @@ print("fine")
 """
 
 
-@pytest.mark.row("A4")
+@pytest.mark.row("A5")
 @pytest.mark.slow
 def test_a_write_that_the_system_really_refuses_leaves_the_old_state(tmp_path):
     assert resource.RLIMIT_FSIZE
@@ -173,7 +173,7 @@ def test_a_write_that_the_system_really_refuses_leaves_the_old_state(tmp_path):
     assert done.stdout.strip().endswith("fine"), done.stderr
 
 
-@pytest.mark.row("A3")
+@pytest.mark.row("A6")
 def test_without_fallback_a_damaged_state_is_refused_and_kept(store, said):
     save(store, 8)
     save(store, 16)
@@ -187,7 +187,7 @@ def test_without_fallback_a_damaged_state_is_refused_and_kept(store, said):
     assert store.newest().facts["nimg"] == 8
 
 
-@pytest.mark.row("A3")
+@pytest.mark.row("A6")
 def test_every_state_is_examined_and_none_is_changed(store):
     assert store.examine() == []
     for nimg in (8, 16, 24):

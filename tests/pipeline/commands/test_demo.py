@@ -1,6 +1,7 @@
 """`make demo`: DVC really runs, the peak of all processes is seen, a second time nothing runs."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -68,6 +69,82 @@ def test_the_demo_runs_once_sums_up_and_then_has_nothing_to_do(project):
     assert third.returncode == 4
     assert "   error: a (b): c\n" in third.stdout
     assert third.stderr.strip().endswith("correct it, then run `make demo` again")
+
+
+SAVING = """
+import signal, sys, time
+
+def save(*_):
+    time.sleep(2)  # as long as a training may take for it
+    open("state", "w").write("whole")
+    print("state saved", flush=True)
+    sys.exit(7)
+
+signal.signal(signal.SIGTERM, save)
+print("training", flush=True)
+time.sleep(100)
+"""
+
+
+WAITING = """
+import pathlib, time
+
+print("training", flush=True)
+while not pathlib.Path("go").exists():
+    time.sleep(0.1)
+open("model", "w").write("x")
+"""
+
+
+def begin(project, work, *words):
+    """Start a command in a group of its own, and return when its stage trains."""
+    (project / "dvc.yaml").write_text(TOY)
+    (project / "work.py").write_text(work)
+    start = [sys.executable, "-m", "dvc", "init", "-q", "--no-scm"]
+    subprocess.run(start, check=True, timeout=60)
+    process = subprocess.Popen(
+        [sys.executable, "-m", *words],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "DVC_NO_ANALYTICS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    for line in process.stdout:
+        if "training" in line:
+            return process
+    raise AssertionError(process.communicate())
+
+
+@pytest.mark.slow
+@pytest.mark.row("G4")
+def test_sigterm_to_the_group_waits_for_the_stage_and_ends_with_7(project):
+    process = begin(project, SAVING, "pipeline.commands.demo")
+    os.killpg(process.pid, signal.SIGTERM)
+    said, errors = process.communicate(timeout=30)
+    assert process.returncode == 7, errors
+    assert (project / "state").read_text() == "whole" and "   state saved\n" in said
+    assert errors == "error: stopped by SIGTERM (make demo): run it again to continue\n"
+    assert not (project / "model").exists() and "train_base" not in lock_of(project)
+
+
+@pytest.mark.slow
+@pytest.mark.row("C5")
+def test_a_second_repro_at_the_same_time_is_one_line(project):
+    process = begin(project, WAITING, "dvc", "repro")
+    second = demo(project)
+    (project / "go").touch()
+    assert second.returncode == 2 and "Traceback" not in second.stdout + second.stderr
+    (line,) = second.stderr.splitlines()
+    assert line.startswith("error: ") and "another DVC" in line and "wait" in line
+    assert process.wait(60) == 0
+    assert "train_base" in lock_of(project)
+
+
+def lock_of(project):
+    path = project / "dvc.lock"
+    return path.read_text() if path.is_file() else ""
 
 
 @pytest.mark.slow

@@ -37,7 +37,7 @@ def test_whole_states_are_listed_by_path_and_by_name(run: Path, capsys) -> None:
         assert "16.000 kimg" in second and second.endswith("the next start continues here")
 
 
-@pytest.mark.row("A3")
+@pytest.mark.row("A6")
 def test_a_damaged_state_is_named_and_the_one_that_counts_is_marked(run: Path, capsys) -> None:
     damage(run, 16_000)
     assert main(["base-1", "--json"]) == 5

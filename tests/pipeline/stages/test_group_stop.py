@@ -64,7 +64,11 @@ def stopped_within(command: Command, seconds: float) -> None:
     assert code == 7, command.said.read_text()
     assert time.monotonic() - begun < seconds
     said = command.said.read_text().splitlines()
-    assert "run the same command" in said[-1] and not any("Traceback" in line for line in said)
+    assert (
+        "run" in said[-1]
+        and "to continue" in said[-1]
+        and not any("Traceback" in line for line in said)
+    )
 
 
 @pytest.mark.fuzz  # more than a minute: two trainings and their ends
@@ -96,6 +100,22 @@ def test_sigterm_to_all_processes_saves_the_state_and_ends_with_7(tmp_path):
     assert code == 0, log
     made = (world / "artifacts/base/generator.safetensors").read_bytes()
     assert made == undisturbed(world, tmp_path).read_bytes()
+
+
+@pytest.mark.fuzz
+@pytest.mark.row("G4")
+def test_sigterm_to_the_group_of_ganline_repro_saves_the_state_too(tmp_path):
+    world = world_of(tmp_path / "world")
+    words = " ".join(["python", "-m", *train_words()])
+    stage = {"cmd": words, "deps": ["data/train"], "outs": ["artifacts/base"]}
+    (world / "dvc.yaml").write_text(json.dumps({"stages": {"train_base": stage}}))
+    assert run(world, "dvc", "init", "-q", "--no-scm")[0] == 0
+    command = start(world, "pipeline.cli", "repro", start_new_session=True)
+    wait_for(lambda: nimg_of(run_dir(world)) >= 64, command)
+    os.killpg(command.pid, signal.SIGTERM)
+    stopped_within(command, 30)
+    last = nimg_of(run_dir(world))
+    assert (run_dir(world) / "states" / f"nimg-{last:012d}").is_dir()
 
 
 @pytest.mark.fuzz

@@ -97,6 +97,7 @@ def test_five_pictures_are_told_which_fraction_holds_two_out(world, capsys):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+@pytest.mark.row("B17")
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.fuzz)])
 def test_kills_at_random_moments_change_no_byte(world, kills):
     """Each command is killed again and again, then runs to its end."""

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
+import random
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from components.tuning import TuneConfig, scalar_score
+from tests.fuzz.mutations import count
 from tests.pipeline import tiny_world
-from tests.pipeline.command import checkout, kill, run, start, wait_for
+from tests.pipeline.command import checkout, kill, run, start, wait_for, worker_of
 
 WORDS = ["pipeline.stages.tune", "--data", "data/train", "--encoders", "artifacts/encoders"]
 WORDS += ["--out", "artifacts/tune", "--report", "reports/tune.json"]
@@ -81,3 +86,41 @@ def test_a_killed_search_goes_on_and_repeats_no_finished_trial(world):
     code, log = run(world, *WORDS)
     (world / "ray.py").unlink()
     assert code == 0 and "is finished" in log and outputs(world)[0] == guidance
+
+
+@pytest.mark.row("A16")
+@pytest.mark.fuzz
+@pytest.mark.timeout(3_000)
+def test_six_kills_of_a_search_change_no_answer(tmp_path):
+    """The command and a trial's process in turn, at random moments."""
+    search = {"trials": 6, "search": "pareto", "kimg": 0.192, "rungs": 2, "num_images": 8}
+    answers, killed, dice = [], 0, random.Random(17)
+    for name, kills in (("whole", 0), ("killed", count(6))):
+        (tmp_path / name).mkdir()
+        world = tiny_world.write_world(checkout(tmp_path / name))
+        set_params(world, concurrent=1, min_gain=0.0, **search)
+        command = start(world, *WORDS)
+        while killed < kills:
+            wait_for(functools.partial(living_trial, world), command)
+            time.sleep(dice.uniform(0.0, 1.5))
+            if killed % 2 and (pid := living_trial(world)):
+                kill(pid)
+            elif killed % 2 == 0 and command.poll() is None:
+                kill(command.pid)
+                command.wait()
+                command = start(world, *WORDS)
+            else:
+                continue
+            killed += 1
+        assert command.wait(900) == 0, command.said.read_text()
+        guidance, trials, front, report = outputs(world)
+        rows = sorted(({k: v for k, v in t.items() if k != "seconds"} for t in trials), key=str)
+        assert (report["finished"], report["failed"]) == (6, 0)
+        answers.append((guidance, rows, sorted(trial["key"] for trial in front)))
+    assert killed == count(6) and answers[0] == answers[1]
+
+
+def living_trial(world: Path) -> int:
+    """Return the process of a trial that trains now, 0 without one."""
+    workers = map(worker_of, world.glob("runs/tune-*/trials/*"))
+    return next((pid for pid in workers if pid and psutil.pid_exists(pid)), 0)
