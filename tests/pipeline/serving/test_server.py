@@ -21,7 +21,7 @@ from components.artifacts.release import load_release
 from components.sampling import generate, mix
 from models.inference import fast_form
 from pipeline.commands import serve
-from pipeline.commands.serve import places_of
+from pipeline.commands.model_places import places_of
 from tests.pipeline.tracking.test_served_model import _free_port
 
 ROOT = Path(__file__).resolve().parents[3]
