@@ -63,7 +63,7 @@ def all_left(stages: Sequence[Expected], current_s: float) -> str:
     if unknown := len(stages) - len(known):
         text += f" and {unknown} stage{'s' if unknown > 1 else ''} of unknown length"
     if any(stage.guessed and stage.seconds is not None for stage in stages):
-        return f"{text} at most, a guess: not all stages have run here yet"
+        return f"{text} at most (a guess: some never ran here)"
     return f"{text} at most"
 
 

@@ -116,7 +116,7 @@ class Screen:
         of = max(len(self._stages), len(self._past) + 1)
         where = f"{self._current}  stage {len(self._past) + 1} of {of}"
         return Group(
-            Rule(where, align="left", style="dim"),
+            Rule(Text(where), align="left", style="dim"),
             stage_view(facts),
             Text(f"time left     {self._left(facts, spent)}"),
         )

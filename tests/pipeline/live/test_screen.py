@@ -103,7 +103,7 @@ def test_a_stage_takes_what_it_took_last_time_scaled_by_its_length():
     assert guess.guessed and guess.seconds == pytest.approx(109.8)
     assert expected("adapt@sketch", 1.0, {}) == Expected(None, guessed=True)
     words = all_left([guess, Expected(None, guessed=True)], 20.0)
-    assert words.startswith("2 min and 1 stage of unknown length at most, a guess")
+    assert words.startswith("2 min and 1 stage of unknown length at most (a guess")
 
 
 def test_only_the_stages_of_the_targets_count(project):
@@ -177,8 +177,9 @@ def test_on_a_terminal_the_graph_is_one_display(graph):
     code, text = in_a_terminal(graph)
     assert code == 0, text
     assert "== train_base" in text and "sample sheet written" in text  # lines stay above it
-    for part in (" of 3", "12 of 24 kimg", "NOT HEALTHY", "newest sheet", "time left"):
-        assert part in text, part
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    for part in ("stage 1 of 3", "12 of 24 kimg", "NOT HEALTHY", "newest sheet", "time left"):
+        assert part in plain, part
     assert "\x1b[1A" in text and "\x1b[1;31m" in text  # it is redrawn, and what is wrong is red
     assert "3 stages ran in" in text
 
