@@ -7,12 +7,13 @@ them and starts one anew when it dies; whatever else an answer is made of is the
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
-from components.errors import ConfigError
+from components.errors import ConfigError, ResourceError
 from pipeline.cluster.config import ClusterConfig
 from pipeline.cluster.ray_door import connect
 
@@ -22,6 +23,11 @@ OF_THE_EXTRA = "grpc_reflection"  # what ray[serve] installs and ray alone does 
 MOST_OPEN = 1024
 # Serve's own limit on a request comes after the application's, which knows what to answer.
 SPARE_S = 30.0
+# Serve's own patience with its proxy is 5 s and 10 s: too little where the machine is busy.
+PATIENT = {
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "120",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
+}
 _SILENT = {"log_level": "ERROR", "enable_access_log": False}
 
 
@@ -59,12 +65,13 @@ def serving(
     if find_spec(OF_THE_EXTRA) is None:
         todo = "install it: pip install 'ganline[serve]'"
         raise ConfigError("Ray Serve is not installed", "--ray", todo)
+    for name, value in PATIENT.items():
+        os.environ.setdefault(name, value)
     with connect(address, ClusterConfig(), replicas, "ray.serve"):
         from ray import serve
 
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
         http = {"host": at[0], "port": at[1], "request_timeout_s": timeout_s + SPARE_S}
-        serve.start(proxy_location="HeadOnly", http_options=http, logging_config=_SILENT)
         copy = serve.deployment(
             serve.ingress()(_Copy),
             name=NAME,
@@ -74,10 +81,17 @@ def serving(
             max_queued_requests=MOST_OPEN,
             graceful_shutdown_timeout_s=timeout_s,
             health_check_period_s=2,
+            health_check_timeout_s=60,
             logging_config=_SILENT,
         )
         try:
+            serve.start(proxy_location="HeadOnly", http_options=http, logging_config=_SILENT)
             serve.run(copy.bind(build), name=NAME)
+        except Exception as error:  # Ray raises bare ones, and those of its actors.
+            what = " ".join(str(error).split())[:160] or type(error).__name__
+            todo = "the machine may be busy or short of memory: run the same command again"
+            raise ResourceError(f"Ray Serve did not start: {what}", "--ray", todo) from error
+        try:
             yield
         finally:
             serve.delete(NAME)  # it lets each replica answer what is open
