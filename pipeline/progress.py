@@ -85,12 +85,19 @@ class Progress:
         tracker: receives metrics and sample grids against images seen.
         say: prints one line; ticks are said where nobody shows the board.
         name: of the stage; stands before each line.
+        batch: images of one step; 0 = not known.
     """
 
     def __init__(
-        self, run_dir: Path, tracker: Tracker, say: Callable[[str], None], name: str
+        self,
+        run_dir: Path,
+        tracker: Tracker,
+        say: Callable[[str], None],
+        name: str,
+        batch: int = 0,
     ) -> None:
         self._run_dir, self._tracker, self._say, self._name = run_dir, tracker, say, name
+        self._batch = batch
         self._written = 0
         self._shown_nimg = -1
         self._shown_images: set[str] = set()
@@ -137,7 +144,7 @@ class Progress:
                 self._largest[name] = max(self._largest.get(name, 0.0), float(value))
         if quietly:
             return
-        self._board.post(tick=dict(tick), largest=self._largest)
+        self._board.post(tick=dict(tick), largest=self._largest, batch=self._batch)
         if not self._board.is_watched:
             self._say(f"{self._name}  {line_of(tick)}")
 

@@ -44,7 +44,7 @@ class Board:
     def post(self, **facts: Any) -> None:
         """Add or replace facts, ready for JSON.
 
-        A training posts `tick`, `largest` and `sheet`, a search `trials`, `of`, and `left_s`.
+        A training posts `tick`, `largest`, `batch`, `sheet`; a search `trials`, `of`, `left_s`.
         """
         self._facts |= facts
         if self._changed:

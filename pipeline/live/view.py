@@ -31,7 +31,10 @@ def stage_view(facts: Mapping[str, Any]) -> RenderableType:
     """Return a stage's board: how far, how fast, how long, the numbers, the newest sheet."""
     parts: list[RenderableType] = []
     if tick := facts.get("tick"):
-        parts += [_distance(tick), _numbers(tick, facts.get("largest") or {})]
+        parts += [
+            _distance(tick, int(facts.get("batch") or 0)),
+            _numbers(tick, facts.get("largest") or {}),
+        ]
     if trials := facts.get("trials"):
         parts += [_trials(trials, int(facts.get("of") or len(trials)))]
     if sheet := facts.get("sheet"):
@@ -47,10 +50,11 @@ def left_of(facts: Mapping[str, Any]) -> float | None:
     return None if left is None else float(left)
 
 
-def _distance(tick: Mapping[str, Any]) -> RenderableType:
+def _distance(tick: Mapping[str, Any], batch: int) -> RenderableType:
     gpu = tick.get("gpu_memory_gib") or 0.0
     words = [
         f"{tick['kimg']:.4g} of {tick['goal_kimg']:g} kimg",
+        *([f"step {tick['nimg'] // batch:,}"] if batch else []),
         f"{tick['nimg']:,} images seen",
         f"{tick['images_per_s']:.0f} images/s",
         f"{duration(tick.get('eta_s') or 0.0)} left",

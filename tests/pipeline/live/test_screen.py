@@ -61,7 +61,9 @@ def drawn(view, width=100) -> str:
 
 
 def test_numbers_stand_beside_their_healthy_range():
-    text = drawn(stage_view({"stage": "train_base", "tick": TICK, "largest": {"look/seed": 3.0}}))
+    facts = {"stage": "train_base", "tick": TICK, "largest": {"look/seed": 3.0}, "batch": 16}
+    text = drawn(stage_view(facts), width=120)
+    assert "step 750" in text
     assert "12 of 24 kimg" in text and "12,000 images seen" in text and "99 images/s" in text
     assert "2 min left" in text
     assert re.search(r"loss discriminator adversarial +1.25 +healthy above 0.01 *\n", text)
