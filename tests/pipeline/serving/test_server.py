@@ -140,7 +140,7 @@ def test_the_benchmark_counts_images_and_refusals(server, capsys):
     assert benchmark.main(words) == 0
     assert "statuses {200: " in capsys.readouterr().out
     found = benchmark.measure(int(port), 1, 10_000, 0.01)  # more than one request may ask for
-    assert found["statuses"] == {400: 1} and found["images_per_s"] == 0
+    assert set(found["statuses"]) == {400} and found["images_per_s"] == 0
 
 
 @pytest.mark.slow
