@@ -73,7 +73,7 @@ def run_stage_command(stage: str, argv: list[str]) -> int:
     for name in TUNE_OPTIONS if stage == "tune" else ():
         if getattr(options, name) is not None:
             extra += ["--set", f"tune.{name}={getattr(options, name)}"]
-    flags = ("dry_run", "debug", "no_fallback")
+    flags = ("dry_run", "debug", "no_fallback", "quiet")
     extra += [f"--{flag.replace('_', '-')}" for flag in flags if getattr(options, flag, False)]
     return guarded(lambda: _become(stage, options, extra), options.debug)
 
@@ -233,6 +233,7 @@ def _stage_parser(stage: str) -> argparse.ArgumentParser:
         parser.add_argument(
             "--no-fallback", action="store_true", help="refuse an older state than the newest"
         )
+    parser.add_argument("--quiet", action="store_true", help="say nothing but warnings and errors")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 

@@ -28,7 +28,7 @@ class Node:
         key: the key of `foreach`, or "".
         desc: what it does, in a line.
         command: the command line.
-        outs, plots: its files.
+        deps, outs, plots: its files.
         metrics: its JSON files of numbers: reports first, then what DVC shows as metrics.
     """
 
@@ -37,6 +37,7 @@ class Node:
     key: str
     desc: str
     command: str
+    deps: tuple[Path, ...]
     outs: tuple[Path, ...]
     metrics: tuple[Path, ...]
     plots: tuple[Path, ...]
@@ -62,6 +63,28 @@ def read_graph(params: Path, graph: Path | None = None) -> list[Node]:
         for key, item in entries.items() if isinstance(entries, dict) else ():
             nodes.append(_node(stage, str(key), entry["do"], {**values, "key": key, "item": item}))
     return nodes
+
+
+def needed_for(nodes: list[Node], targets: list[str]) -> list[Node]:
+    """Return the targets and every stage whose files they are made from, in the order of the file.
+
+    Args:
+        nodes: of the graph.
+        targets: names as a person gives them to DVC, `superres` for all of its entries; those that
+            name no stage count for nothing.
+    """
+    wanted = {node.name for node in nodes if {node.name, node.stage} & set(targets)}
+    while True:
+        read = {path for node in nodes if node.name in wanted for path in node.deps}
+        makers = {
+            node.name
+            for node in nodes
+            for out in (*node.outs, *node.metrics)
+            if any(out == path or out in path.parents or path in out.parents for path in read)
+        }
+        if makers <= wanted:
+            return [node for node in nodes if node.name in wanted]
+        wanted |= makers
 
 
 def stage_titles(graph: Path | None = None) -> dict[str, str]:
@@ -116,6 +139,7 @@ def _node(stage: str, key: str, entry: dict[str, Any], values: dict[str, Any]) -
         key=key,
         desc=str(_fill(entry.get("desc", ""), values)),
         command=" ".join(str(_fill(entry["cmd"], values)).split()),
+        deps=files("deps"),
         outs=tuple(path for path in outs if path not in reports),
         metrics=reports + files("metrics"),
         plots=files("plots"),

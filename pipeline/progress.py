@@ -1,4 +1,4 @@
-"""Follow a running training: read its metrics.jsonl, tell the tracker, draw one line.
+"""Follow a running training: read its metrics.jsonl, tell the tracker, and show how far it is.
 
 Rank 0 writes the file, wherever it runs; the command that started it only reads. So the command may
 die and be started again, and the training may run on another machine.
@@ -7,7 +7,6 @@ die and be started again, and the training may run on another machine.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from components.errors import printable
 from components.repeating import repeating
+from pipeline.live.board import Board, board_of
+from pipeline.live.left import duration
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,6 +28,7 @@ POLL_S = 0.5
 OF_THE_MACHINE = frozenset(
     ("seconds", "seconds_per_kimg", "images_per_s", "memory_gib", "gpu_memory_gib", "world_size")
 )
+SPREAD = "look/"
 # Of a tick, what is no metric.
 _NO_METRIC = ("kind", "nimg", "goal_kimg", "eta_s")
 
@@ -66,7 +68,7 @@ def line_of(tick: Mapping[str, Any]) -> str:
         f"{tick['kimg']:.4g}/{tick['goal_kimg']:g} kimg",
         f"{tick['seconds_per_kimg']:.1f} s/kimg",
         f"{tick['images_per_s']:.0f} images/s",
-        f"{_duration(tick['eta_s'])} left",
+        f"{duration(tick['eta_s'])} left",
         f"{gpu:.1f} GiB on the GPU" if gpu else f"{tick['memory_gib']:.1f} GiB",
     ]
     # Mean sign of the discriminator's logits: +1 and -1 = it tells real from fake every time.
@@ -81,19 +83,27 @@ class Progress:
     Args:
         run_dir: the run folder.
         tracker: receives metrics and sample grids against images seen.
-        say: prints one line; used when stderr is no terminal.
-        name: stands before each line.
+        say: prints one line; ticks are said where nobody shows the board.
+        name: of the stage; stands before each line.
+        batch: images of one step; 0 = not known.
     """
 
     def __init__(
-        self, run_dir: Path, tracker: Tracker, say: Callable[[str], None], name: str
+        self,
+        run_dir: Path,
+        tracker: Tracker,
+        say: Callable[[str], None],
+        name: str,
+        batch: int = 0,
     ) -> None:
         self._run_dir, self._tracker, self._say, self._name = run_dir, tracker, say, name
+        self._batch = batch
         self._written = 0
         self._shown_nimg = -1
         self._shown_images: set[str] = set()
         self._shown_notices: set[str] = set()
-        self._show = say
+        self._largest: dict[str, float] = {}
+        self._board = Board(name)
 
     @contextmanager
     def following(self) -> Iterator[None]:
@@ -102,7 +112,7 @@ class Progress:
         What earlier commands have written is told to the tracker only, which knows what it knows.
         """
         self.catch_up(quietly=True)
-        with self._line():
+        with board_of(self._name) as self._board:
             try:
                 with repeating(self.catch_up, POLL_S, "progress"):
                     yield
@@ -120,14 +130,23 @@ class Progress:
                 if tick["nimg"] > self._shown_nimg:
                     self._shown_nimg = tick["nimg"]
                     self._tracker.log_metrics(metrics_of(tick), step=tick["nimg"])
-                    if not quietly:
-                        self._show(f"{self._name}  {line_of(tick)}")
+                    self._show(tick, quietly)
             for text in read_notices(self._run_dir):
                 if text not in self._shown_notices:
                     self._shown_notices.add(text)
                     if not quietly:
                         self._say(f"{self._name}  {text}")
         self._track_samples(quietly)
+
+    def _show(self, tick: Mapping[str, Any], quietly: bool) -> None:
+        for name, value in tick.items():
+            if name.startswith(SPREAD):
+                self._largest[name] = max(self._largest.get(name, 0.0), float(value))
+        if quietly:
+            return
+        self._board.post(tick=dict(tick), largest=self._largest, batch=self._batch)
+        if not self._board.is_watched:
+            self._say(f"{self._name}  {line_of(tick)}")
 
     def _track_samples(self, quietly: bool) -> None:
         for path in sorted((self._run_dir / "samples").glob("*.png")):
@@ -139,23 +158,8 @@ class Progress:
                 self._shown_images.add(path.stem)
                 self._tracker.log_image("samples", image, int(path.stem))
                 if not quietly:
+                    self._board.post(sheet=str(path))
                     self._say(f"{self._name}  sample sheet {path}")
-
-    @contextmanager
-    def _line(self) -> Iterator[None]:
-        """On a terminal, redraw one line in place instead of printing many."""
-        if not sys.stderr.isatty():
-            yield
-            return
-        from rich.console import Console
-        from rich.live import Live
-        from rich.text import Text
-
-        console = Console(stderr=True)
-        with Live(Text(f"{self._name}  starting"), console=console, refresh_per_second=4) as live:
-            self._show = lambda text: live.update(Text(text, no_wrap=True, overflow="ellipsis"))
-            yield
-            self._show = self._say
 
 
 def _records(text: str) -> Iterator[dict[str, Any]]:
@@ -174,14 +178,3 @@ def _whole_image(path: Path) -> Image:
     with Image.open(path) as image:
         image.load()
         return image.copy()
-
-
-def _duration(seconds: float) -> str:
-    minutes, hours = seconds / 60, seconds / 3600
-    return (
-        f"{hours:.1f} h"
-        if hours >= 1
-        else f"{minutes:.0f} min"
-        if minutes >= 2
-        else f"{seconds:.0f} s"
-    )

@@ -81,6 +81,8 @@ ELSEWHERE = {
     "dvc dag": "pipeline/test_graph.py",
     "dvc exp *": "pipeline/test_own_data_in_experiments.py",
     "dvc repro *": "test_end_to_end.py",
+    "dvc plots show": "test_dvc_plots.py",
+    "python -m benchmarks.serving *": "pipeline/serving/test_server.py",
     "python -m dvc repro": "test_end_to_end.py",
     "python -m dvc pull": "test_dvcignore.py",
     "python -m components.training *": "components/training/test_job.py",
@@ -101,7 +103,6 @@ NOT_RUN = {
     "python -m benchmarks.adaptation *": "trains for minutes: a measurement",
     "python -m benchmarks.editing *": "trains for minutes: a measurement",
     "dvc metrics show": "DVC's own printout of a file that tests read",
-    "dvc plots show": "DVC's own page of files that tests read",
 }
 
 

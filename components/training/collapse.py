@@ -26,17 +26,22 @@ from components.errors import CollapseError
 from components.sampling import device_of, from_uint8, generate_from
 from components.training.config import TrainConfig
 from components.training.distributed import World
+from components.training.healthy import (
+    ADVERSARIAL,
+    FAINT,
+    FAKE_SIGN,
+    LOST,
+    NOTHING_LEFT,
+    REAL_SIGN,
+    SURE,
+    WORSE,
+)
 from components.training.seeds import derived_seed
 from components.training.state import TrainState
 from models.interfaces import Condition
 
 CONDITIONS, SEEDS, SIDE_PX = 8, 4, 16
 AMONG = 64  # samples from which different conditions are taken
-LOST = 0.1  # of the largest spread so far
-FAINT = 0.01  # of images in [-1, 1]: about one of 255 levels, below it nobody sees a difference
-SURE = 0.99  # mean sign of a discriminator that is never wrong
-NOTHING_LEFT = 0.01  # loss of one that is
-WORSE = 3.0
 # What a model that was never trained may not show yet is not held against it so early.
 GRACE = 0.25  # of the training
 SPREADS = {
@@ -174,11 +179,11 @@ def act_on_signs(
 
 
 def _is_perfect(record: Mapping[str, Any]) -> bool:
-    real = record.get("stat/discriminator/real_sign")
-    fake = record.get("stat/discriminator/fake_sign")
+    real = record.get(REAL_SIGN)
+    fake = record.get(FAKE_SIGN)
     if real is not None and fake is not None:
         return bool(real > SURE and fake < -SURE)
-    loss = record.get("loss/discriminator/adversarial")
+    loss = record.get(ADVERSARIAL)
     return loss is not None and loss < NOTHING_LEFT
 
 

@@ -1,1 +1,1 @@
-"""Run heavy work with Ray, on this machine or on a cluster; only ray_door.py imports `ray`."""
+"""Run heavy work with Ray, on this machine or on a cluster; only its two doors import `ray`."""

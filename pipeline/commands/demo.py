@@ -17,6 +17,7 @@ import time
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -30,9 +31,14 @@ from pipeline.commands.summary import (
     write_summary,
 )
 from pipeline.exit_codes import guarded
-from pipeline.graph import read_graph
+from pipeline.graph import needed_for, read_graph
+from pipeline.live.left import Expected, expected
+from pipeline.live.screen import Screen
 from pipeline.places import runs_folder, set_quiet_environment
 from pipeline.tracking.memory import PeakMemory
+
+if TYPE_CHECKING:
+    from pipeline.params.sections import Params
 
 MARK = "GANLINE_DEMO_ID"
 LOOKING = "source"  # runs each time: that alone is nothing done
@@ -79,17 +85,20 @@ class NotPublished(GanlineError):
         self.exit_code = code
 
 
-def demo(params: Path, arguments: list[str]) -> None:
+def demo(params: Path, arguments: list[str], *, quiet: bool = False) -> None:
     """Run `dvc repro`, then print and write the summary.
 
     Args:
         params: the file for the summary; DVC itself always reads params.yaml.
         arguments: passed on to `dvc repro`.
+        quiet: say nothing before the summary but what a failed stage said.
     """
     from pipeline.params.inputs import require_inputs
     from pipeline.params.sections import load_params
 
-    require_inputs(load_params(params), str(params))
+    asked = load_params(params)
+    require_inputs(asked, str(params))
+    screen = Screen(stages_of(asked, params, arguments), quiet=quiet)
     set_quiet_environment()
     mark = uuid.uuid4().hex
     bin_folder = str(Path(sys.executable).parent)
@@ -106,9 +115,13 @@ def demo(params: Path, arguments: list[str]) -> None:
     started, started_utc = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     memory = PeakMemory(MARK, mark)
     memory.start()
-    ran, failure = _watch([sys.executable, "-m", "dvc", "repro", *arguments], environment)
+    with screen.drawn() as more:
+        command = [sys.executable, "-m", "dvc", "repro", *arguments]
+        ran, failure = _watch(command, environment | more, screen)
     peak_gib, seconds = memory.stop(), round(time.monotonic() - started, 3)
     if failure and not _refused(params, failure):
+        for line in screen.last_words():
+            print(line, file=sys.stderr)
         raise failure
     if ran:
         content = {"peak_memory_gib": round(peak_gib, 3), "stages": ran}
@@ -127,13 +140,38 @@ def demo(params: Path, arguments: list[str]) -> None:
         raise NotPublished(len(summary["missed"]), failure.exit_code)
 
 
+def stages_of(asked: Params, params: Path, arguments: list[str]) -> dict[str, Expected]:
+    """Return the stages that the command may run, in order, and how long each will take.
+
+    Args:
+        asked: the parameters.
+        params: their file.
+        arguments: of `dvc repro`; its targets are among them.
+    """
+    nodes = read_graph(params)
+    targets = [word for word in arguments if not word.startswith("-")]
+    if targets and {"-s", "--single-item"} & set(arguments):
+        nodes = [node for node in nodes if {node.name, node.stage} & set(targets)]
+    elif targets:
+        nodes = needed_for(nodes, targets)
+    found = {}
+    for node in nodes:
+        section = getattr(asked, node.stage, None)
+        config = section.get(node.key) if isinstance(section, dict) else section
+        record = read_json(runs_folder() / "stages" / f"{node.name}.json")
+        found[node.name] = expected(node.name, getattr(config, "total_kimg", 0.0), record)
+    return found
+
+
 def _refused(params: Path, failure: StageFailed) -> bool:
     """Whether publish ended because the model misses a threshold, and not by an error."""
     nodes = [node for node in read_graph(params) if node.name == failure.stage == PUBLISH]
     return any(read_json(node.metrics[0]).get("missed") for node in nodes if node.metrics)
 
 
-def _watch(command: list[str], environment: dict[str, str]) -> tuple[list[str], StageFailed | None]:
+def _watch(
+    command: list[str], environment: dict[str, str], screen: Screen
+) -> tuple[list[str], StageFailed | None]:
     """Run DVC, show its output tidily; return the names of the stages that ran, and what failed."""
     process = subprocess.Popen(
         command,
@@ -152,11 +190,14 @@ def _watch(command: list[str], environment: dict[str, str]) -> tuple[list[str], 
             if match := re.match(r"Running stage '([^']+)'", line):
                 last = match[1]
                 ran += [last] if last != LOOKING else []
+                screen.begin(last)
+            elif match := re.match(r"Stage '([^']+)' (didn't change|is cached)", line):
+                screen.skip(match[1])
+            elif shown := tidy(line):
+                screen.say(shown)
             if line.startswith("ERROR: failed to reproduce"):
                 failure = line
             busy = busy or any(words in line for words in BUSY)
-            if shown := tidy(line):
-                print(shown, flush=True)
         code = process.wait()
     except KeyboardInterrupt as stop:
         name = str(stop) or "SIGINT"
@@ -171,11 +212,7 @@ def _watch(command: list[str], environment: dict[str, str]) -> tuple[list[str], 
 
 
 def tidy(line: str) -> str:
-    """Return a line of DVC's output as the demo shows it, "" to leave it out."""
-    if match := re.match(r"Running stage '([^']+)'", line):
-        return f"\n== {match[1]}"
-    if re.match(r"Stage '[^']+' (didn't change|is cached)", line):
-        return f"-- {line.split(chr(39))[1]}: up to date"
+    """Return a line of a stage as the demo shows it, "" for what DVC says of itself."""
     if not line.strip() or line.startswith(("> ", *NOISE)):
         return ""
     return f"   {line}"
@@ -216,13 +253,19 @@ def main(argv: list[str] | None = None) -> int:
         prog="ganline repro",
         description="Check params.yaml, then run every stage that is not up to date; sum it up. "
         "`dvc repro` by itself deletes a stage's outputs before it finds a wrong key.",
-        epilog="examples:\n  ganline repro\n  ganline repro train_base\n  ganline repro -- --force",
+        epilog="examples:\n  ganline repro\n  ganline repro train_base --quiet\n"
+        "  ganline repro -- --force",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument(
+        "--quiet", action="store_true", help="say nothing before the summary, but for errors"
+    )
     parser.add_argument("arguments", nargs="*", metavar="DVC_ARGUMENT")
     options = parser.parse_args(argv)
-    return guarded(lambda: demo(Path("params.yaml"), options.arguments), options.debug)
+    return guarded(
+        lambda: demo(Path("params.yaml"), options.arguments, quiet=options.quiet), options.debug
+    )
 
 
 if __name__ == "__main__":

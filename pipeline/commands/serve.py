@@ -3,35 +3,42 @@
 ganline serve
 ganline serve artifacts/release --port 8080
 ganline serve models:/ganline-shapes@champion
+ganline serve --ray --replicas 2
 ganline app
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import socket
 import sys
-from collections.abc import Callable
+import threading
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from components.errors import ConfigError, GanlineError, StorageError
-from pipeline.commands.default_folders import folder_of, published
+from components.errors import ConfigError
+from pipeline.commands.model_places import REGISTERED, places_of, version_of
 from pipeline.commands.ui import HOST, port_is_free
 from pipeline.exit_codes import guarded
-from pipeline.places import bundled_folder, runs_folder, set_quiet_environment
+from pipeline.places import set_quiet_environment
 from pipeline.serving.kept_up import end_with_parent, kept_up
 
-REGISTERED = "models:/"
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+    from pipeline.serving.models import Models
+
 FOLLOW_S = 5.0  # between two looks at where an alias points
 SERVE_PORT, APP_PORT = 5001, 7860
-Places = dict[str, tuple[str, Callable[[], Path]]]
+REPLICAS = 2
 SERVE_EXAMPLES = """\
   ganline serve                                      # what publish made, else the bundled model
   ganline serve models:/ganline-shapes@champion      # from the project's registry
-  ganline serve artifacts/release --port 8080 --timeout 10"""
+  ganline serve artifacts/release --port 8080 --timeout 10
+  ganline serve --ray --replicas 2                   # two processes behind one address"""
 APP_EXAMPLES = """\
   ganline app                                        # then open the address that it prints
   ganline app artifacts/release
@@ -40,7 +47,17 @@ APP_EXAMPLES = """\
 
 def main(argv: list[str] | None = None) -> int:
     """Run `ganline serve`."""
-    return _command(_parser("serve", SERVE_EXAMPLES, SERVE_PORT), argv, with_page=False)
+    parser = _parser("serve", SERVE_EXAMPLES, SERVE_PORT)
+    parser.add_argument(
+        "--ray", action="store_true", help="answer from several processes, by Ray Serve"
+    )
+    parser.add_argument(
+        "--replicas",
+        type=int,
+        metavar="N",
+        help=f"with --ray: how many processes, a core and a model each; default {REPLICAS}",
+    )
+    return _command(parser, argv, with_page=False)
 
 
 def app_main(argv: list[str] | None = None) -> int:
@@ -86,6 +103,8 @@ def _command(parser: argparse.ArgumentParser, argv: list[str] | None, *, with_pa
     argv = sys.argv[1:] if argv is None else argv
     options = parser.parse_args(argv)
     set_quiet_environment()
+    if getattr(options, "ray", False):
+        return guarded(lambda: _serve_with_ray(options), options.debug)
     if options.socket >= 0:
         return guarded(lambda: serve(options, with_page=with_page), options.debug)
     codes: list[int] = []
@@ -102,6 +121,9 @@ def _check(options: argparse.Namespace) -> None:
     """Raise ConfigError when the port is taken, or an option is not allowed."""
     if not 0 < options.timeout <= 3600:
         raise ConfigError(f"timeout is {options.timeout:g}", "--timeout", "use up to 3600 seconds")
+    replicas = getattr(options, "replicas", None)
+    if replicas is not None and not (options.ray and 1 <= replicas <= 256):
+        raise ConfigError(f"got {replicas}", "--replicas", "give 1 to 256 together with --ray")
     if not 1 <= options.port <= 65535 or not port_is_free(options.port):
         todo = "stop what listens there, or give another with --port"
         raise ConfigError(f"port {options.port} is taken", "--port", todo)
@@ -114,22 +136,14 @@ def serve(options: argparse.Namespace, *, with_page: bool) -> None:
         StorageError: there is no such model, or it is damaged.
     """
     end_with_parent()
-    places = places_of(options.model, options.params, everything=with_page)
+    models = _opened(options.model, options.params, everything=with_page)
 
     import uvicorn
 
-    from pipeline.serving.models import Models
     from pipeline.serving.web import web_app
 
-    models = Models(places)
-    first = models.get().facts()  # a broken model ends the command, not the first request
-    if options.model.startswith(REGISTERED) and "@" in options.model:
-        models.follow(options.model, _version_of(options.model, options.params), FOLLOW_S)
     web = web_app(models, timeout_s=options.timeout, with_page=with_page)
-    address = f"http://{HOST}:{options.port}"
-    size, name = first["resolution_px"], first["name"] or options.model or "the model"
-    print(f"{name}, {size} px: {address}{'' if with_page else '/v1/images'}", flush=True)
-    print("stop with Ctrl-C", flush=True)
+    _say_address(options, models, with_page=with_page)
     settings = uvicorn.Config(web, log_level="warning", access_log=False, lifespan="off")
     try:
         with socket.socket(fileno=options.socket) as listening:
@@ -140,102 +154,51 @@ def serve(options: argparse.Namespace, *, with_page: bool) -> None:
         models.close()
 
 
-def places_of(model: str, params: Path, *, everything: bool) -> Places:
-    """Return where the models are, the default first.
+def _opened(model: str, params: Path, *, everything: bool) -> Models:
+    """Open the default model, and follow its alias where it is served by one."""
+    from pipeline.serving.models import Models
 
-    Args:
-        model: as typed; "" = the default.
-        params: names the tracking store.
-        everything: also list what else can be drawn with here.
-    """
-    places: Places = {}
-    if model:
-        places[model] = (model, _finder(model, params))
-    else:
-        folder = published()
-        bundled = folder == bundled_folder() / "release"
-        places["bundled" if bundled else "release"] = (
-            "bundled model" if bundled else "last release",
-            lambda: folder,
-        )
-    if everything:
-        places = {**places, **_others(params), **places}
-    return places
+    models = Models(places_of(model, params, everything=everything))
+    models.get()  # a broken model ends the command, not the first request
+    if model.startswith(REGISTERED) and "@" in model:
+        models.follow(model, version_of(model, params), FOLLOW_S)
+    return models
 
 
-def _others(params: Path) -> Places:
-    """Return every model that this project has: bundled, released, registered, on disk."""
-    found: Places = {}
-    release, bundled = _release(), bundled_folder() / "release"
-    if release and release.is_dir():
-        found["release"] = ("last release", lambda: release)
-    if bundled.is_dir():
-        found["bundled"] = ("bundled model", lambda: bundled)
-    for name, title in _registered(params):
-        found[name] = (title, _finder(name, params))
-    for card in sorted(release.parent.glob("*/card.json")) if release else ():
-        if card.parent != release and _draws(card):
-            found[str(card.parent)] = (f"artifact {card.parent.name}", partial(Path, card.parent))
-    return found
+def _say_address(options: argparse.Namespace, models: Models, *, with_page: bool) -> None:
+    facts = models.get().facts()
+    name, size = facts["name"] or options.model or "the model", facts["resolution_px"]
+    address = f"http://{HOST}:{options.port}{'' if with_page else '/v1/images'}"
+    print(f"{name}, {size} px: {address}", flush=True)
+    print("stop with Ctrl-C", flush=True)
 
 
-def _release() -> Path | None:
-    try:
-        return folder_of("publish", "--model")
-    except ConfigError:
-        return None
+def _serve_with_ray(options: argparse.Namespace) -> None:
+    """Answer from several processes until stopped; each opens and follows the model by itself."""
+    _check(options)
+    from pipeline.cluster.launch import ray_address
+    from pipeline.cluster.serve_door import serving
+
+    address = ray_address()
+    models = _opened(options.model, options.params, everything=False)
+    models.close()
+    where = (options.model, options.params.absolute(), Path.cwd(), options.timeout)
+    build, at = partial(application, *where), (HOST, options.port)
+    with (
+        suppress(KeyboardInterrupt),
+        serving(build, options.replicas or REPLICAS, at, options.timeout, address),
+    ):
+        _say_address(options, models, with_page=False)
+        threading.Event().wait()
+    print("stopped", flush=True)
 
 
-def _draws(card: Path) -> bool:
-    """Whether a folder can be drawn with by itself: a release, or one that needs no CLIP."""
-    try:
-        content: dict[str, Any] = json.loads(card.read_text())
-        text = bool(content["shape"].get("pooled_dim"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
-    return "release" in content or not text or (card.parent / "text_encoder").is_dir()
+def application(model: str, params: Path, folder: Path, timeout_s: float) -> Starlette:
+    """Return the application of one process, as the command would make it in that folder."""
+    os.chdir(folder)
+    from pipeline.serving.web import web_app
 
-
-def _registered(params: Path) -> list[tuple[str, str]]:
-    """Return the registry's versions, the newest first; none where there is no registry here."""
-    if not (runs_folder() / "mlflow.db").is_file():
-        return []
-    try:
-        from pipeline.params.sections import load_params
-        from pipeline.tracking.registry import registered_versions
-
-        return registered_versions(load_params(params).tracking, runs_folder())
-    except GanlineError:
-        return []
-
-
-def _version_of(model: str, params: Path) -> Callable[[], str]:
-    """Return what asks the registry for the version of an alias."""
-
-    def ask() -> str:
-        from pipeline.params.sections import load_params
-        from pipeline.tracking.registry import version_at
-
-        return version_at(load_params(params).tracking, runs_folder(), model)
-
-    return ask
-
-
-def _finder(model: str, params: Path) -> Callable[[], Path]:
-    """Return what finds a model's folder: the registry's is looked up in the tracking store."""
-
-    def find() -> Path:
-        if not model.startswith(REGISTERED):
-            return Path(model)
-        from pipeline.params.sections import load_params
-        from pipeline.tracking.mlflow_door import fetch_registered
-
-        folder = fetch_registered(load_params(params).tracking, runs_folder(), model)
-        for card in sorted(folder.rglob("card.json"), key=lambda path: len(path.parts)):
-            return card.parent
-        raise StorageError("it holds no release", model, "run the publish stage again")
-
-    return find
+    return web_app(_opened(model, params, everything=False), timeout_s=timeout_s, with_page=False)
 
 
 if __name__ == "__main__":

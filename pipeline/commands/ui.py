@@ -19,9 +19,9 @@ from components.errors import ConfigError, ResourceError
 from pipeline.exit_codes import guarded
 from pipeline.places import runs_folder, set_quiet_environment
 from pipeline.tracking.config import TrackingConfig
-from pipeline.tracking.pages import compare_link, experiment_link
+from pipeline.tracking.pages import UI_HOST as HOST
+from pipeline.tracking.pages import UI_PORT, compare_link, experiment_link
 
-HOST = "127.0.0.1"
 START_LIMIT_S = 300  # seconds on an idle machine, minutes on an overloaded one
 
 
@@ -135,7 +135,7 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
-    parser.add_argument("--port", type=int, default=5055, help="port on 127.0.0.1")
+    parser.add_argument("--port", type=int, default=UI_PORT, help="port on 127.0.0.1")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(argv)
 

@@ -40,6 +40,8 @@ class Drawer:
         self._model, self.card = load_release(folder, device)
         fast_form(self._model.generator, precision="float32", compiled=False)
         self._batch = batch
+        # Once before anybody waits: the first drawing loads what all others use.
+        self._draw([(self.example(), 0, 1.0)], "const")
         self.queue = DrawQueue(self._draw, batch, capacity)
 
     def facts(self) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from components.code_version import git_commit
 from components.errors import ConfigError, printable
 from pipeline.exit_codes import guarded
+from pipeline.live.board import OFF, VARIABLE
 from pipeline.places import runs_folder, set_quiet_environment
 from pipeline.stages.phases import phases
 
@@ -106,6 +107,7 @@ def _parse(
     frame.add_argument(
         "--dry-run", action="store_true", help="print the resolved parameters; write nothing"
     )
+    frame.add_argument("--quiet", action="store_true", help="say nothing but warnings and errors")
     frame.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args(argv)
 
@@ -189,18 +191,21 @@ def _run(
     started, clock = datetime.now(UTC), time.monotonic()
     config = resolved(params, name)
     digest = hashlib.sha256(json.dumps([name, config], sort_keys=True).encode()).hexdigest()[:12]
-    pipeline = open_whole_run(params, _speaker())
+    say = _speaker()
+    if options.quiet:
+        say, os.environ[VARIABLE] = _only_warnings(say), OFF
+    pipeline = open_whole_run(params, say)
     tracker = open_stage_tracker(
         params.tracking,
         stage=name,
         fingerprint=digest,
         config=config,
         tags=_tags(name, argv, config),
-        say=_speaker(),
+        say=say,
         above=pipeline,
     )
     status = "FAILED"
-    context = StageContext(params, options, tracker, _speaker(), pipeline=pipeline)
+    context = StageContext(params, options, tracker, say, pipeline=pipeline)
     try:
         work(context)
         status = "FINISHED"
@@ -252,6 +257,10 @@ def _tags(name: str, argv: list[str], config: dict[str, Any]) -> dict[str, str]:
         if isinstance(section, dict) and "resolution_px" in section:
             tags["resolution"] = str(section["resolution_px"])
     return {key: value for key, value in tags.items() if value}
+
+
+def _only_warnings(say: Callable[[str], None]) -> Callable[[str], None]:
+    return lambda text: say(text) if "warning" in text.lower() else None
 
 
 def _speaker() -> Callable[[str], None]:

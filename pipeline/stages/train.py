@@ -229,14 +229,14 @@ def _work(context: StageContext) -> None:
     if job.data_dir:
         data_hash = data_content_hash(Path(job.data_dir))
         context.tracker.log_dataset("train", data_hash, job.data_dir)
-    progress = Progress(Path(job.run_dir), context.tracker, context.say, job.stage)
+    run_dir, batch = Path(job.run_dir), job.train["batch"]
+    progress = Progress(run_dir, context.tracker, context.say, job.stage, batch)
     if is_finished(job):
         context.say(f"{job.stage}: {job.run_dir} is finished, taking its artifact")
         progress.catch_up(quietly=True)
     else:
         from pipeline.cluster.launch import run_training
 
-        run_dir = Path(job.run_dir)
         run_dir.mkdir(parents=True, exist_ok=True)
         fallback = not context.arguments.no_fallback
         shared = dataclasses.replace(_shared(job), fallback=fallback)

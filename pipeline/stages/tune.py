@@ -35,11 +35,14 @@ from pipeline.stages.frame import StageContext, run_stage
 from pipeline.stages.train import resolve_recipe
 from pipeline.stages.tune_progress import TrialWatch
 from pipeline.stages.whole_run import guidance as guidance_of
+from pipeline.tracking.mlflow_door import open_door
+from pipeline.tracking.pages import UI_HOST, UI_PORT, experiment_link
 
 if TYPE_CHECKING:
     from pipeline.tracking.tracker import Tracker
 
 ROWS = "rows.json"
+LINK_S = 10.0  # so long MLflow may take to know the search
 _SCORES = ("kimg", "score", "frechet", "alignment", "seed_variety")
 
 
@@ -139,7 +142,19 @@ def _say_end(
         f"tune: {len(rows)} trials, chosen: {chosen} (score {best['score']:.3f}, "
         f"distance {best['frechet']:.4g}, seed variety {best['seed_variety']:.2f})"
     )
-    context.say(f"tune: the trials' pictures and charts: {context.arguments.out}, and `make ui`")
+    context.say(f"tune: the picture of all trials: {context.arguments.out / 'tune.png'}")
+    if link := _link(context):
+        context.say(f"tune: their charts and sheets: `make ui`, then {link}")
+
+
+def _link(context: StageContext) -> str:
+    """Return where MLflow shows the trials, '' when it has not taken them yet."""
+    tracking = context.params.tracking
+    if not tracking.enabled or context.tracker.run_id(timeout_s=LINK_S) is None:
+        return ""
+    door = open_door(tracking, runs_folder())  # the one that this process sends by
+    address = door.uri if door.is_remote else f"http://{UI_HOST}:{UI_PORT}"
+    return experiment_link(address, door.experiments[tracking.search_experiment])
 
 
 def _rows_of(plan: Plan, context: StageContext) -> list[dict[str, Any]]:

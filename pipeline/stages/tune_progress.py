@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from components.repeating import repeating
+from pipeline.live.board import Board, board_of
 
 POLL_S = 1.0
 
@@ -36,6 +37,8 @@ class TrialWatch:
         self._clock, self._started = clock, clock()
         self._numbers: dict[str, int] = {}
         self._told: set[Path] = set()
+        self._rows: dict[str, dict[str, Any]] = {}
+        self._board = Board("tune")
         self._before = len(list(folder.glob("*/rung-*.json")))
 
     def look(self) -> None:
@@ -46,38 +49,52 @@ class TrialWatch:
         for path in sorted(found, key=lambda path: path.stat().st_mtime_ns):
             self._numbers[path.parent.name] = len(self._numbers) + 1
             values = ", ".join(f"{k} {v:.3g}" for k, v in (_read(path) or {}).items())
-            self._say(f"tune: {self._name(path)}: {values}")
+            number = self._numbers[path.parent.name]
+            self._rows[path.parent.name] = {"number": number, "values": values}
+            self._tell(f"tune: {self._name(path)}: {values}")
         rungs = set(self._folder.glob("*/rung-*.json")) - self._told
         for path in sorted(rungs, key=lambda path: path.stat().st_mtime_ns):
             scores = _read(path)
             if scores is not None and path.parent.name in self._numbers:
                 self._told.add(path)
-                self._say(
+                self._rows[path.parent.name] |= scores
+                self._tell(
                     f"tune: {self._name(path)} at {scores['kimg']:g} kimg: score "
                     f"{scores['score']:.3f}, distance {scores['frechet']:.4g}, seed variety "
                     f"{scores['seed_variety']:.2f}{self._left()}"
                 )
 
+    def _tell(self, text: str) -> None:
+        self._board.post(
+            trials=list(self._rows.values()), of=self._trials, left_s=self._left_s() or None
+        )
+        if not self._board.is_watched:
+            self._say(text)
+
     def _name(self, path: Path) -> str:
         return f"trial {self._numbers[path.parent.name]} of {self._trials}"
 
-    def _left(self) -> str:
-        """Return the time that the rest takes at most: bad trials stop early."""
+    def _left_s(self) -> float:
+        """Return the seconds that the rest takes at most: bad trials stop early; 0 when unknown."""
         new = len(self._told) - self._before
         left = self._trials * self._rungs - len(self._told)
-        if new <= 0 or left <= 0:
+        return (self._clock() - self._started) / new * left if new > 0 and left > 0 else 0.0
+
+    def _left(self) -> str:
+        minutes = self._left_s() / 60
+        if not minutes:
             return ""
-        minutes = (self._clock() - self._started) / new * left / 60
         return f"; at most {minutes:.0f} min left" if minutes >= 1 else "; less than a minute left"
 
     @contextmanager
     def following(self) -> Iterator[None]:
         """Look every second, from a thread, for the time of the with block."""
-        try:
-            with repeating(self.look, POLL_S, "trials"):
-                yield
-        finally:
-            self.look()
+        with board_of("tune") as self._board:
+            try:
+                with repeating(self.look, POLL_S, "trials"):
+                    yield
+            finally:
+                self.look()
 
 
 def _read(path: Path) -> dict[str, Any] | None:

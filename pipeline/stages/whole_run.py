@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from components.artifacts.family import recipe_from
 from components.artifacts.publishing import metric_at
 from models.families import families
+from pipeline.places import repository
 from pipeline.tracking.tracker import RunIdentity, Tracker
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ def open_whole_run(params: Params, say: Callable[[str], None]) -> Tracker:
 
     run = os.environ.get("GANLINE_PIPELINE_RUN", "")
     if not run and (command := command_above()):
-        run = f"{command.pid}-{command.started:.0f}"
+        # A worker of DVC's queue is one command, and runs each experiment in a copy of its own.
+        copy = "" if Path.cwd() == repository() else f"-{Path.cwd().name}"
+        run = f"{command.pid}-{command.started:.0f}{copy}"
     if not run:
         return Tracker.silent()
     tracking = dataclasses.replace(params.tracking, system_every_s=0.0)

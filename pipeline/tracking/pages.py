@@ -17,6 +17,7 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}
 MODE = "workflowType=machine_learning"
 KIMG_AXIS = {"xAxisKey": "metric", "selectedXAxisMetricKey": "kimg", "lineSmoothness": 0}
 VIEW, VIEW_TAG = "ganline", "mlflow.sharedViewState."
+UI_HOST, UI_PORT = "127.0.0.1", 5055  # of `make ui`, unless it is given another
 
 RUNS_NOTE = """One row is one run of the pipeline: what was asked for, and what it gave. Open a row
 (the plus sign) to see its stages, with their curves, sample sheets and files.
@@ -37,6 +38,55 @@ MODEL_NOTE = """{what} Made by ganline; every version carries its model card.
 - Draw: `ganline generate {asked}--seed 3 --out image.png`
 - Serve: `ganline serve`, or `mlflow models serve` as the model card says.
 - How good it is: the description of a version, and the run that it came from."""
+
+_TRAINING = """A training. **Model metrics** has its curves over `kimg`; among the artifacts are the
+sample sheets, by images seen, and `config.yaml`.
+
+- Look at the last sheet first, then at `stat/discriminator/real_sign`: at 0.99 and more the
+  discriminator is never wrong, and nothing is left to learn.
+- How good the model is, `evaluate` of the same pipeline run says."""
+RUN_NOTES = {
+    "pipeline": """A run of the whole pipeline: its parameters are what was asked for, its metrics
+what came of it. Its stages are nested below.
+
+- Next: the `samples` of `evaluate`, then the curves of `train_base`.
+- On disk: `ganline report` writes all of it as one page.""",
+    "tune": """A search. The picture `trials` shows every trial and the front of the best; each
+trial is a run of its own beside this one, with the same prompts and seeds in its sheet.
+
+- Next: the experiment's charts; `make ui` prints the link. `guidance.json` has what was chosen.""",
+    "trial": """One trial of a search: a short training with the values in its name.
+
+- Lower is better for `score` and `frechet`, higher for `alignment` and `seed_variety`.
+- Next: its `samples` beside those of the other trials, in the experiment's charts.""",
+    "synthesize": "The embedded data set was drawn, dirt included. Next: `filter`.",
+    "encoders": "The frozen networks that filter, guide and judge. Next: the numbers on the cards.",
+    "score": "One row of scores for every sample, readable or not. Next: `filter`, which decides.",
+    "filter": """What was kept and what was rejected, with the reason of each sample.
+
+- Next: `rejected.png` among the reports shows pictures of every reason.""",
+    "train_base": _TRAINING,
+    "superres": _TRAINING,
+    "text_encoder": _TRAINING,
+    "adapt": _TRAINING,
+    "evaluate": """How good the model is, on held-out prompts and images; every number has a card
+that says how it was measured.
+
+- Next: the sheet `samples` beside `reals`, and the table of truncations.""",
+    "publish": """The release and its model card; `missed` names thresholds that were not reached.
+
+- Next: the registered model, whose `champion` is the newest version that passed.""",
+}
+
+
+def run_note(stage: str) -> str:
+    """Return what the page of a run says: what it is and what to look at next.
+
+    Args:
+        stage: of the run's identity: `superres@64`, `tune.trial-0a1b`, or another that has none.
+    """
+    kind = "trial" if ".trial-" in stage else stage.partition("@")[0]
+    return RUN_NOTES.get(kind, "A stage of the pipeline.")
 
 
 def experiment_tags(name: str, *, is_search: bool, other: str) -> dict[str, str]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.places import runs_folder
 from pipeline.tracking.config import TrackingConfig
+from pipeline.tracking.pages import NOTE, run_note
 from pipeline.tracking.sender import Sender
 from pipeline.tracking.spool import Event, Spool, spool_for
 from pipeline.tracking.system_metrics import SYSTEM_PREFIX, SystemMetrics
@@ -208,13 +209,15 @@ class Tracker:
 
     def _first_event(self, tags: dict[str, str]) -> Event:
         identity = self._identity
+        known = {"fingerprint": identity.fingerprint, "ganline.key": identity.key}
         return {
             "op": "run",
             "key": identity.key,
             "parent_key": identity.parent_key,
             "experiment": identity.experiment,
             "name": identity.name or f"{identity.stage}-{identity.fingerprint[:8]}",
-            "tags": {**tags, "fingerprint": identity.fingerprint, "ganline.key": identity.key},
+            # The note is told once: what a person writes there stays.
+            "tags": {NOTE: run_note(identity.stage), **tags, **known},
             "time_ms": identity.started_ms or _now_ms(),
         }
 

@@ -187,8 +187,7 @@ def test_memory_of_a_process_that_left_the_tree_is_counted():
 
 
 def test_output_of_dvc_is_tidied():
-    assert tidy("Running stage 'score':") == "\n== score"
     assert tidy("> python -m pipeline.stages.score --out data/scores") == ""
-    assert tidy("Stage 'tune' didn't change, skipping") == "-- tune: up to date"
+    assert tidy("Reproducing stage 'x'") == ""
     assert tidy("Updating lock file 'dvc.lock'") == ""
     assert tidy("score: 20,000 rows") == "   score: 20,000 rows"

@@ -32,15 +32,57 @@ def test_a_phone_a_desk_the_dark_and_paper(finished: Path):
     assert found["wide"] >= 2, "at a desk, charts stand beside each other"
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
+def test_two_runs_side_by_side_on_a_phone_and_a_desk(finished: Path, tmp_path_factory):
+    shutil.copy(ROOT / "reports" / "train_base.csv", finished / "reports" / "train_base.csv")
+    other = tmp_path_factory.mktemp("other") / "a_clone_with_a_rather_long_name"
+    shutil.copytree(finished, other)
+    assert main([".", str(other)]) == 0
+    found = asyncio.run(look_at_two(finished / "reports" / "report_two.html", finished))
+    assert found["requests"] == [] and found["complaints"] == [] and found["without_alt"] == 0
+    for name in SIZES:
+        assert found[f"{name}_overflow"] <= 0, name
+        assert found[f"{name}_contrast"] >= 4.5, name
+
+
+SIZES = {
+    "phone": (400, 800, "light"),
+    "desk": (1400, 900, "light"),
+    "dark": (1400, 900, "dark"),
+}
+
+
+async def look_at_two(file: Path, folder: Path) -> dict:
+    found: dict = {}
+    async with browser_page(folder) as page:
+        await page.open(file.as_uri())
+        await look_in_all_sizes(page, folder / "two", found)
+        await nothing_foreign(page, file, found)
+    return found
+
+
+async def look_in_all_sizes(page, place: Path, found: dict) -> None:
+    for name, size in SIZES.items():
+        await page.show(*size)
+        await measure(page, name, found)
+        await page.picture(place.with_name(f"{place.name}_{name}.png"))
+
+
+async def nothing_foreign(page, file: Path, found: dict) -> None:
+    found["without_alt"] = await page.run(
+        "[...document.querySelectorAll('img, svg[role=img]')]"
+        ".filter((e) => !(e.alt || e.getAttribute('aria-label'))).length"
+    )
+    found["requests"] = [x for x in page.requests if not x.startswith(("data:", file.as_uri()))]
+    found["complaints"] = page.complaints
+
+
 async def look(file: Path, folder: Path) -> dict:
     found: dict = {}
     async with browser_page(folder) as page:
         await page.open(file.as_uri())
-        sizes = {"phone": (400, 800, "light"), "desk": (1400, 900, "light")}
-        for name, size in (sizes | {"dark": (1400, 900, "dark")}).items():
-            await page.show(*size)
-            await measure(page, name, found)
-            await page.picture(folder / f"report_{name}.png")
+        await look_in_all_sizes(page, folder / "report", found)
         found["wide"] = await page.run(
             "getComputedStyle(document.querySelectorAll('.wide')[1]).gridTemplateColumns"
             ".split(' ').length"
@@ -54,14 +96,9 @@ async def look(file: Path, folder: Path) -> dict:
             ".filter((one) => !one.hidden);"
             " return [f.length, f[0].querySelector('img').alt]; })()"
         )
-        found["without_alt"] = await page.run(
-            "[...document.querySelectorAll('img, svg[role=img]')]"
-            ".filter((e) => !(e.alt || e.getAttribute('aria-label'))).length"
-        )
         await page.call("Emulation.setEmulatedMedia", media="print")
         await measure(page, "paper", found)
-        requests = [x for x in page.requests if not x.startswith(("data:", file.as_uri()))]
-        found |= {"requests": requests, "complaints": page.complaints}
+        await nothing_foreign(page, file, found)
     return found
 
 

@@ -1,8 +1,10 @@
-"""Presets for real work: every value is stated, and it is the published one."""
+"""Presets: each states what it changes; those of papers come out at the published values."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,12 @@ import pytest
 import yaml
 
 from components.artifacts.family import recipe_from
-from components.data.config import FilterConfig, SourceConfig
-from components.training.config import MEASURING, StageConfig
-from models.families import recipes
+from components.training.config import StageConfig
 from models.gigagan.recipe import GigaGAN
 from models.interfaces import ConditionShape
 from models.stylegan_t.recipe import StyleGANT
 from models.stylegan_xl.recipe import StyleGANXL
-from pipeline.params.file import ParamsError
+from pipeline.params.file import ParamsError, read_params_file
 from pipeline.params.sections import load_params
 from tests.house_source import presets
 
@@ -25,10 +25,6 @@ ROOT = Path(__file__).parents[3]
 PAPER = ("stylegan_t_lite_64_256", "stylegan_t_full_64_512")
 XL = "stylegan_xl_imagenet"
 GIGA = "gigagan_64_512"
-
-
-def names(config: type) -> set[str]:
-    return {field.name for field in dataclasses.fields(config)}
 
 
 def stages_of(values: dict) -> dict[str, dict]:
@@ -40,16 +36,64 @@ def read(name: str) -> dict:
     return yaml.safe_load((ROOT / "presets" / f"{name}.yaml").read_text())
 
 
-@pytest.mark.parametrize("name", [*PAPER, "class_labels", XL, GIGA])
-def test_every_value_of_data_recipe_and_training_is_stated(name: str) -> None:
-    values = read(name)
-    assert set(values["source"]) == names(SourceConfig)
-    assert set(values["filter"]) == names(FilterConfig)
-    recipe = values["train_base"]["recipe"]
-    assert set(recipe) == names(recipes()[recipe["name"]]) | {"name"}
-    for stage in stages_of(values).values():
-        off = set() if stage.get("measure_every_kimg") else set(MEASURING)  # of no effect
-        assert set(stage) - off == names(StageConfig) - off
+def recipe_fields(name: str) -> dict[str, Any]:
+    """Return the fields of a preset's base, those too that it leaves at their defaults."""
+    return plain(recipe_from(read(name)["train_base"]["recipe"]))
+
+
+def plain(recipe: Any) -> dict[str, Any]:
+    return json.loads(json.dumps(dataclasses.asdict(recipe)))
+
+
+def watched(values: dict) -> set[tuple[str, ...]]:
+    """Return the keys that dvc.yaml names: these must be in the file, whatever they hold."""
+    found = set()
+    for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items():
+        keys = [str(key) for key in values[name]] if "foreach" in stage else [""]
+        names = stage.get("do", stage).get("params", [])
+        found |= {tuple(n.replace("${key}", k).split(".")) for n in names for k in keys}
+        templates = re.findall(r"\$\{([a-z_.]+)\}", json.dumps(stage))
+        found |= {tuple(template.split(".")) for template in templates}
+    return found - {("key",), ("item", "start")}
+
+
+@pytest.mark.parametrize("path", presets(), ids=lambda p: p.stem)
+def test_a_preset_states_what_it_changes(path: Path) -> None:
+    """A value that is the default's stands there only if DVC reads it or a comment says why."""
+    file, lines = read_params_file(path), path.read_text().splitlines()
+    base = dataclasses.asdict(recipe_from(file.values["train_base"]["recipe"]))
+    defaults = dataclasses.asdict(type(recipe_from({"name": recipe_name(file.values)}))())
+    needed, said_twice = watched(file.values), []
+    for name, value in file.values["train_base"]["recipe"].items():
+        key = ("train_base", "recipe", name)
+        if (
+            name != "name"
+            and base[name] == defaults[name]
+            and "#" not in lines[file.lines[key] - 1]
+        ):
+            said_twice.append((name, value))
+    for stage, values in stages_of(file.values).items():
+        for field in dataclasses.fields(StageConfig):
+            key = (*stage.split("."), field.name)
+            if field.name in values and key not in needed and field.name != "recipe":
+                same = values[field.name] == field.default
+                if same and "#" not in lines[file.lines[key] - 1]:
+                    said_twice.append((*key, values[field.name]))
+    assert said_twice == []
+
+
+@pytest.mark.parametrize("path", [ROOT / "params.yaml", *presets()], ids=lambda p: p.stem)
+def test_dvc_finds_every_key_that_its_graph_names(path: Path) -> None:
+    values = read_params_file(path).values
+    for key in watched(values):
+        value = values
+        for part in key:
+            assert part in value, f"{path.name} has no {'.'.join(key)}"
+            value = value[part]
+
+
+def recipe_name(values: dict) -> str:
+    return values["train_base"]["recipe"]["name"]
 
 
 def test_the_published_both_that_keep_the_best_weights_do() -> None:
@@ -68,24 +112,19 @@ def test_the_published_both_that_keep_the_best_weights_do() -> None:
 
 @pytest.mark.parametrize("name", PAPER)
 def test_the_papers_presets_hold_the_published_values(name: str) -> None:
-    values = read(name)
-    given = {k: v for k, v in values["train_base"]["recipe"].items() if k != "name"}
-    published = dataclasses.asdict(StyleGANT())
-    published["diff_augment"] = list(published["diff_augment"])
+    given, published = recipe_fields(name), plain(StyleGANT())
     if "full" in name:
         published |= {"channel_base": 65536, "channel_max": 2048, "num_res_blocks": 3}
     assert given == published
-    for stage in stages_of(values).values():
-        assert stage["ema_half_life_kimg"] == stage["batch"] * 10 / 32
-        assert stage["ema_ramp"] == 0.05
     params = load_params(ROOT / "presets" / f"{name}.yaml")
+    for stage in (params.train_base, *params.superres.values(), params.text_encoder):
+        assert stage.ema_half_life_kimg == stage.batch * 10 / 32
+        assert stage.ema_ramp == 0.05
     assert params.superres["128"].start == "aligned", "the text encoder trains at 64 px"
 
 
 def test_the_imagenet_preset_holds_the_published_values_but_four() -> None:
-    given = {k: v for k, v in read(XL)["train_base"]["recipe"].items() if k != "name"}
-    published = dataclasses.asdict(StyleGANXL())
-    published |= {"diff_augment": list(published["diff_augment"]), "heads": []}
+    given, published = recipe_fields(XL), plain(StyleGANXL()) | {"heads": []}
     chosen = {"guidance_role": "guide", "guidance_min_px": 64, "mirror": True}
     assert given == published | chosen | {"guidance_max_px": 1024}
     for stage in stages_of(read(XL)).values():
@@ -100,7 +139,7 @@ def test_the_imagenet_chain_grows_through_the_published_networks() -> None:
     fields = {key: value for stage in stages for key, value in stage["recipe"].items()}
     heads = [tuple(head) for head in fields["heads"]]
     for count, stage in enumerate(stages):
-        assert [tuple(head) for head in stage["recipe"]["heads"]] == heads[:count]
+        assert [tuple(head) for head in stage["recipe"].get("heads", ())] == heads[:count]
         assert stage["resolution_px"] == 16 * 2**count
     with torch.device("meta"):
         shape = ConditionShape(num_labels=1000, class_dim=320)
@@ -115,10 +154,8 @@ def test_the_gigagan_preset_holds_the_published_values_and_sizes() -> None:
     """Base and upsampler, 652.5 M and 359.1 M in the paper; its discriminators 381.4 M, 130.1 M."""
     import torch
 
-    values = read(GIGA)
-    given = {k: v for k, v in values["train_base"]["recipe"].items() if k != "name"}
-    published = dataclasses.asdict(GigaGAN())
-    assert given == {k: list(v) if isinstance(v, tuple) else v for k, v in published.items()}
+    values, given = read(GIGA), recipe_fields(GIGA)
+    assert given == plain(GigaGAN())
     both_ = [recipe_from({"name": "gigagan", **given})]
     both_.append(recipe_from({"name": "gigagan", **given, **values["superres"]["512"]["recipe"]}))
     shape = ConditionShape(pooled_dim=768, token_dim=768)

@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks import serving as benchmark
 from components.artifacts.release import load_release
 from components.sampling import generate, mix
 from models.inference import fast_form
 from pipeline.commands import serve
-from pipeline.commands.serve import places_of
+from pipeline.commands.model_places import places_of
 from tests.pipeline.tracking.test_served_model import _free_port
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -130,6 +131,16 @@ def test_fifty_clients_at_once_get_their_own_pictures(server, model):
     expected = generate(model, [PROMPT] * 100, seeds).astype(int)
     drawn = np.stack([pixels(png) for _, png in answers])
     assert np.abs(drawn - expected).max() <= 1
+
+
+@pytest.mark.slow
+def test_the_benchmark_counts_images_and_refusals(server, capsys):
+    port = server.rpartition(":")[2]
+    words = ["--port", port, "--clients", "3", "--images", "2", "--seconds", "0.5"]
+    assert benchmark.main(words) == 0
+    assert "statuses {200: " in capsys.readouterr().out
+    found = benchmark.measure(int(port), 1, 10_000, 0.01)  # more than one request may ask for
+    assert set(found["statuses"]) == {400} and found["images_per_s"] == 0
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from components.tuning import Search, trial_key
+from pipeline.cluster.guardian import Guardian
 from pipeline.params.sections import load_params
 from pipeline.stages.tune import Plan, _table, _track, trial_name
 from pipeline.stages.whole_run import (
@@ -73,6 +75,26 @@ def test_a_stage_on_its_own_has_no_row_above_it(monkeypatch):
     monkeypatch.delenv("GANLINE_PIPELINE_RUN", raising=False)
     monkeypatch.setattr("pipeline.cluster.guardian.command_above", lambda: None)
     assert open_whole_run(load_params(ROOT / "params.yaml"), print).identity["key"] == ""
+
+
+def test_experiments_of_one_worker_of_the_queue_have_rows_of_their_own(tmp_path, monkeypatch):
+    """The worker is one command, and runs each experiment in a copy of the project."""
+    monkeypatch.delenv("GANLINE_PIPELINE_RUN", raising=False)
+    monkeypatch.setenv("GANLINE_RUNS_DIR", str(tmp_path / "runs"))
+    worker = Guardian(pid=1, started=2.0)
+    monkeypatch.setattr("pipeline.cluster.guardian.command_above", lambda: worker)
+    params = load_params(ROOT / "params.yaml")
+    tracking = dataclasses.replace(params.tracking, enabled=False)
+    params = dataclasses.replace(params, tracking=tracking)
+    keys = []
+    for copy in ("tmpone", "tmptwo", "tmpone"):
+        folder = tmp_path / ".dvc" / "tmp" / "exps" / copy
+        folder.mkdir(parents=True, exist_ok=True)
+        monkeypatch.chdir(folder)
+        run = open_whole_run(params, print)
+        keys.append(run.identity["key"])
+        run.close()
+    assert keys[0] == keys[2] != keys[1]
 
 
 @pytest.fixture
