@@ -162,6 +162,26 @@ def test_a_sweep_is_continued_and_is_the_same(swept, generator, clip, tmp_path):
     assert torch.allclose(other.rows([3]), rows[3:4], atol=1e-5)
 
 
+def test_chunks_made_elsewhere_in_any_order_are_the_same_sweep(swept, tmp_path):
+    sweep, rows, _ = swept
+    asked = []
+
+    def elsewhere(chunks):
+        asked.extend(chunks)
+        for number in reversed(range(len(chunks))):
+            row = {"direction": sweep.rows(chunks[number]["channels"]).numpy()}
+            yield number, [row]
+
+    told = []
+    found = sweep.run(tmp_path, chunk=16, report=lambda *x: told.append(x), map_chunks=elsewhere)
+    assert torch.equal(found, rows) and told[-1] == (len(sweep), len(sweep))
+    listed = [channel for chunk in asked for channel in chunk["channels"]]
+    assert listed == list(range(len(sweep)))
+    sorted(tmp_path.iterdir())[1].unlink()
+    assert torch.equal(sweep.run(tmp_path, chunk=16, map_chunks=elsewhere), rows)
+    assert asked[-1]["channels"] == list(range(16, min(32, len(sweep))))
+
+
 def test_directions_move_the_chosen_channels_alone(swept, generator, clip, ws, tmp_path):
     sweep, rows, _ = swept
     channels = sweep.channels(rows, "g" * 64, "c" * 64)
