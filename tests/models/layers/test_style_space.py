@@ -11,6 +11,7 @@ STYLED = {
     "stylegan2": ("projected_gan", {"generator_network": "stylegan2", "w_dim": 8}),
     "stylegan_t": ("stylegan_t", {}),
     "stylegan_xl": ("stylegan_xl", {}),
+    "stylegan3": ("stylegan_xl", {"generator_network": "stylegan3"}),
     "gigagan": ("gigagan", {}),
 }
 ASKED = Condition()
