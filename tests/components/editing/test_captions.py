@@ -6,7 +6,6 @@ from torch.nn import functional as F
 
 from components.editing import (
     Captions,
-    ClipText,
     MapperConfig,
     OptimiseConfig,
     edit_by_optimising,
@@ -14,36 +13,20 @@ from components.editing import (
 )
 from components.editing.edits import draw_values
 from components.errors import ConfigError
-from models.families import recipes, small_fields
-from models.interfaces import Condition, ConditionShape
-from tests.models.conftest import FakeClip
+from models.interfaces import Condition
 
 PAIRS = [("a", "a red ring"), ("a cross on white", "a blue cross"), ("grey", "grey")]
 
 
-@pytest.fixture(scope="module")
-def generator():
-    torch.manual_seed(1)
-    fields = {"generator_network": "stylegan2", "channel_base": 64, "channel_max": 8, "w_dim": 8}
-    recipe = recipes()["projected_gan"](**{**small_fields("projected_gan"), **fields})
-    return recipe.generator(16, ConditionShape()).eval().requires_grad_(False)
-
-
-@pytest.fixture(scope="module")
-def clip():
-    torch.manual_seed(2)
-    return ClipText(FakeClip(), ["{}"])
-
-
 @pytest.fixture
-def ws(generator):
+def four(generator):
     z = torch.randn(4, generator.z_dim, generator=torch.Generator().manual_seed(3))
     return generator.map(z, Condition()).clone()
 
 
-def test_an_image_shows_the_sentence_that_it_is_nearest_to(generator, clip, ws):
+def test_an_image_shows_the_sentence_that_it_is_nearest_to(generator, clip, four):
     captions = Captions(clip, PAIRS, "colour")
-    image = draw_values(generator, {"ws": ws}, Condition())
+    image = draw_values(generator, {"ws": four}, Condition())
     own = captions.own(image)
     likeness = torch.stack([clip.images(image) @ clip.text(before) for before, _ in PAIRS], dim=1)
     assert torch.equal(own, likeness.argmax(dim=1))
@@ -58,11 +41,11 @@ def test_an_image_shows_the_sentence_that_it_is_nearest_to(generator, clip, ws):
 
 
 @pytest.mark.parametrize("weights", [(1.0, 0.0), (0.0, 1.0)])
-def test_codes_go_to_their_own_sentences(generator, clip, ws, weights):
+def test_codes_go_to_their_own_sentences(generator, clip, four, weights):
     captions = Captions(clip, PAIRS[:2], "colour")
     asked = {"clip_weight": weights[0], "direction_weight": weights[1], "distance_weight": 1e-4}
     config = OptimiseConfig(steps=30, **asked)
-    edit = edit_by_optimising(generator, ws, Condition(), clip, captions, config)
+    edit = edit_by_optimising(generator, four, Condition(), clip, captions, config)
     before, after = (
         draw_values(generator, {"ws": edit.start["ws"] + x * edit.change["ws"]}, Condition())
         for x in (0.0, 1.0)
