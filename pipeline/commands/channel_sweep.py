@@ -20,6 +20,7 @@ from pipeline.places import runs_folder
 
 if TYPE_CHECKING:
     from components.editing import Channels, ChannelSweep
+    from components.editing.channels import MapChunks
 
 ON_A_CLUSTER = 2  # processes where RAY_ADDRESS names one and nobody says how many
 
@@ -74,15 +75,16 @@ def channels_for(options: argparse.Namespace, opened: Opened) -> Channels:
     def report(done: int, total: int) -> None:
         say(f"{done} of {total} channels")
 
-    map_chunks = None
+    map_chunks: MapChunks | None = None
     if workers:
-        where = {
+        facts: dict[str, Any] = {
             "model": str(options.model.absolute()),
             "encoders": str((options.encoders or frozen_nets()).absolute()),
+            "role": options.clip_role,
+            "templates": tuple(options.template),
+            "asked": asked,
+            "config": asdict(config),
         }
-        templates = tuple(options.template)
-        facts = {"role": options.clip_role, "templates": templates, "asked": asked, **where}
-        facts["config"] = asdict(config)
         map_chunks = partial(_on_ray, facts, workers)
     found = sweep.run(folder, report=report, map_chunks=map_chunks)
     channels = sweep.channels(found, hashes[0], opened.clip_sha256)
