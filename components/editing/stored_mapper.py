@@ -30,6 +30,18 @@ class StoredMapper:
     generator_sha256: str
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def shape(self) -> str:
+        """What it changes, in words."""
+        mapper = self.mapper
+        if isinstance(mapper, StyleMapper):
+            channels = sum(mapper.widths.values())
+            return f"a mapper of {len(mapper.widths)} styles, {channels:,} channels"
+        groups = ", ".join(f"{name} {a}-{b - 1}" for name, (a, b) in mapper.entries.items())
+        return (
+            f"a mapper of codes {mapper.width} wide, rows {groups}, normalised over {mapper.norm}"
+        )
+
 
 def write_mapper(path: Path, stored: StoredMapper) -> None:
     """Write a mapper's file; the same mapper gives the same bytes."""

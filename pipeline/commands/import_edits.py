@@ -37,18 +37,9 @@ def import_mapper(content: Any, options: argparse.Namespace) -> bool:
     write_mapper(options.out, stored)
     count = sum(p.numel() for p in mapper.parameters())
     print(f"read   {options.file}: mapper to {text!r}, {count:,} numbers")
-    print(f"as     {_shape(mapper)}")
+    print(f"as     {stored.shape}")
     print(f"wrote  {options.out}: fits any model of that shape, since the file names none")
     return True
-
-
-def _shape(mapper: Any) -> str:
-    from models.editing.mapper import StyleMapper
-
-    if isinstance(mapper, StyleMapper):
-        return f"a mapper of {len(mapper.widths)} styles, {sum(mapper.widths.values()):,} channels"
-    groups = ", ".join(f"{name} {a}-{b - 1}" for name, (a, b) in mapper.entries.items())
-    return f"a mapper of codes {mapper.width} wide, rows {groups}, normalised over rows"
 
 
 def import_directions(options: argparse.Namespace) -> None:
