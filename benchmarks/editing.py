@@ -3,7 +3,9 @@
 python -m benchmarks.editing artifacts/base --out runs/edited [--num 200] [--method direction]
     [--want size] [--strengths 2,4,8,12,16] [--json FILE]
 
-Of the model's codes, the first that do not show the wanted value yet are edited; the judge, which
+Of the model's codes, the first that do not show the wanted value yet are edited, each from what the
+guiding CLIP says that it shows ("a small red circle on a white background") to the same with one
+word changed; `--words` asks all for the one word instead. The judge, which
 no method reads, names what is drawn before and after. `changed` is the share that then shows the
 value, `kept` the share in which another attribute is as before. A row of pictures for each table
 row is left in --out. Codes are searched for in batches: each search is its own, since Adam treats
@@ -25,7 +27,7 @@ from torch import Tensor
 
 from benchmarks.adaptation import captions
 from benchmarks.judged import Eyes, compare
-from benchmarks.wanted import WANTED, Wanted
+from benchmarks.wanted import WANTED, Wanted, sentences
 
 METHODS = ("optimise", "mapper", "direction")
 SHOWN = 8  # codes on a sheet
@@ -69,14 +71,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--prompt", default="", help="of a model of text; default: captions")
     parser.add_argument("--method", action="append", choices=METHODS)
     parser.add_argument("--want", action="append", choices=list(WANTED))
+    parser.add_argument("--words", action="store_true", help="ask for a word, not for sentences")
     parser.add_argument("--num", type=int, default=200, help="codes that are edited")
     parser.add_argument("--strengths", default="2,4,8,12,16", help="of the direction")
     parser.add_argument("--top-channels", type=int, default=20)
     parser.add_argument("--steps", type=int, default=300, help="of the search")
     parser.add_argument("--learning-rate", type=float, default=0.1, help="of the search")
+    parser.add_argument("--space", default="w+", choices=("w", "w+", "s"), help="of the search")
     parser.add_argument("--mapper-steps", type=int, default=1000)
     parser.add_argument("--mapper-rate", type=float, default=0.5)
-    for name, value in (("clip", 0.0), ("direction", 1.0), ("distance", 0.008), ("mapper", 0.1)):
+    for name, value in (("clip", 1.0), ("direction", 0.0), ("distance", 0.008), ("mapper", 0.1)):
         parser.add_argument(f"--{name}-weight", type=float, default=value)
     parser.add_argument("--sweep-images", type=int, default=16)
     parser.add_argument("--sweep-codes", type=int, default=2000)
@@ -112,7 +116,7 @@ class Subject:
         ws_NLD = self._codes(want, wanted.value)
         before = self._draw({"ws": ws_NLD})
         seen = self._eyes.look(before)
-        for name, values, once_s, edit_ms in getattr(self, f"_{method}")(wanted, ws_NLD):
+        for name, values, once_s, edit_ms in getattr(self, f"_{method}")(want, ws_NLD):
             after = self._draw(values)
             self._sheet(f"{want} {name}", before, after)
             yield {
@@ -163,15 +167,25 @@ class Subject:
 
         return ClipText(self._clip, templates)
 
+    def _goal(self, want: str, wanted: Wanted) -> Any:
+        """Return what images are to show: sentences, or a word."""
+        from components.editing import Captions
+
+        if self._options.words:
+            return wanted.value
+        return Captions(self._text(), sentences(want, wanted.value), f"{want} {wanted.value}")
+
     # --- Each yields (name, edited values, seconds once, milliseconds an edit).
 
-    def _optimise(self, wanted: Wanted, ws_NLD: Tensor) -> Iterator[tuple[Any, ...]]:
+    def _optimise(self, want: str, ws_NLD: Tensor) -> Iterator[tuple[Any, ...]]:
         from components.editing import OptimiseConfig, edit_by_optimising
         from components.editing.edits import by_turns
 
-        options, parts = self._options, []
+        options, parts, wanted = self._options, [], WANTED[want]
+        goal = self._goal(want, wanted)
         config = OptimiseConfig(
             steps=options.steps,
+            space=options.space,
             learning_rate=options.learning_rate,
             clip_weight=options.clip_weight,
             direction_weight=options.direction_weight,
@@ -185,18 +199,19 @@ class Subject:
                 part_NLD,
                 rows,
                 self._text(wanted.templates),
-                wanted.value,
+                goal,
                 config,
                 neutral=wanted.neutral,
             )
-            parts.append(edit.start["ws"] + edit.change["ws"])
+            parts.append({name: x + edit.change[name] for name, x in edit.start.items()})
         took = time.perf_counter() - started
-        yield "optimise", {"ws": torch.cat(parts)}, 0.0, 1000 * took / len(ws_NLD)
+        edited = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        yield "optimise", edited, 0.0, 1000 * took / len(ws_NLD)
 
-    def _mapper(self, wanted: Wanted, ws_NLD: Tensor) -> Iterator[tuple[Any, ...]]:
+    def _mapper(self, want: str, ws_NLD: Tensor) -> Iterator[tuple[Any, ...]]:
         from components.editing import MapperConfig, edit_by_mapper, train_mapper
 
-        options = self._options
+        options, wanted = self._options, WANTED[want]
         config = MapperConfig(
             steps=options.mapper_steps,
             learning_rate=options.mapper_rate,
@@ -210,7 +225,7 @@ class Subject:
             self._generator,
             self._condition,
             self._text(wanted.templates),
-            wanted.value,
+            self._goal(want, wanted),
             config,
             generator_sha256=self._sha256,
             neutral=wanted.neutral,
@@ -221,17 +236,19 @@ class Subject:
         edited = torch.cat([x.start["ws"] + x.change["ws"] for x in edits])
         yield "mapper", {"ws": edited}, trained - started, took
 
-    def _direction(self, wanted: Wanted, ws_NLD: Tensor) -> Iterator[tuple[Any, ...]]:
+    def _direction(self, want: str, ws_NLD: Tensor) -> Iterator[tuple[Any, ...]]:
         from components.editing import edit_by_channels
+        from components.sampling import from_uint8
 
         channels, once = self._channels()
-        direction_E = self._text(wanted.templates).direction(wanted.neutral, wanted.value)
-        top = self._options.top_channels
+        wanted, top = WANTED[want], self._options.top_channels
+        goal, before = self._goal(want, wanted), from_uint8(self._draw({"ws": ws_NLD}))
+        one_E = self._text(wanted.templates).direction(wanted.neutral, wanted.value)
         started = time.perf_counter()
-        edits = [
-            edit_by_channels(self._generator, ws_1LD, channels, direction_E, top=top)[0]
-            for ws_1LD in ws_NLD.split(1)
-        ]
+        edits = []
+        for ws_1LD, image_1CHW in zip(ws_NLD.split(1), before.split(1), strict=True):
+            way_E = one_E if self._options.words else goal.ways(goal.own(image_1CHW))[0]
+            edits.append(edit_by_channels(self._generator, ws_1LD, channels, way_E, top=top)[0])
         took = 1000 * (time.perf_counter() - started) / len(ws_NLD)
         for alpha in map(float, self._options.strengths.split(",")):
             values = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 
@@ -61,3 +62,15 @@ WANTED = {
         ),
     ),
 }
+
+
+def sentences(attribute: str, value: str) -> list[tuple[str, str]]:
+    """Return (what a drawing may show, the same with one attribute changed) for every drawing."""
+    from components.data.synthetic import ATTRIBUTES, prompt
+
+    found = []
+    for values in itertools.product(*ATTRIBUTES.values()):
+        shown = dict(zip(ATTRIBUTES, values, strict=True))
+        if shown["colour"] != shown["background"]:
+            found.append((prompt(**shown), prompt(**{**shown, attribute: value})))
+    return found

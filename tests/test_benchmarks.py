@@ -122,6 +122,8 @@ def test_edits_of_all_methods_are_counted(tmp_path, capsys) -> None:
     assert all(row["before"] == 0 and row["num"] == 3 for row in rows)
     assert len(list((tmp_path / "out").glob("*.png"))) == 4
     assert "| mapper | background: blue |" in capsys.readouterr().out
+    assert editing.main([*words, "--words", "--method", "optimise", "--space", "s"]) == 0
+    assert json.loads((tmp_path / "n.json").read_text())[0]["settings"]["words"] == "True"
 
 
 def test_adaptive_layers_are_compared_with_the_same_maths(tmp_path) -> None:

@@ -10,6 +10,7 @@ Example:
 """
 
 from components.editing.attributes import Channel, channels_of
+from components.editing.captions import Captions
 from components.editing.channels import Channels, ChannelSweep, read_channels, write_channels
 from components.editing.clip_text import ClipText
 from components.editing.edits import Edit, draw
@@ -19,6 +20,7 @@ from components.editing.train_mapper import train_mapper
 from components.requests.editing import MapperConfig, OptimiseConfig, SweepConfig
 
 __all__ = [
+    "Captions",
     "Channel",
     "ChannelSweep",
     "Channels",

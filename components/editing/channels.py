@@ -23,6 +23,8 @@ from models.editing.directions import channel_directions
 from models.interfaces import Condition
 
 _RECORD = "ganline_channels"
+MapChunks = Callable[[list[dict[str, Any]]], Iterator[tuple[int, list[dict[str, Any]]]]]
+"""Chunks {channels: numbers} -> (place in the list, [{direction: array}]), in any order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +133,7 @@ class ChannelSweep:
         *,
         chunk: int = 32,
         report: Callable[[int, int], object] = lambda done, total: None,
+        map_chunks: MapChunks | None = None,
     ) -> Tensor:
         """Return all directions [C, E], going on from what `folder` already holds.
 
@@ -138,20 +141,27 @@ class ChannelSweep:
             folder: made if absent; a file for each chunk of channels.
             chunk: channels in a file.
             report: is told how many channels are done, and of how many.
+            map_chunks: makes the missing chunks elsewhere; None: here, one after the other.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        found = []
-        for first in self._starts(chunk):
-            channels = range(first, min(first + chunk, len(self)))
-            path = folder / f"channels-{first:06d}.safetensors"
-            if not path.is_file():
-                write_tensors(path, {"direction": self.rows(channels)}, _RECORD, {"first": first})
-            found.append(read_tensors(path, _RECORD)[0]["direction"])
-            report(channels.stop, len(self))
+        starts = range(0, len(self), chunk)
+        paths = {first: folder / f"channels-{first:06d}.safetensors" for first in starts}
+        missing = [first for first in starts if not paths[first].is_file()]
+        listed = {first: list(range(first, min(first + chunk, len(self)))) for first in starts}
+        done = len(self) - sum(len(listed[first]) for first in missing)
+        chunks = [{"channels": listed[first]} for first in missing]
+        for number, (row,) in (map_chunks or self._here)(chunks) if chunks else ():
+            first = missing[number]
+            direction = torch.as_tensor(row["direction"])
+            write_tensors(paths[first], {"direction": direction}, _RECORD, {"first": first})
+            done += len(listed[first])
+            report(done, len(self))
+        found = [read_tensors(path, _RECORD)[0]["direction"] for path in paths.values()]
         return torch.cat(found).to(self.mean_C.device)
 
-    def _starts(self, chunk: int) -> Iterator[int]:
-        return iter(range(0, len(self), chunk))
+    def _here(self, chunks: list[dict[str, Any]]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+        for number, part in enumerate(chunks):
+            yield number, [{"direction": self.rows(part["channels"])}]
 
     def channels(self, direction_CE: Tensor, generator_sha256: str, clip_sha256: str) -> Channels:
         """Return the finished sweep."""

@@ -46,5 +46,15 @@ class ClipText:
         return prompt_direction(*pair)
 
     def distance(self, image_NCHW: Tensor, text_E: Tensor) -> Tensor:
-        """Return [N]: 1 minus the cosine of each image with a text; differentiable."""
-        return 1 - self.images(image_NCHW) @ text_E
+        """Return [N]: 1 minus the cosine of each image with a text; differentiable.
+
+        Args:
+            image_NCHW: images.
+            text_E: one text for all, or one for each [N, E].
+        """
+        return 1 - cosines(self.images(image_NCHW), text_E)
+
+
+def cosines(unit_NE: Tensor, other_E: Tensor) -> Tensor:
+    """Return [N]: products of rows with one vector for all, or with a row for each [N, E]."""
+    return unit_NE @ other_E if other_E.ndim == 1 else (unit_NE * other_E).sum(dim=1)

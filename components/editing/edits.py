@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from components.editing.clip_text import ClipText
+from components.editing.clip_text import ClipText, cosines
 from components.errors import ConfigError
 from components.sampling import evaluation_mode, to_uint8
 from models.interfaces import Condition
@@ -115,7 +115,7 @@ def direction_term(
     Args:
         clip: whose eyes count.
         start_NCHW: the images before.
-        direction_E: from `ClipText.direction`.
+        direction_E: from `ClipText.direction`, or one for each image [N, E].
         weight: of the term.
     """
     with torch.no_grad():
@@ -124,6 +124,6 @@ def direction_term(
     def term(image_NCHW: Tensor) -> Tensor:
         moved_NE = clip.images(image_NCHW) - before_NE
         length_N = (moved_NE.square().sum(dim=1) + SHORT**2).sqrt()
-        return weight * (1 - (moved_NE @ direction_E) / length_N)
+        return weight * (1 - cosines(moved_NE, direction_E) / length_N)
 
     return term

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from components.editing.captions import Captions
 from components.editing.channels import Channels
 from components.editing.clip_text import ClipText
 from components.editing.edits import (
@@ -27,6 +28,7 @@ from components.errors import ConfigError
 from components.requests.editing import OptimiseConfig
 from components.sampling import evaluation_mode
 from models.editing.directions import Selection, select_channels
+from models.editing.mapper import StyleMapper, by_place
 from models.editing.optimise import OptimiseStep, optimise
 from models.interfaces import Condition
 
@@ -42,7 +44,7 @@ def edit_by_optimising(
     ws_1LD: Tensor,
     condition: Condition,
     clip: ClipText,
-    text: str,
+    text: str | Captions,
     config: OptimiseConfig,
     *,
     neutral: str = "",
@@ -57,28 +59,30 @@ def edit_by_optimising(
         generator: implements `models.interfaces.Generator`; it stays as it is.
         ws_1LD: the image's code.
         condition: one row.
-        clip, text: what the image is to show.
+        clip, text: what the image is to show; with `Captions` each goes to its own sentence.
         config: how to search.
-        neutral: what it shows now; for `config.direction_weight`.
+        neutral: what it shows now; for `config.direction_weight`, where text is one.
         identity: a frozen net whose features are to stay; None: no such term.
         report: is told of every step; of sums where there are several codes.
 
     Raises:
         ConfigError: space s of a family without styles; a direction from no text.
     """
-    ws_1LD, text_E = ws_1LD.detach(), clip.text(text)
+    ws_1LD = ws_1LD.detach()
     with evaluation_mode(generator):
         start, moves, parts = _space(generator, ws_1LD, config.space)
 
         def image_of(values: dict[str, Tensor]) -> Tensor:
             return draw_values(generator, parts(values), condition)
 
+        with torch.no_grad():
+            first = image_of(start)
+        text_E, way_E = goal_of(clip, text, neutral, first, directed=config.direction_weight > 0)
         terms = []
         if identity is not None and config.identity_weight:
-            terms.append(identity_term(identity, image_of(start), config.identity_weight))
-        if config.direction_weight:
-            way_E = direction_of(clip, neutral, text)
-            terms.append(direction_term(clip, image_of(start), way_E, config.direction_weight))
+            terms.append(identity_term(identity, first, config.identity_weight))
+        if way_E is not None:
+            terms.append(direction_term(clip, first, way_E, config.direction_weight))
         found = optimise(
             start,
             moves=moves,
@@ -93,6 +97,18 @@ def edit_by_optimising(
         )
     before, after = parts(start), parts(found)
     return Edit(before, {name: after[name] - x for name, x in before.items()})
+
+
+def goal_of(
+    clip: ClipText, text: str | Captions, neutral: str, before_NCHW: Tensor, *, directed: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Return where images go: a text [E] and, if directed, the way to it [E]; with captions one for
+    each image [N, E].
+    """
+    if isinstance(text, Captions):
+        own_N = text.own(before_NCHW)
+        return text.texts(own_N), text.ways(own_N) if directed else None
+    return clip.text(text), direction_of(clip, neutral, text) if directed else None
 
 
 def direction_of(clip: ClipText, neutral: str, text: str) -> Tensor:
@@ -121,10 +137,21 @@ def _space(
     return {"shift": shift}, {"shift"}, lambda values: {CODES: ws_1LD + values["shift"]}
 
 
-def edit_by_mapper(mapper: Any, ws_1LD: Tensor) -> Edit:
-    """Return the edit of a latent mapper (`models.editing.mapper.LatentMapper`)."""
-    with torch.no_grad():
+@torch.no_grad()
+def edit_by_mapper(mapper: Any, ws_1LD: Tensor, generator: Any = None) -> Edit:
+    """Return the edit of a mapper (`models.editing.mapper`).
+
+    Args:
+        mapper: of codes, or of styles.
+        ws_1LD: the image's code.
+        generator: whose styles change; a mapper of codes needs none.
+    """
+    if not isinstance(mapper, StyleMapper):
         return Edit({CODES: ws_1LD}, {CODES: mapper.edit(ws_1LD) - ws_1LD})
+    styles = styles_of(generator, ws_1LD)
+    edited = mapper.edit(by_place(styles.values()))
+    pairs = zip(styles.items(), edited.values(), strict=True)
+    return Edit(styles, {name: after - before for (name, before), after in pairs})
 
 
 def edit_by_channels(

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from components.editing.tensor_file import read_tensors, write_tensors
 from components.errors import ConfigError, StorageError
-from models.editing.mapper import LatentMapper, Norm
+from models.editing.mapper import LatentMapper, Norm, StyleMapper, by_place
 
 _RECORD = "ganline_mapper"
 
@@ -19,25 +19,41 @@ class StoredMapper:
     """A mapper and the model it belongs to.
 
     Attributes:
-        mapper: from codes to changes of codes.
+        mapper: from codes to changes of codes, or from styles to changes of styles.
         text: what it makes of an image.
         generator_sha256: of the weights that it was trained for; "" where a file does not say.
         facts: how it was trained; strings and numbers.
     """
 
-    mapper: LatentMapper
+    mapper: LatentMapper | StyleMapper
     text: str
     generator_sha256: str
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> str:
+        """What it changes, in words."""
+        mapper = self.mapper
+        if isinstance(mapper, StyleMapper):
+            channels = sum(mapper.widths.values())
+            return f"a mapper of {len(mapper.widths)} styles, {channels:,} channels"
+        groups = ", ".join(f"{name} {a}-{b - 1}" for name, (a, b) in mapper.entries.items())
+        return (
+            f"a mapper of codes {mapper.width} wide, rows {groups}, normalised over {mapper.norm}"
+        )
 
 
 def write_mapper(path: Path, stored: StoredMapper) -> None:
     """Write a mapper's file; the same mapper gives the same bytes."""
     mapper = stored.mapper
+    shape: dict[str, Any]
+    if isinstance(mapper, StyleMapper):
+        shape = {"styles": [[name, width] for name, width in mapper.widths.items()]}
+    else:
+        groups = [[name, *cut] for name, cut in mapper.entries.items()]
+        shape = {"width": mapper.width, "groups": groups, "norm": mapper.norm}
     record = {
-        "width": mapper.width,
-        "groups": [[name, *cut] for name, cut in mapper.entries.items()],
-        "norm": mapper.norm,
+        **shape,
         "text": stored.text,
         "generator_sha256": stored.generator_sha256,
         "facts": dict(stored.facts),
@@ -49,8 +65,7 @@ def read_mapper(path: Path) -> StoredMapper:
     """Return the mapper of a file; StorageError when it is none."""
     tensors, record = read_tensors(path, _RECORD)
     try:
-        groups = {str(name): (int(a), int(b)) for name, a, b in record["groups"]}
-        mapper = LatentMapper(int(record["width"]), groups, cast("Norm", record["norm"]))
+        mapper = _empty(record)
         mapper.load_state_dict(tensors)
         return StoredMapper(
             mapper=mapper.eval().requires_grad_(False),
@@ -63,8 +78,17 @@ def read_mapper(path: Path) -> StoredMapper:
         raise StorageError(what, str(path), "train or import it again") from error
 
 
+def _empty(record: Mapping[str, Any]) -> LatentMapper | StyleMapper:
+    if "styles" in record:
+        return StyleMapper({str(name): int(width) for name, width in record["styles"]})
+    groups = {str(name): (int(a), int(b)) for name, a, b in record["groups"]}
+    return LatentMapper(int(record["width"]), groups, cast("Norm", record["norm"]))
+
+
 def check_mapper(stored: StoredMapper, generator: Any, hashes: Sequence[str]) -> None:
-    """Raise ConfigError unless a mapper is for these weights, and as wide as their codes."""
+    """Raise ConfigError unless a mapper is for these weights, and as wide as their codes, or their
+    styles.
+    """
     known = stored.generator_sha256
     if known and known not in hashes:
         raise ConfigError(
@@ -72,6 +96,9 @@ def check_mapper(stored: StoredMapper, generator: Any, hashes: Sequence[str]) ->
             "--mapper",
             "give the model that the mapper was trained for",
         )
+    if isinstance(stored.mapper, StyleMapper):
+        _check_styles(stored.mapper, generator)
+        return
     last = max(stop for _, stop in stored.mapper.entries.values())
     if stored.mapper.width != generator.w_dim or last > generator.num_ws:
         raise ConfigError(
@@ -79,4 +106,21 @@ def check_mapper(stored: StoredMapper, generator: Any, hashes: Sequence[str]) ->
             f"{generator.num_ws} of {generator.w_dim}",
             "--mapper",
             "give a mapper of this model",
+        )
+
+
+def _check_styles(mapper: StyleMapper, generator: Any) -> None:
+    found: dict[str, int] = {}
+    if hasattr(generator, "style_layers"):
+        try:
+            found = by_place(layer.channels for layer in generator.style_layers())
+        except ValueError:  # a family without styles has none of them
+            found = {}
+    if unlike := [name for name, width in mapper.widths.items() if found.get(name) != width]:
+        name = unlike[0]
+        raise ConfigError(
+            f"the mapper's style {name} has {mapper.widths[name]} channels, the model's has "
+            f"{found.get(name, 'none')}",
+            "--mapper",
+            "give a model of the layout that the mapper was trained for",
         )

@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from components.editing.captions import Captions
 from components.editing.clip_text import ClipText
 from components.editing.edits import by_turns, direction_term, identity_term
-from components.editing.methods import direction_of
+from components.editing.methods import goal_of
 from components.editing.stored_mapper import StoredMapper
 from components.editing.tensor_file import read_tensors, write_tensors
 from components.errors import ConfigError, NonFiniteError
@@ -36,7 +37,7 @@ def train_mapper(
     generator: Any,
     condition: Condition,
     clip: ClipText,
-    text: str,
+    text: str | Captions,
     config: MapperConfig,
     *,
     generator_sha256: str,
@@ -50,7 +51,7 @@ def train_mapper(
     Args:
         generator: implements `models.interfaces.Generator`; it stays as it is.
         condition: one row for all codes, or several, by turns.
-        clip, text: what images are to show.
+        clip, text: what images are to show; with `Captions` each goes to its own sentence.
         config: how to train.
         generator_sha256: of the generator's weights.
         neutral: what images show now; for `config.direction_weight`.
@@ -69,17 +70,19 @@ def train_mapper(
         groups = level_groups(generator.num_ws, config.levels)
         mapper = LatentMapper(generator.w_dim, groups).to(device)
     optimizer = Ranger(mapper.parameters(), lr=config.learning_rate)
-    facts = {**asdict(config), "levels": list(config.levels), "text": text}
-    way_E = direction_of(clip, neutral, text) if config.direction_weight else None
-    if way_E is not None:
+    name = text.name if isinstance(text, Captions) else text
+    facts = {**asdict(config), "levels": list(config.levels), "text": name}
+    if isinstance(text, Captions):
+        facts["captions"] = [list(pair) for pair in text.pairs]
+    elif config.direction_weight:
         facts |= {"neutral": neutral, "templates": list(clip.templates)}
     identifies = {**facts, "generator_sha256": generator_sha256}
     done = _resume(state, mapper, optimizer, identifies)
-    text_E = clip.text(text)
+    aims = Aims(generator, clip, text, neutral, config, identity)
     with evaluation_mode(generator):
         for step in range(done, config.steps):
             ws_NLD, rows = _codes(generator, condition, config, step)
-            terms = _losses(generator, mapper, ws_NLD, rows, clip, text_E, config, identity, way_E)
+            terms = aims.losses(mapper, ws_NLD, rows)
             loss = torch.stack(list(terms.values())).sum()
             report(step, {name: float(x.detach()) for name, x in terms.items()})
             if not bool(torch.isfinite(loss)):
@@ -96,7 +99,7 @@ def train_mapper(
                 _save(state, mapper, optimizer, now, identifies)
     return StoredMapper(
         mapper=mapper.eval().requires_grad_(False),
-        text=text,
+        text=name,
         generator_sha256=generator_sha256,
         facts=facts,
     )
@@ -117,28 +120,50 @@ def _codes(
     return ws_NLD.clone(), rows
 
 
-def _losses(
-    generator: Any,
-    mapper: LatentMapper,
-    ws_NLD: Tensor,
-    rows: Condition,
-    clip: ClipText,
-    text_E: Tensor,
-    config: MapperConfig,
-    identity: Any | None,
-    way_E: Tensor | None,
-) -> dict[str, Tensor]:
-    """Return name -> weighted mean over the codes."""
-    edited_NLD = mapper.edit(ws_NLD)
-    image = generator.synthesize(edited_NLD, rows, noise="const")
-    found = {
-        "clip": config.clip_weight * clip.distance(image, text_E).mean(),
-        "distance": config.distance_weight * (edited_NLD - ws_NLD).square().mean(),
-    }
-    identified = identity is not None and config.identity_weight
-    if config.norm_weight or identified or way_E is not None:
-        with torch.no_grad():
-            before = generator.synthesize(ws_NLD, rows, noise="const")
+class Aims:
+    """What a mapper is asked for.
+
+    Args:
+        generator, clip, text, neutral, config, identity: see `train_mapper`.
+    """
+
+    def __init__(
+        self,
+        generator: Any,
+        clip: ClipText,
+        text: str | Captions,
+        neutral: str,
+        config: MapperConfig,
+        identity: Any | None,
+    ) -> None:
+        self._generator, self._clip, self._config = generator, clip, config
+        self._text, self._neutral, self._identity = text, neutral, identity
+        self._one: tuple[Tensor, Tensor | None] | None = None
+        weights = config.norm_weight, config.direction_weight, config.identity_weight
+        self._compares = any(weights) or isinstance(text, Captions)
+
+    def _goal(self, before_NCHW: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the text and the way to it; one text is read once."""
+        if isinstance(self._text, Captions) or self._one is None:
+            directed = self._config.direction_weight > 0
+            asked = self._clip, self._text, self._neutral, before_NCHW
+            self._one = goal_of(*asked, directed=directed)
+        return self._one
+
+    def losses(self, mapper: LatentMapper, ws_NLD: Tensor, rows: Condition) -> dict[str, Tensor]:
+        """Return name -> weighted mean over the codes, each drawn with its row of a condition."""
+        config, clip, identity = self._config, self._clip, self._identity
+        edited_NLD = mapper.edit(ws_NLD)
+        image = self._generator.synthesize(edited_NLD, rows, noise="const")
+        before = image.detach()
+        if self._compares:
+            with torch.no_grad():
+                before = self._generator.synthesize(ws_NLD, rows, noise="const")
+        text_E, way_E = self._goal(before)
+        found = {
+            "clip": config.clip_weight * clip.distance(image, text_E).mean(),
+            "distance": config.distance_weight * (edited_NLD - ws_NLD).square().mean(),
+        }
         if config.norm_weight:
             lengths = [_lengths(clip, x) for x in (before, image)]
             gap = (lengths[0] - lengths[1]).square().mean()
@@ -149,7 +174,7 @@ def _losses(
         if way_E is not None:
             term = direction_term(clip, before, way_E, config.direction_weight)
             found["direction"] = term(image).mean()
-    return found
+        return found
 
 
 def _lengths(clip: ClipText, image: Tensor) -> Tensor:

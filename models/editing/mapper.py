@@ -5,8 +5,8 @@ Legend: N samples, L entries of ws, D width of w, C channels of a style.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -81,23 +81,33 @@ class LatentMapper(nn.Module):
 
 
 class StyleMapper(nn.Module):
-    """Styles to changes of styles, one perceptron for each convolution's style.
+    """Styles to changes of styles, one perceptron for each style that changes.
 
     Args:
-        widths: layer -> C, of the layers that change.
+        widths: name of a style -> C, of those that change. A file that names no network has places
+            in the order in which the layers run: "00", "02", ...
     """
 
     def __init__(self, widths: Mapping[str, int]) -> None:
         super().__init__()
-        self.names = list(widths)
+        self.widths = dict(widths)
         self.groups = nn.ModuleList(Perceptron(width) for width in widths.values())
 
     def forward(self, styles: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return layer -> change [N, C] at step 1, 0 for layers that do not change."""
+        """Return name -> change [N, C] at step 1, 0 for styles that do not change."""
         changes = {name: torch.zeros_like(x) for name, x in styles.items()}
-        for name, group in zip(self.names, self.groups, strict=True):
+        for name, group in zip(self.widths, self.groups, strict=True):
             changes[name] = group(styles[name])
         return changes
+
+    def edit(self, styles: Mapping[str, Tensor], strength: float = 1.0) -> dict[str, Tensor]:
+        """Return the edited styles, name -> [N, C]; strength 1 is the published step."""
+        return {name: styles[name] + STEP * strength * x for name, x in self(styles).items()}
+
+
+def by_place(values: Iterable[Any]) -> dict[str, Any]:
+    """Return "00", "01", ... -> value, the names of a mapper's styles where no network is named."""
+    return {f"{place:02d}": value for place, value in enumerate(values)}
 
 
 def level_groups(num_ws: int, levels: Sequence[str] = ()) -> dict[str, tuple[int, int]]:

@@ -11,7 +11,7 @@ w.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from models.layers.equalized import LEAK, EqualizedLinear
 from models.layers.modulated_conv import demodulation, modulated_convolution
 from models.layers.precision import full_precision
 from models.layers.resampling import smooth_after_transposed
+from models.layers.style_space import Kind, Steering
 
 EPS = 1e-8
 OFFSETS = 27  # of a deformable 3x3 kernel: a shift in y and x and a mask for each of its 9 taps
@@ -118,15 +119,16 @@ class AdaptiveConv(nn.Module):
     ) -> None:
         super().__init__()
         self.demodulate, self.up, self.leaky = demodulate, up, leaky
+        self.style_kind: Kind = "conv" if demodulate else "rgb"  # S-space (style_space.py)
         # The bank's kernels one after the other: four axes, which any memory order suits.
         self.num_kernels = num_kernels
         size = (num_kernels * out_channels, in_channels, kernel_size, kernel_size)
         self.weight = nn.Parameter(torch.randn(size))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.style = EqualizedLinear(w_dim, in_channels, bias_init=1.0)
-        self.select: EqualizedLinear | None = None
+        self.select: Steering | None = None
         if num_kernels > 1:
-            self.select = EqualizedLinear(w_dim, num_kernels)
+            self.select = Steering(w_dim, num_kernels)
         self.gain = 1.0 if demodulate else 1.0 / math.sqrt(in_channels * kernel_size**2)
         self.taps: TapShifts | None = TapShifts(in_channels, w_dim) if deformable else None
 
@@ -183,6 +185,8 @@ class TapShifts(nn.Module):
         channels: I.
         w_dim: D.
     """
+
+    style_kind: ClassVar[Kind] = "steer"
 
     def __init__(self, channels: int, w_dim: int) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.gigagan.adaptive_conv import AdaptiveConv
-from models.layers.equalized import EqualizedLinear
+from models.layers.style_space import Steering
 
 Likeness = Literal["squared", "distance", "dot"]
 """How a query is compared to a key: minus the squared distance, minus the distance, or by q.k."""
@@ -154,9 +154,9 @@ class SelfAttention(nn.Module):
         self.mask_self, self.scale = mask_self, logit_scale(likeness, head_dim, scale_inside)
         self.to_qk = TokenLinear(width, inner if tied else 2 * inner, bias=False)
         self.to_v = TokenLinear(width, inner, bias=False)
-        self.token: EqualizedLinear | None = None
+        self.token: Steering | None = None
         if w_dim and style == "token":
-            self.token = EqualizedLinear(w_dim, width)
+            self.token = Steering(w_dim, width)
         self.out: nn.Module
         if w_dim and style == "output":
             self.out = AdaptiveConv(inner, width, w_dim, kernel_size=1, leaky=False)

@@ -19,6 +19,7 @@ from models.gigagan.text_head import Text, TextReader
 from models.interfaces import Condition
 from models.layers.equalized import EqualizedLinear, normalize_second_moment
 from models.layers.running_mean import RunningMean
+from models.layers.style_space import StyledGenerator
 
 TEXT_DRAWS = 16  # codes whose mean is the mean of a text. Paper: appendix C.1
 
@@ -90,7 +91,7 @@ class TextMapping(nn.Module):
         return torch.lerp(w_KND.mean(dim=0), nearer, share)
 
 
-class GigaGANGenerator(nn.Module):
+class GigaGANGenerator(StyledGenerator):
     """Text head, mapping and synthesis; implements `models.interfaces.Generator`.
 
     Args:
@@ -162,6 +163,11 @@ class GigaGANGenerator(nn.Module):
             noise: unused: there is none.
         """
         return self.pyramid(ws_NLD, self.read(condition))[0]
+
+    def draw_once(self, ws_1LD: Tensor) -> None:
+        """Run every layer, on one word of zeros where words are attended to."""
+        words_1SC = ws_1LD.new_zeros(1, 1, max(self.text.word_dim, 1))
+        self.pyramid(ws_1LD, Text(words_BTC=words_1SC))
 
     def synthesize_mixed(
         self, ws_NLD: Tensor, own: Condition, style: Condition, layers: Collection[int]

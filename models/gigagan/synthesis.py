@@ -127,6 +127,12 @@ class Synthesis(nn.Module):
             before = width
         self.num_ws = len(self.layers)
 
+    @property
+    def input(self) -> nn.Module:
+        """What synthesis begins with: plane waves, or the learned constant."""
+        first: Any = self.layers[0]
+        return first.waves or nn.ParameterList([first.constant])
+
     def forward(self, ws_NLD: Tensor, text: Text) -> list[Tensor]:
         """Return the images [N, 3, r, r] from the largest down, float32."""
         return self.mixed(ws_NLD, [(0, text)])

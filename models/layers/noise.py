@@ -5,14 +5,14 @@ Legend: N samples.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from models.interfaces import Condition
-from models.layers.style_space import StyleLayer, check_styles, style_layers, styled, styles_of
+from models.layers.style_space import StyledGenerator
 
 
 class NoisyLayer(Protocol):
@@ -42,13 +42,10 @@ def layer_noises(layers: Sequence[NoisyLayer], noise: Any) -> list[Tensor | None
     return list(noise)
 
 
-class NoisyGenerator(nn.Module):
+class NoisyGenerator(StyledGenerator):
     """What every generator does alike, given `map`, `synthesize` and `noise_sizes`."""
 
     map: Any
-    synthesize: Any
-    num_ws: int
-    w_dim: int
 
     def noise_sizes(self) -> list[int]:
         """Return the resolution of each noisy layer, in order."""
@@ -69,45 +66,6 @@ class NoisyGenerator(nn.Module):
     ) -> Tensor:
         """Return images for z and condition: `synthesize(map(...))`."""
         image: Tensor = self.synthesize(self.map(z_NZ, condition, truncation), condition, noise)
-        return image
-
-    def style_layers(self) -> tuple[StyleLayer, ...]:
-        """Return the layers of S-space, in the order in which they run; found once.
-
-        Raises:
-            ValueError: the family has no styles.
-        """
-        if "_style_layers" not in self.__dict__:  # not a module's attribute: nothing of it is saved
-            self.__dict__["_style_layers"] = style_layers(self)
-        found: tuple[StyleLayer, ...] = self.__dict__["_style_layers"]
-        return found
-
-    def styles(self, ws_NLD: Tensor) -> dict[str, Tensor]:
-        """Return layer -> style [N, C] of codes, as `map` makes them; errors as `style_layers`."""
-        return styles_of(self.style_layers(), ws_NLD)
-
-    def synthesize_from_styles(
-        self,
-        styles: Mapping[str, Tensor],
-        condition: Condition | None = None,
-        noise: Any = "const",
-    ) -> Tensor:
-        """Return images [N, 3, resolution, resolution] of styles, as `synthesize` of codes does.
-
-        Args:
-            styles: layer -> [N, C], of every layer of `style_layers`.
-            condition: what the codes were made for; only read by families that read it there.
-            noise: see `synthesize`.
-
-        Raises:
-            ValueError: the family has no styles, or they are not those of its layers.
-        """
-        layers = self.style_layers()
-        count = check_styles(layers, styles)
-        like = next(iter(styles.values()))
-        unread_NLD = like.new_zeros(count, self.num_ws, self.w_dim)
-        with styled(layers, styles):
-            image: Tensor = self.synthesize(unread_NLD, condition, noise)
         return image
 
     def trainable(self) -> list[nn.Parameter]:

@@ -167,7 +167,7 @@ class Adaptation:
         """Return every convolution and where they begin, without mapping, styles and ToRGB."""
         model = _plain(self._model)
         try:
-            layers = [x for x in model.style_layers() if x.kind != "rgb"]
+            layers = [x for x in model.style_layers() if x.kind in ("conv", "input")]
         except (AttributeError, ValueError):  # no styles: what a name tells
             apart = ("mapping.", "condition.", "to_rgb.")
             return [p for name, p in model.named_parameters() if not name.startswith(apart)]

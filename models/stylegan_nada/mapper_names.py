@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
-from models.editing.mapper import LatentMapper
+from models.editing.mapper import LatentMapper, StyleMapper
 from models.interop.foreign_network import ForeignNetwork
 from models.interop.names import Rule, load_translated
 from models.interop.stored_tensors import StoredTensor
@@ -43,14 +43,14 @@ def style_rules(layers: Sequence[int]) -> tuple[Rule, ...]:
     return tuple(rule for rules in found for rule in rules)
 
 
-def mapper_in(content: Any) -> tuple[LatentMapper, str] | None:
-    """Return the latent mapper of a published file and its text; None when it holds none.
+def mapper_in(content: Any) -> tuple[LatentMapper | StyleMapper, str] | None:
+    """Return the mapper of a published file and its text; None when it holds none.
 
     Args:
         content: what `models.interop.checkpoint_file.read_checkpoint` returned.
 
     Raises:
-        ValueError: a mapper of styles, or tensors that do not fit.
+        ValueError: tensors that do not fit.
     """
     state = _items(content).get("state_dict")
     tensors = {
@@ -59,19 +59,29 @@ def mapper_in(content: Any) -> tuple[LatentMapper, str] | None:
     own = {name: x for name, x in tensors.items() if name.startswith("mapper.")}
     if not own:
         return None
-    if any(re.match(r"mapper\.mapper_\d+\.", name) for name in own):
-        raise ValueError("a mapper of styles: only mappers of codes are read")
+    text = str(_items(_items(content).get("opts")).get("description") or "")
+    plain = ForeignNetwork(own).read()
+    places = {int(m[1]) for name in own if (m := re.match(r"mapper\.mapper_(\d+)\.", name))}
+    if places:
+        return _of_styles(plain, sorted(places)), text
     levels = [ours for theirs, ours in LEVELS.items() if any(theirs in name for name in own)]
     images = {m[1] for n in tensors if (m := re.match(r"decoder\.to_rgbs\.(\d+)\.", n))}
     rows = 2 * len(images) + 2 if images else ROWS
     groups = {name: cut for name, cut in published_groups(rows).items() if name in levels}
-    plain = ForeignNetwork(own).read()
     width = len(next(x for name, x in plain.items() if name.endswith(".bias")))
     mapper = LatentMapper(width, groups or {"all": (0, rows)}, "rows")
     rules = levels_rules() if groups else single_rules()
     load_translated(mapper, plain, rules, "the latent mapper")
-    options = _items(_items(content).get("opts"))
-    return mapper, str(options.get("description") or "")
+    return mapper, text
+
+
+def _of_styles(plain: Mapping[str, Tensor], places: Sequence[int]) -> StyleMapper:
+    """Return a mapper of the styles at places among all layers in the order in which they run."""
+    biases = {place: plain.get(f"mapper.mapper_{place}.mapping.1.bias") for place in places}
+    widths = {f"{place:02d}": len(x) for place, x in biases.items() if x is not None}
+    mapper = StyleMapper(widths)
+    load_translated(mapper, plain, style_rules(places), "the mapper of styles")
+    return mapper
 
 
 def published_groups(rows: int) -> dict[str, tuple[int, int]]:

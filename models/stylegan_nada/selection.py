@@ -65,6 +65,7 @@ def parameters_of(layers: Sequence[StyleLayer], *, train_affine: bool) -> list[n
     """Return the parameters of layers, without what makes their styles unless asked for."""
     found: dict[int, nn.Parameter] = {}
     for layer in layers:
-        style = set() if train_affine else set(map(id, layer.style.parameters()))
+        makers = [m.style for m in layer.module.modules() if hasattr(m, "style_kind")]
+        style = set() if train_affine else {id(p) for m in makers for p in m.parameters()}
         found |= {id(p): p for p in layer.module.parameters() if id(p) not in style}
     return list(found.values())

@@ -11,10 +11,9 @@ from pathlib import Path
 
 from components.errors import ConfigError
 from components.pictures.picture_files import check_target, save_picture
+from pipeline.commands.channel_sweep import add_sweep_options, channels_for
 from pipeline.commands.editing_options import (
     add_editing_options,
-    add_sweep_options,
-    channels_for,
     check_text,
     code_of,
     open_all,

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from components.errors import ConfigError
 from components.pictures.picture_files import check_target, save_picture, written_beside
-from components.requests.editing import MapperConfig, OptimiseConfig
+from components.requests.editing import OptimiseConfig
+from pipeline.commands.channel_sweep import add_sweep_options, channels_for
 from pipeline.commands.editing_options import (
     Opened,
     add_editing_options,
-    add_sweep_options,
-    channels_for,
     check_text,
     code_of,
     identity_net,
     open_all,
     say,
 )
+from pipeline.commands.train_mapper import mapper_parser, train
 from pipeline.exit_codes import guarded
 from pipeline.places import set_quiet_environment
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from components.editing import Edit
 
 METHODS = ("optimise", "mapper", "direction")
-WEIGHTS = ("clip_weight", "direction_weight", "distance_weight", "identity_weight", "norm_weight")
 FRAMES, STRENGTHS_LIMIT = 48, 64
 EXAMPLES = """\
   ganline edit "a small red circle" --to "a large red circle" --seed 3 --out large.png
@@ -48,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run `ganline edit`, or `ganline edit train-mapper`."""
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["train-mapper"]:
-        options = _mapper_parser().parse_args(argv[1:])
+        options = mapper_parser().parse_args(argv[1:])
         work: Callable[[], None] = lambda: train(options)  # noqa: E731
     else:
         options = _parser().parse_args(argv)
@@ -189,7 +188,8 @@ def _found(
     if options.method == "mapper":
         stored = editing.read_mapper(options.mapper)
         check_mapper(stored, generator, code_hashes(opened.card))
-        return editing.edit_by_mapper(stored.mapper.to(ws_1LD.device), ws_1LD)
+        mapper = stored.mapper.to(ws_1LD.device)
+        return editing.edit_by_mapper(mapper, ws_1LD, generator)
     if options.method == "direction":
         channels = channels_for(options, opened)
         direction_E = opened.clip.direction(opened.neutral, text)
@@ -220,74 +220,6 @@ def _found(
         identity=identity,
         report=report,
     )
-
-
-def _mapper_parser() -> argparse.ArgumentParser:
-    default = MapperConfig()
-    parser = argparse.ArgumentParser(
-        prog="ganline edit train-mapper",
-        description="Train a latent mapper for one text. The same command goes on where an earlier "
-        "one was stopped.",
-    )
-    parser.add_argument("prompt", nargs="?", default="", help="what the images show")
-    parser.add_argument("--to", metavar="TEXT", help="what they are to show")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the mapper")
-    parser.add_argument(
-        "--levels", nargs="+", default=[], metavar="LEVEL", help="coarse, medium, fine; default all"
-    )
-    numbers = ("steps", "batch", "codes", "seed")
-    weights = WEIGHTS
-    for name in numbers:
-        parser.add_argument(
-            f"--{name}", type=int, default=getattr(default, name), help="default %(default)s"
-        )
-    for name in ("psi", "learning_rate", *weights):
-        parser.add_argument(
-            f"--{name.replace('_', '-')}",
-            type=float,
-            default=getattr(default, name),
-            help="default %(default)s",
-        )
-    parser.add_argument("--identity", metavar="ROLE", help="a frozen net whose features stay")
-    add_editing_options(parser)
-    return parser
-
-
-def train(options: argparse.Namespace) -> None:
-    """Check the request, train, write the mapper, say where; errors as `edit`."""
-    text = check_text(options.to, "--to")
-    if options.out.exists() and not options.force:
-        raise ConfigError(f"{options.out} exists", "--out", "name another file, or add --force")
-    names: tuple[str, ...] = ("steps", "batch", "codes", "seed", "psi", "learning_rate")
-    names += WEIGHTS
-    values = {name: getattr(options, name) for name in names}
-    config = MapperConfig(levels=tuple(options.levels), **values)
-    opened = open_all(options, options.prompt)
-
-    from components.artifacts.release import code_hashes
-    from components.editing import train_mapper, write_mapper
-
-    def report(step: int, terms: Any) -> None:
-        if step * 20 // config.steps > (step - 1) * 20 // config.steps:
-            listed = ", ".join(f"{name} {value:.4f}" for name, value in terms.items())
-            say(f"step {step} of {config.steps}: {listed}")
-
-    state = options.out.with_name(f"{options.out.name}.state")
-    stored = train_mapper(
-        opened.model.generator,
-        opened.condition,
-        opened.clip,
-        text,
-        config,
-        generator_sha256=code_hashes(opened.card)[0],
-        neutral=opened.neutral,
-        state=state,
-        identity=identity_net(options),
-        report=report,
-    )
-    write_mapper(options.out, stored)
-    state.unlink(missing_ok=True)
-    print(f"{options.out}: a mapper to {text!r}")
 
 
 if __name__ == "__main__":

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.errors import ConfigError, StorageError
-from components.requests.editing import SweepConfig
 from components.requests.images import check_prompt, check_seed
 from components.requests.subjects import NOTHING, kind_of
 from pipeline.commands.default_folders import frozen_nets, published
 from pipeline.commands.sampling_options import asked_for
-from pipeline.places import runs_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from components.editing import Channels, ClipText
+    from components.editing import ClipText
     from models.interfaces import Condition
 
 PLAIN_IMAGE = "an image"  # what a model of nothing draws, where no text says it
@@ -73,22 +69,6 @@ def add_editing_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--force", action="store_true", help="replace what --out names")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-
-
-def add_sweep_options(parser: argparse.ArgumentParser) -> None:
-    """Let a command sweep style channels."""
-    default = SweepConfig()
-    sweep = parser.add_argument_group("the sweep of channels (kept, and continued)")
-    sweep.add_argument("--channels", type=Path, metavar="FILE", help="one that is there already")
-    sweep.add_argument(
-        "--sweep-prompt",
-        action="append",
-        default=[],
-        metavar="TEXT",
-        help="draw its codes of such texts, by turns; default: of the prompt alone",
-    )
-    sweep.add_argument("--codes", type=int, default=default.codes, help="default %(default)s")
-    sweep.add_argument("--images", type=int, default=default.images, help="default %(default)s")
 
 
 def open_all(options: argparse.Namespace, prompt: str) -> Opened:
@@ -200,48 +180,6 @@ def _inverted(options: argparse.Namespace, opened: Opened) -> Tensor:
     found = find_code(generator, opened.condition, distance, config)
     say(f"inverted: distance {found.distance:.4g} (mean image {found.mean_distance:.4g})")
     return found.ws_LD[None]
-
-
-def channels_for(options: argparse.Namespace, opened: Opened) -> Channels:
-    """Return the sweep of the model's channels: of a file, or from the cache, or made now.
-
-    Raises:
-        ConfigError: the file is of another model, or the family has no styles.
-    """
-    from components.artifacts.release import code_hashes
-    from components.editing import ChannelSweep, read_channels, write_channels
-    from components.editing.channels import check_channels
-    from components.sampling import device_of
-
-    generator, hashes = opened.model.generator, code_hashes(opened.card)
-    if options.channels is not None:
-        channels = read_channels(options.channels)
-        check_channels(channels, generator, hashes)
-        width = channels.direction_CE.shape[1]
-        if width != opened.clip.net.embedding_dim:
-            what = f"directions {width} wide, this CLIP has {opened.clip.net.embedding_dim}"
-            raise ConfigError(what, "--channels", "give the CLIP that the sweep was made with")
-        return channels
-    config = SweepConfig(codes=options.codes, images=options.images)
-    condition, subject = opened.condition, opened.subject
-    if options.sweep_prompt:
-        condition = opened.model.condition(options.sweep_prompt).to(device_of(generator))
-        subject = "\n".join(options.sweep_prompt)
-    key = [hashes[0], opened.clip_sha256, subject, asdict(config)]
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
-    folder = runs_folder() / f"channels-{digest}"
-    path = folder / "channels.safetensors"
-    if path.is_file():
-        return read_channels(path)
-    sweep = ChannelSweep(generator, condition, opened.clip, config)
-    say(f"sweeping {len(sweep)} channels, kept in {folder}")
-
-    def report(done: int, total: int) -> None:
-        say(f"{done} of {total} channels")
-
-    channels = sweep.channels(sweep.run(folder, report=report), hashes[0], opened.clip_sha256)
-    write_channels(path, channels)
-    return channels
 
 
 def check_text(text: str | None, name: str) -> str:

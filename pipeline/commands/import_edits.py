@@ -13,7 +13,7 @@ TODO = "give the file that was published with the matrix"
 
 
 def import_mapper(content: Any, options: argparse.Namespace) -> bool:
-    """Write the latent mapper that a checkpoint holds; return whether it holds one.
+    """Write the mapper that a checkpoint holds; return whether it holds one.
 
     Raises:
         ConfigError: --out is no file of its kind.
@@ -25,7 +25,7 @@ def import_mapper(content: Any, options: argparse.Namespace) -> bool:
         found = mapper_in(content)
     except ValueError as error:
         what = " ".join(str(error).split())[:400]
-        raise StorageError(what, str(options.file), "give a mapper of codes") from error
+        raise StorageError(what, str(options.file), "give a mapper as it was published") from error
     if found is None:
         return False
     from components.editing import StoredMapper, write_mapper
@@ -36,10 +36,9 @@ def import_mapper(content: Any, options: argparse.Namespace) -> bool:
     stored = StoredMapper(mapper=mapper, text=text, generator_sha256="", facts=facts)
     write_mapper(options.out, stored)
     count = sum(p.numel() for p in mapper.parameters())
-    groups = ", ".join(f"{name} {a}-{b - 1}" for name, (a, b) in mapper.entries.items())
-    print(f"read   {options.file}: latent mapper to {text!r}, {count:,} numbers")
-    print(f"as     a mapper of codes {mapper.width} wide, rows {groups}, normalised over rows")
-    print(f"wrote  {options.out}: fits any model of such codes, since the file names none")
+    print(f"read   {options.file}: mapper to {text!r}, {count:,} numbers")
+    print(f"as     {stored.shape}")
+    print(f"wrote  {options.out}: fits any model of that shape, since the file names none")
     return True
 
 

@@ -8,23 +8,18 @@ from torch.nn import functional as F
 
 from components.editing import (
     ChannelSweep,
-    ClipText,
     MapperConfig,
     OptimiseConfig,
     StoredMapper,
     SweepConfig,
-    channels_of,
     draw,
-    edit_by_channels,
     edit_by_mapper,
     edit_by_optimising,
     read_channels,
     read_mapper,
     train_mapper,
-    write_channels,
     write_mapper,
 )
-from components.editing.channels import check_channels
 from components.editing.edits import by_turns, draw_values
 from components.editing.stored_mapper import check_mapper
 from components.errors import ConfigError, StorageError
@@ -33,28 +28,6 @@ from models.editing.directions import along
 from models.families import recipes, small_fields
 from models.interfaces import Condition, ConditionShape
 from tests.models.conftest import FakeClip
-
-SMALL = {"generator_network": "stylegan2", "w_dim": 8, "z_dim": 6, "num_mapping_layers": 2}
-SMALL |= {"channel_base": 64, "channel_max": 8}
-
-
-@pytest.fixture(scope="module")
-def generator():
-    torch.manual_seed(1)
-    recipe = recipes()["projected_gan"](**{**small_fields("projected_gan"), **SMALL})
-    return recipe.generator(16, ConditionShape()).eval().requires_grad_(False)
-
-
-@pytest.fixture(scope="module")
-def clip():
-    torch.manual_seed(2)
-    return ClipText(FakeClip(), ["{}", "the {}"])
-
-
-@pytest.fixture
-def ws(generator):
-    z = torch.randn(1, generator.z_dim, generator=torch.Generator().manual_seed(3))
-    return generator.map(z, Condition()).clone()
 
 
 def to_text(generator, clip, edit, strength, text):
@@ -140,49 +113,6 @@ def test_strength_zero_is_the_image_itself(generator, clip, ws):
     images = draw(generator, edit, Condition(), [0.0, 1.0])
     assert images.shape == (2, 16, 16, 3)
     assert (images[:1] == to_uint8(generator.synthesize(ws, Condition()))).all()
-
-
-@pytest.fixture(scope="module")
-def swept(generator, clip, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sweep")
-    sweep = ChannelSweep(generator, Condition(), clip, SweepConfig(codes=50, images=3, batch=4))
-    return sweep, sweep.run(folder, chunk=16), folder
-
-
-def test_a_sweep_is_continued_and_is_the_same(swept, generator, clip, tmp_path):
-    sweep, rows, folder = swept
-    assert len(sweep) == sum(x.channels for x in generator.style_layers() if x.kind == "conv")
-    assert torch.allclose(rows.norm(dim=1), torch.ones(len(sweep)), atol=1e-5)
-    last = sorted(folder.iterdir())[-1]
-    told = []
-    last.unlink()
-    assert torch.equal(sweep.run(folder, chunk=16, report=lambda *x: told.append(x)), rows)
-    assert told[-1] == (len(sweep), len(sweep))
-    other = ChannelSweep(generator, Condition(), clip, SweepConfig(codes=50, images=3, batch=64))
-    assert torch.allclose(other.rows([3]), rows[3:4], atol=1e-5)
-
-
-def test_directions_move_the_chosen_channels_alone(swept, generator, clip, ws, tmp_path):
-    sweep, rows, _ = swept
-    channels = sweep.channels(rows, "g" * 64, "c" * 64)
-    write_channels(tmp_path / "c.safetensors", channels)
-    again = read_channels(tmp_path / "c.safetensors")
-    assert again.widths == channels.widths and torch.equal(again.direction_CE, rows)
-    check_channels(again, generator, ["g" * 64])
-    with pytest.raises(ConfigError, match="give the model that was swept"):
-        check_channels(again, generator, ["h" * 64])
-    direction = clip.direction("a cat", "a green dog")
-    edit, selection = edit_by_channels(generator, ws, again, direction, top=4)
-    moved = sum(int((x != 0).sum()) for x in edit.change.values())
-    assert moved == selection.count == 4
-    with pytest.raises(ConfigError, match="selects no channel") as error:
-        edit_by_channels(generator, ws, again, direction, beta=0.999)
-    assert "would select" in error.value.todo
-    found = channels_of(again, direction, 3)
-    sizes = [abs(x.relevance) for x in found]
-    assert sizes == sorted(sizes, reverse=True)
-    single = found[0].edit(generator, ws)
-    assert sum(int((x != 0).sum()) for x in single.change.values()) == 1
 
 
 # One code, so that the losses of two steps can be compared.

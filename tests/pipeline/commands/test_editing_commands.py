@@ -110,10 +110,33 @@ def test_a_mapper_is_trained_used_and_refused_for_another_model(words, tmp_path,
     assert "give the model that the mapper was trained for" in capsys.readouterr().err
 
 
+def test_a_mapper_is_trained_by_a_file_of_sentences(words, tmp_path, capsys):
+    out, pairs = tmp_path / "blue.safetensors", tmp_path / "blue.tsv"
+    sizes = ["--steps", "2", "--batch", "1", "--codes", "2", "--direction-weight", "1"]
+    line = ["train-mapper", "--captions", str(pairs), "--out", str(out), *sizes, *words]
+    pairs.write_text(f"{RED}\t{BLUE}\na small ring on white\ta small ring on blue\n")
+    assert edit(line) == 0
+    stored = read_mapper(out)
+    assert stored.text == "blue" and stored.facts["captions"][0] == [RED, BLUE]
+    capsys.readouterr()
+    for text, said in (
+        (f"{RED}\t{BLUE}\n{RED}\n", "is no pair"),
+        (f"{RED}\t{BLUE}\n\n", "1 blank line"),
+        (f"{RED}\t{RED}\n", "no pair of sentences that differ"),
+    ):
+        pairs.write_text(text)
+        assert edit([*line, "--force"]) == 2
+        err = capsys.readouterr().err
+        assert said in err and err.count("\n") == 1
+    assert edit([*line, "--force", "--to", BLUE]) == 2
+    assert "not both" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
         ([RED], "no text"),
+        ([RED, "--to", BLUE, "--method", "direction", "--sweep-workers", "-1"], "sweep-workers"),
         ([RED, "--to", BLUE, "--strengths", "0,x"], "strengths"),
         ([RED, "--method", "mapper"], "no mapper"),
         ([RED, "--to", BLUE, "--steps", "0"], "steps is 0"),
