@@ -11,7 +11,11 @@ from components.artifacts.publishing import PublishConfig, metric_at
 from components.requests.subjects import example_subject, kind_of
 
 SHOWN = (
-    *(name for name in METRICS if name.startswith(("judge.", "silhouette.", "seed_variety"))),
+    *(
+        name
+        for name in METRICS
+        if name.startswith(("judge.", "two_objects.", "silhouette.", "seed_variety"))
+    ),
     *("memorised", "memorised_pixels", "memorised_held_out"),
     *(*ABOUT_CLASSES, *ABOUT_PROMPTS),
     *("precision", "recall", "density", "coverage"),

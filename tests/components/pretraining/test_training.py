@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 
+from components.data.captions import PAIR_ATTRIBUTES
 from components.errors import DataError
 from components.pretraining import augment
 from components.pretraining.clip import all_prompts, retrieval, train_clip
@@ -76,6 +77,28 @@ def test_judge_learns_on_what_it_is_shown():
         metrics[f"accuracy_{name}"] for name in ("shape", "colour", "background", "size")
     )
     assert net.classes["size"] == ["small", "large"]
+
+
+def test_judge_and_clip_of_two_objects_learn_both():
+    data = drawn_data(small_config(kimg=6), 256, objects=2)
+    net, metrics = train_role("judge", data, lambda line: None)
+    names = {f"accuracy_{name}" for name in (*PAIR_ATTRIBUTES, "all")}
+    assert set(metrics) == names | {"loss"} and net.classes == PAIR_ATTRIBUTES
+    assert metrics["accuracy_background"] > 0.5
+    assert metrics["accuracy_relation"] > 0.7  # chance is 0.5; a mirror would leave it alone
+    found = retrieval(train_role("clip", data, lambda line: None)[0], data.test)
+    assert set(found) == {"retrieval_top1", "retrieval_among"}
+
+
+@pytest.mark.parametrize(("objects", "mirrored"), [(1, True), (2, False)])
+def test_the_judge_of_left_and_right_sees_no_mirror_image(monkeypatch, objects, mirrored):
+    """A mirrored drawing of two objects would be one whose caption is wrong."""
+    turned = []
+    mirror = augment.mirror
+    monkeypatch.setattr(augment, "mirror", lambda x, rng: turned.append(1) or mirror(x, rng))
+    data = drawn_data(small_config(), 64, objects=objects)
+    train_role("judge", data, lambda line: None)
+    assert bool(turned) == mirrored
 
 
 def test_retrieval_is_counted_by_hand():
