@@ -47,7 +47,7 @@ RADIUS = {
     "small": (0.22, 0.32),
     "large": (0.50, 0.68),
 }  # of [-1, 1]; the gap keeps the two sizes apart
-PAIR_RADIUS = {"small": (0.16, 0.23), "large": (0.34, 0.44)}  # where two objects share the image
+PAIR_RADIUS = {"small": (0.20, 0.27), "large": (0.36, 0.45)}  # where two objects share the image
 PAIR_GAP = 0.08  # between two objects, at least
 PAIR_OFFSET = 0.12  # of either object across the line that they stand on, at most
 ROTATION = np.pi / 12  # largest turn to either side

@@ -6,6 +6,8 @@ generator: what it is asked about is the shape, not the grain.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -36,15 +38,17 @@ def train_judge(
         todo = "set encoders.judge.source: none for real data"
         raise DataError("captions without known attributes", "encoders.judge", todo)
     truth = images.attributes
-    architecture = {
+    mirrored = "relation" not in truth  # a mirror makes left right
+    architecture: dict[str, Any] = {
         "widths": list(config.widths),
         "strides": list(config.strides),
         "pooled_dim": config.pooled_dim,
         "classes": {name: PAIR_ATTRIBUTES[name] for name in truth},
     }
+    if not mirrored:
+        architecture["places"] = True
     net = AttributeNet.build(architecture, image_size_px=config.image_size_px, mean=MEAN, std=STD)
     model = thaw(net.network)
-    mirrored = "relation" not in truth  # a mirror makes left right
 
     def loss(rows: Tensor, progress: float) -> Tensor:
         x = _disturb(area_resize(images.images(rows), config.image_size_px), rng, mirrored=mirrored)

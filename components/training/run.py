@@ -64,8 +64,10 @@ def run_job(
 
     with _locked(job, world):
         recipe, site, batches = build_site(job, config)
-        measured = yardstick(job, config, device)
-        looks = config.collapse != "off" and config.look_every_kimg > 0
+        shrink = getattr(recipe, "shrinks", 1)
+        measured = yardstick(job, config, device, shrink)
+        # A picture enlarged differs little from seed to seed: that is no collapse.
+        looks = config.collapse != "off" and config.look_every_kimg > 0 and shrink == 1
         looker = Looker.of(batches, job.seed) if looks else None
         told, result = _noted(log, world, report), None
         while result is None:

@@ -31,7 +31,7 @@ class GigaGANFields:
     # --- What it is made of.
     parts: Literal["base", "cascade", "upsampler"] = "base"
     """base: text to image. cascade: a base of base_px, frozen, and an upsampler. upsampler: small
-    images to large ones, alone: imported, never trained."""
+    images to large ones, alone; it trains on shrunk pictures, and `ganline upscale` runs it."""
     base_px: Annotated[int, Between(0, None)] = 0
     """Side of the images that the upsampler enlarges; 0 where there is none."""
 
@@ -193,13 +193,19 @@ class GigaGANFields:
     """Adam. Its weights have no equalised learning rate; gigagan-pytorch: 2e-4."""
     perceptual_weight: Annotated[float, Between(0.0, None)] = 10.0
     """Of the distance of features to the real image. Paper: 10, of LPIPS."""
-    perceptual_encoder: Literal["classifier"] = "classifier"
-    """Whose features."""
+    perceptual_encoder: Literal["classifier", "guide", "dino", "clip"] = "classifier"
+    """Whose features: maps of a CNN, or a transformer's of patches of its own size."""
 
     @property
     def grows(self) -> bool:
         """Whether a stage may start from a lower resolution: a cascade does, from its base."""
         return True
+
+    @property
+    def shrinks(self) -> int:
+        """How much larger an upsampler alone makes the pictures that it is given; 1 = it draws."""
+        factor: int = 2 ** (len(self.up_mults) - len(self.up_down_mults))
+        return factor if self.parts == "upsampler" else 1
 
     @property
     def reads_words(self) -> str:
@@ -233,17 +239,10 @@ class GigaGANFields:
             "discriminator_blocks": not self.discriminator_blocks,
             "level_weights": not self.level_weights,
         }
+        what = "allowed: as many as up_mults has, fewer in up_down_mults, elsewhere 1 or more"
         for field, bad in lengths.items():
             if bad:
-                what = (
-                    "allowed: as many as up_mults has, fewer in up_down_mults, elsewhere 1 or more"
-                )
                 wrong[field] = f"got {len(getattr(self, field))} numbers; {what}"
-        if self.parts == "upsampler":
-            what = (
-                "got upsampler; allowed: base or cascade, for alone it draws nothing that a stage "
-            )
-            wrong["parts"] = what + "could show or measure"
         if self.parts == "base":
             if self.base_px:
                 wrong["base_px"] = f"got {self.base_px}; allowed: 0, for parts is base"
@@ -268,7 +267,7 @@ class GigaGANFields:
         found = before.get("parts", "base")
         if self.parts != "cascade" or found != "base":
             what = f"got {self.parts} on a {found}; allowed: cascade on a base, for images grow by "
-            return {"parts": what + "an upsampler, and by one alone"}
+            return {"parts": f"{what}an upsampler, and by one alone"}
         if self.base_px != before_px:
             return {"base_px": f"got {self.base_px}; allowed: {before_px}, as the start"}
         return {}
