@@ -14,7 +14,7 @@ from models.gigagan.adaptive_conv import (
 )
 from models.gigagan.attention import SelfAttention, attend
 from models.gigagan.generator import TextMapping
-from models.gigagan.losses import feature_maps, perceptual
+from models.gigagan.perceptual import feature_maps, perceptual
 from models.gigagan.tiles import mirrored, upscale_strips
 from tests.models.conftest import FakeCnn, FakeVit
 
