@@ -64,8 +64,7 @@ def run_job(
 
     with _locked(job, world):
         recipe, site, batches = build_site(job, config)
-        shrink = getattr(recipe, "shrinks", 1)
-        measured = yardstick(job, config, device, shrink)
+        measured = yardstick(job, config, device, shrink := getattr(recipe, "shrinks", 1))
         # A picture enlarged differs little from seed to seed: that is no collapse.
         looks = config.collapse != "off" and config.look_every_kimg > 0 and shrink == 1
         looker = Looker.of(batches, job.seed) if looks else None

@@ -25,6 +25,7 @@ from components.pretraining.fitting import fit, learning_rate_factor, parameter_
 from components.pretraining.images import image_set
 from components.pretraining.roles import make_encoders, train_role
 from models.features import load_feature_net
+from models.features.attributes import AttributeCnn
 from tests.components.pretraining.drawings import drawings, drawn_data
 
 
@@ -85,9 +86,19 @@ def test_judge_and_clip_of_two_objects_learn_both():
     names = {f"accuracy_{name}" for name in (*PAIR_ATTRIBUTES, "all")}
     assert set(metrics) == names | {"loss"} and net.classes == PAIR_ATTRIBUTES
     assert metrics["accuracy_background"] > 0.5
-    assert metrics["accuracy_relation"] > 0.7  # chance is 0.5; a mirror would leave it alone
+    assert net.architecture["places"]
     found = retrieval(train_role("clip", data, lambda line: None)[0], data.test)
     assert set(found) == {"retrieval_top1", "retrieval_among"}
+
+
+@pytest.mark.parametrize("places", [False, True])
+def test_a_judge_knows_left_from_right_by_its_places_alone(places):
+    torch.manual_seed(0)
+    net = AttributeCnn([8, 8], [2, 2], 8, {"relation": ["left of", "above"]}, places).eval()
+    left = torch.zeros(1, 3, 32, 32)
+    left[:, :, 12:18, 8:12] = 1
+    seen, moved = (net(x)["pooled"] for x in (left, left.roll(12, dims=3)))
+    assert torch.allclose(seen, moved, atol=1e-6) != places
 
 
 @pytest.mark.parametrize(("objects", "mirrored"), [(1, True), (2, False)])
