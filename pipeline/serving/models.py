@@ -71,7 +71,8 @@ class Drawer:
         """Return of how many tokens at its end the model reads nothing, for each prompt."""
         if kind_of(self.card) != "text":
             return [0] * len(subjects)
-        return list(self._model.surplus(list(subjects)))
+        model: Any = self._model  # of text
+        return list(model.surplus(list(subjects)))
 
     def images(self, asked: Images) -> Future[Any]:
         """Queue a request for images; gives uint8 [H, W, 3] per row."""
