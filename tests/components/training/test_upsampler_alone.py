@@ -126,6 +126,8 @@ def test_it_is_measured_against_real_images_and_bicubic(world: Path) -> None:
     assert found["frechet_dino"]["after"] > 0
     assert set(found["upscaling"]) == {"frechet", "frechet_bicubic", "drift", "drift_bicubic"}
     assert found["clip_score"] is None and found["judge"] is None
+    assert found["seed_variety"] is None
+    assert found["not_measured"]["seed_variety"].startswith("the model only enlarges")
 
 
 def test_the_release_enlarges_and_draws_nothing(world: Path, tmp_path: Path, capsys) -> None:
