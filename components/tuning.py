@@ -254,7 +254,8 @@ def _train_and_score(job: Any, kimg: float, config: TuneConfig, device: str) -> 
     job = replace(job, train={**job.train, "total_kimg": kimg})
     run_job(job, World(device=device), lambda line: None, device)
     generator, card = load_generator(run_dir / "artifact")
-    batches = BatchSource(Path(job.data_dir), "heldout", card["resolution_px"], job.seed)
+    place = (Path(job.data_dir), "heldout", card["resolution_px"], job.seed)
+    batches = BatchSource(*place, shrink=getattr(generator, "shrinks", 1))
     scores = quick_scores(
         generator.to(device),
         batches,

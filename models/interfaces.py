@@ -1,18 +1,20 @@
 """The interfaces: what a family promises, and what the training loop may rely on.
 
 Legend: N samples, C channels, H W pixels, D width of a text embedding, T tokens. Images are float,
-NCHW, in [-1, 1] everywhere. A family is a `Recipe`; the loop sees `Networks` and `Phase`s and never
-"G" or "D".
+NCHW, in [-1, 1]. A family is a `Recipe`; the loop sees `Networks` and `Phase`s, no "G" or "D".
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
+
+# How tiles meet: each counts less near its edge; two passes count alike; they do not overlap.
+Blend = Literal["smooth", "equal", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +24,7 @@ class Condition:
     pooled_ND: L2-normalised text embedding by the frozen CLIP, as it comes with the data. ids_NT:
     the caption's token ids, int64, for a model that embeds captions itself (`AlignedGenerator`).
     tokens_NTD, mask_NT: word features and their validity, for families that attend to words.
-    label_N: class index, int64.
+    label_N: class index, int64. picture_NCHW: what to enlarge, in [-1, 1].
     """
 
     pooled_ND: Tensor | None = None
@@ -30,6 +32,7 @@ class Condition:
     tokens_NTD: Tensor | None = None
     mask_NT: Tensor | None = None
     label_N: Tensor | None = None
+    picture_NCHW: Tensor | None = None
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Condition:
         """Apply `function` to every tensor that is present."""
@@ -65,10 +68,9 @@ class Generator(Protocol):
 
     Some have more: `draw_noise(n, rng)`, fresh noise for `synthesize`; a parameter `centroids_MD`
     of `map`, where truncation draws to the nearest of these codes; `words` and `reader`, by which
-    words of a condition's token ids are read (`models/text_to_image.py`);
-    `synthesize_mixed(ws, own, style, layers)`, images whose `layers` read the words of `style`;
-    `upscaler`, which enlarges pictures from elsewhere (`components/sampling/upscaling.py`). A
-    network with an upscaler and without `map` draws nothing by itself.
+    words of a condition's token ids are read (`models/text_to_image.py`); `synthesize_mixed(ws,
+    own, style, layers)`, images whose `layers` read the words of `style`; `upscaler`, which
+    enlarges pictures; `shrinks`, above 1 if it only enlarges `Condition.picture_NCHW` so much.
     """
 
     z_dim: int
@@ -212,7 +214,6 @@ class ClassTable:
 
 def no_classes(role: str) -> ClassTable | None:
     """Stand where a net is asked for classes that the data does not have."""
-    return None
 
 
 def no_pictures(folder: str) -> list[Tensor]:
@@ -248,7 +249,7 @@ class Recipe(Protocol):
     `reads_words`, which words of the frozen text tower they attend to ("penultimate", "last", "" =
     none); `start_misfits(fields, px)`: as `misfits`, for a stage of more pixels that starts from an
     artifact with these fields and this resolution; `joined(base, upsampler)`, a `Joined` of two
-    artifacts, each a `Start`; ValueError where they do not fit together.
+    artifacts, each a `Start`, or ValueError; `shrinks`, as a Generator.
     """
 
     name: ClassVar[str]

@@ -12,7 +12,16 @@ import re
 # Needs a caption to compare with; needs a class; needs the judge.
 ABOUT_PROMPTS = ("clip_score", "prompt_sensitivity")
 ABOUT_CLASSES = ("class_right", "class_right_real")
-BY_JUDGE = ("judge", "judge_variety")
+# Needs drawings of two objects; needs drawings of one.
+ABOUT_TWO_OBJECTS = (
+    "two_objects",
+    "judge.size_2",
+    "judge.colour_2",
+    "judge.shape_2",
+    "judge.relation",
+)
+ABOUT_ONE_OBJECT = ("silhouette", "silhouette_cells")
+BY_JUDGE = ("judge", "judge_variety", "two_objects")
 
 METRICS = {
     "judge.all": "prompts with every attribute right, by the judge",
@@ -20,6 +29,14 @@ METRICS = {
     "judge.size": "size right",
     "judge.colour": "colour right",
     "judge.shape": "shape right",
+    "judge.size_2": "size of the second of two objects right",
+    "judge.colour_2": "its colour right",
+    "judge.shape_2": "its shape right",
+    "judge.relation": "whether they stand side by side or one above the other right",
+    "two_objects.attribute": "of two objects: an attribute of one right, the mean over all six",
+    "two_objects.both": "both objects right, each in its place",
+    "two_objects.exchanged": "both right in shape and colour, each in the other's place",
+    "two_objects.swapped_colours": "each with the other's colour, not exchanged",
     "silhouette.shape": "shape right by its outline",
     "silhouette.worst": "the same for the kind of image that it draws worst",
     "silhouette_cells.<kind>": "the same for one kind of image, as `large ring`",

@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.artifacts.artifact import GENERATOR
+from components.artifacts.family import recipe_from
 from components.artifacts.metric_names import ABOUT_CLASSES, ABOUT_PROMPTS, METRICS
 from components.artifacts.publishing import PublishConfig, metric_at
 from components.requests.subjects import example_subject, kind_of
 
 SHOWN = (
-    *(name for name in METRICS if name.startswith(("judge.", "silhouette.", "seed_variety"))),
+    *(
+        name
+        for name in METRICS
+        if name.startswith(("judge.", "two_objects.", "silhouette.", "seed_variety"))
+    ),
     *("memorised", "memorised_pixels", "memorised_held_out"),
     *(*ABOUT_CLASSES, *ABOUT_PROMPTS),
     *("precision", "recall", "density", "coverage"),
@@ -37,8 +42,24 @@ def model_card(card: Mapping[str, Any], metrics: Mapping[str, Any], config: Publ
     return "\n\n".join(sections) + "\n"
 
 
+def enlarges(card: Mapping[str, Any]) -> int:
+    """Return how many times larger the model of a card makes pictures, where it does nothing else;
+    1 = it draws.
+    """
+    recipe = recipe_from({"name": card["recipe"]["name"], **card["recipe"]["fields"]})
+    return int(getattr(recipe, "shrinks", 1))
+
+
 def _head(card: Mapping[str, Any], config: PublishConfig) -> str:
     size = card["resolution_px"]
+    if (times := enlarges(card)) > 1:
+        text = config.description or f"Makes pictures of any size {times} times as large."
+        return (
+            f"---\nlicense: {config.licence.lower()}\npipeline_tag: image-to-image\n---\n\n"
+            f"# {config.model_name}\n\n{text} A GAN upsampler ({card['recipe']['name']}), trained "
+            f"at {size} px.\n\n![From the left: the input, bicubic, the model, the real picture]"
+            "(samples.png)"
+        )
     tag, does, what = _KINDS[kind_of(card)]
     text = config.description or does
     return (
@@ -65,6 +86,13 @@ _KINDS = {
 
 
 def _use(card: Mapping[str, Any], config: PublishConfig) -> str:
+    if enlarges(card) > 1:
+        told = ' "what it shows"' if kind_of(card) == "text" else ""
+        return f"""## How to use it
+
+    ganline upscale photo.png{told} --model PATH_OF_THIS_FOLDER --out big.png
+
+It draws nothing by itself; `ganline cascade` joins it to a base that does."""
     kind, name = kind_of(card), config.model_name
     subject = example_subject(card)
     asked = {"text": f'"{subject}" ', "label": f'--label "{subject}" ', "none": ""}[kind]
@@ -170,6 +198,11 @@ def _training(card: Mapping[str, Any]) -> str:
 
 
 def _limits(card: Mapping[str, Any], config: PublishConfig) -> str:
+    if enlarges(card) > 1:
+        return """## Limits
+
+- What it adds is made up: it looks like its training pictures, and was not in yours.
+- It repeats the biases of its data. Do not use it to make out people or writing."""
     knows = {
         "text": "what its training captions talk about; other words change images at random",
         "label": f"{card['shape']['num_labels']} classes and no words",

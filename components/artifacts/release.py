@@ -138,7 +138,7 @@ def load_release(
     if not folder.is_dir():
         raise StorageError("there is no model", str(folder), "run make demo first, or give --model")
     generator, card = load_generator(folder)
-    if draws and not hasattr(generator, "map"):
+    if draws and getattr(generator, "shrinks", 1) > 1:
         todo = "use ganline upscale, or join it to a base by ganline cascade"
         raise ConfigError("the model enlarges pictures and draws none", str(folder), todo)
     if kind_of(card) != "text":

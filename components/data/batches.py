@@ -60,9 +60,12 @@ class BatchSource:
         resolution: side of the images wanted; at most the stored one, to which they are averaged
             down.
         seed: of the order.
+        shrink: above 1, a condition holds its image shrunk so many times, by area averages.
     """
 
-    def __init__(self, folder: Path, split: str, resolution: int, seed: int) -> None:
+    def __init__(
+        self, folder: Path, split: str, resolution: int, seed: int, shrink: int = 1
+    ) -> None:
         manifest = read_manifest(folder)
         if missing := sorted(_FACTS - manifest.keys()):
             what = f"the manifest lacks {', '.join(missing)}"
@@ -72,6 +75,7 @@ class BatchSource:
             what = f"{resolution} px wanted, images are stored at {stored} px"
             raise DataError(what, str(folder), "raise filter.resolution_px and filter again")
         self.folder, self.resolution, self.seed = folder, resolution, seed
+        self.shrink = shrink
         self.content_hash: str = manifest["content_hash"]
         self.shape = ConditionShape(
             pooled_dim=manifest["embedding_dim"], num_labels=manifest["num_labels"]
@@ -213,10 +217,12 @@ class BatchSource:
             ids = torch.from_numpy(self._lists(table, "token_ids").astype(np.int64))
         if self.shape.num_labels:
             label = torch.from_numpy(table["label"].to_numpy().astype(np.int64))
+        image_NCHW = as_images(torch.from_numpy(images), self.resolution)
+        small = F.avg_pool2d(image_NCHW, self.shrink) if self.shrink > 1 else None
         return Batch(
             size=len(table),
-            image_NCHW=as_images(torch.from_numpy(images), self.resolution),
-            condition=Condition(pooled_ND=pooled, ids_NT=ids, label_N=label),
+            image_NCHW=image_NCHW,
+            condition=Condition(pooled_ND=pooled, ids_NT=ids, label_N=label, picture_NCHW=small),
             captions=tuple(table["caption"].to_pylist()),
             keys=tuple(table["key"].to_pylist()),
         )

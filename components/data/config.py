@@ -108,6 +108,8 @@ class SynthesizeConfig:
         pairs: samples of the dirty `train` split, copies included; 0 = nothing is drawn, empty
             files are written.
         encoders_pairs, judge_pairs, validation_pairs, test_pairs: samples of the clean splits.
+        objects: in each drawing: 1, or 2 of other shapes and colours, one left of or above the
+            other ("a red ring left of a small blue square on a white background").
         resolution_px: side of the drawings.
         shard_pairs: samples per tar.
         png_fraction: share stored as PNG; the rest is JPEG (quality 95, full chroma).
@@ -128,6 +130,7 @@ class SynthesizeConfig:
     judge_pairs: Annotated[int, Between(0, None)] = 6_000
     validation_pairs: Annotated[int, Between(0, None)] = 1_000
     test_pairs: Annotated[int, Between(0, None)] = 2_000
+    objects: Literal[1, 2] = 1
     resolution_px: Annotated[int, Between(16, 1024)] = 64
     shard_pairs: Annotated[int, Between(1, None)] = 1_000
     png_fraction: Fraction = 0.25

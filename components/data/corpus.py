@@ -15,25 +15,30 @@ from typing import Any
 
 import pyarrow as pa
 
-from components.data.captions import ATTRIBUTES
+from components.data.captions import ATTRIBUTES, PAIR_ATTRIBUTES
 from components.data.config import SynthesizeConfig
 from components.data.dirt import Plan, clean_plan, empty_caption, image_file, plan_dirt
 from components.data.parquet_files import write_table
 from components.data.shards import file_sha256, write_json, write_tar
 from components.data.synthetic import Pairs, draw, label_of, sample_pairs
 
-TRUTH_SCHEMA = pa.schema(
-    [
-        ("key", pa.string()),
-        ("split", pa.string()),
-        ("swapped", pa.bool_()),
-        ("dirt", pa.string()),
-        ("exact_duplicate_of", pa.string()),
-        ("near_duplicate_of", pa.string()),
-        *((name, pa.string()) for name in ATTRIBUTES),
-        ("caption_true", pa.string()),
-    ]
-)
+
+def truth_schema(objects: int) -> pa.Schema:
+    """Return the columns of the truth about drawings of so many objects."""
+    return pa.schema(
+        [
+            ("key", pa.string()),
+            ("split", pa.string()),
+            ("swapped", pa.bool_()),
+            ("dirt", pa.string()),
+            ("exact_duplicate_of", pa.string()),
+            ("near_duplicate_of", pa.string()),
+            *((name, pa.string()) for name in (PAIR_ATTRIBUTES if objects == 2 else ATTRIBUTES)),
+            ("caption_true", pa.string()),
+        ]
+    )
+
+
 _ROWS_AT_ONCE = 250  # drawings held in memory per process
 
 
@@ -69,9 +74,9 @@ def write_corpus(config: SynthesizeConfig, seed: int, raw: Path, truth: Path) ->
         (raw / split).mkdir(parents=True, exist_ok=True)
         for stale in (raw / split).glob("shard-*"):
             stale.unlink()
-        pairs = sample_pairs(seed, split, range(count))
+        pairs = sample_pairs(seed, split, range(count), config.objects)
         plan = plan_dirt(config, seed, pairs.attributes) if split == "train" else clean_plan(count)
-        tables.append(_truth(split, pairs, plan))
+        tables.append(_truth(split, pairs, plan, config.objects))
         jobs += _jobs(config, seed, raw / split, plan)
     truth.mkdir(parents=True, exist_ok=True)
     write_table(truth / "truth.parquet", pa.concat_tables(tables))
@@ -116,8 +121,10 @@ def _samples(job: _Job) -> Iterator[tuple[str, dict[str, bytes]]]:
     plan, config = job.plan, job.config
     for at in range(0, len(plan.kind), _ROWS_AT_ONCE):
         part = slice(at, at + _ROWS_AT_ONCE)
-        shown = sample_pairs(job.seed, job.split, plan.image_of[part].tolist())
-        told = sample_pairs(job.seed, job.split, plan.caption_of[part].tolist())
+        shown, told = (
+            sample_pairs(job.seed, job.split, rows[part].tolist(), config.objects)
+            for rows in (plan.image_of, plan.caption_of)
+        )
         pixels = draw(shown.attributes, shown.generators, config.resolution_px)
         for i, kind in enumerate(plan.kind[part]):
             row = job.start + at + i
@@ -139,7 +146,7 @@ def _facts(key: str, split: str, values: dict[str, str]) -> bytes:
     return json.dumps(facts, sort_keys=True).encode()
 
 
-def _truth(split: str, pairs: Pairs, plan: Plan) -> pa.Table:
+def _truth(split: str, pairs: Pairs, plan: Plan, objects: int) -> pa.Table:
     def origin(row: int, kind: str) -> str:
         return key_of(split, int(plan.image_of[row])) if plan.kind[row] == kind else ""
 
@@ -156,7 +163,7 @@ def _truth(split: str, pairs: Pairs, plan: Plan) -> pa.Table:
         }
         for row, kind in enumerate(plan.kind)
     ]
-    return pa.Table.from_pylist(rows, schema=TRUTH_SCHEMA)
+    return pa.Table.from_pylist(rows, schema=truth_schema(objects))
 
 
 def estimate_bytes(config: SynthesizeConfig) -> int:

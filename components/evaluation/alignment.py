@@ -10,7 +10,7 @@ no filter ever used, cannot. Legend: N images, D width of the joint space.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -57,6 +57,11 @@ def same_caption(caption: str) -> str:
     return " ".join(re.findall(r"\w+", caption.casefold())) or caption.strip()
 
 
+def in_order(classes: Iterable[str]) -> list[str]:
+    """Return a judge's attributes, the common ones first."""
+    return [*ATTRIBUTES, *sorted(set(classes) - set(ATTRIBUTES))]
+
+
 def attribute_accuracy(
     logits: Mapping[str, Tensor],
     classes: Mapping[str, Sequence[str]],
@@ -82,7 +87,7 @@ def attribute_accuracy(
         return None
     every_N = torch.ones(len(rows), dtype=torch.bool)
     shares: dict[str, float] = {}
-    for attribute in ATTRIBUTES:
+    for attribute in in_order(classes):
         if any(attribute not in truths[row] for row in rows):  # type: ignore[operator]
             continue
         names = list(classes[attribute])

@@ -19,14 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from components.data.captions import PAIR_ATTRIBUTES
 from components.errors import NonFiniteError
-from components.evaluation.alignment import ATTRIBUTES
 from components.evaluation.nets import MeasuringNet
 from components.sampling import device_of, from_uint8, generate_from, to_uint8
 from models.interfaces import Batch
 
 # What is kept of a net's features: one vector per image each.
-KEPT = ("pooled", "pixels", *ATTRIBUTES)
+KEPT = ("pooled", "pixels", *PAIR_ATTRIBUTES)
 CACHE_VERSION = 1  # raise when the vectors of the same inputs change
 
 

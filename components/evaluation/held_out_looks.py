@@ -26,7 +26,7 @@ class HeldOutLooks:
     Attributes:
         looks: silhouettes and small pictures.
         shown: equal for images that show the same: attributes, class or caption; None = unknown.
-        outlines: their mean outlines; None where no caption tells of a shape.
+        outlines: their mean outlines; None where no caption tells of one shape.
         named_right: share of these images that outlines of the others name right.
     """
 
@@ -72,8 +72,9 @@ def _named_right(named: Sequence[tuple[Silhouette | None, str]]) -> float:
 
 
 def _shapes(captions: Sequence[str], read: Read) -> list[str]:
-    """Return the shape that each caption tells of, "" for none."""
-    return [(read(caption) or {}).get("shape", "") for caption in captions]
+    """Return the shape that each caption tells of, "" for none; two objects have no one outline."""
+    told = [read(caption) or {} for caption in captions]
+    return ["" if "shape_2" in values else values.get("shape", "") for values in told]
 
 
 def what_is_shown(rows: Batch, read: Read) -> list[Hashable]:

@@ -9,6 +9,7 @@ import torch
 
 from components.artifacts.family import recipe_from
 from components.evaluation.bench import Bench
+from components.evaluation.binding import measure_binding
 from components.evaluation.cards import (
     IGNORES_TEXT,
     LOW_RANK,
@@ -50,9 +51,10 @@ def score_generator(
     Returns:
         Plain values: judge, silhouette, silhouette_cells, seed_variety, seed_variety_pixels,
         seed_variety_centre, memorised, memorised_pixels, memorised_held_out, class_right,
-        class_right_real, upscaling (of a model with an upsampler), warnings,
-        judge_variety, judge_counts, frechet_<net> {before, after, ratio}, kernel_<net>, precision,
-        recall, density, coverage, clip_score, prompt_sensitivity, real, curve (rows), truncation,
+        class_right_real, upscaling (of a model with an upsampler), two_objects and
+        two_objects_real (of captions of two objects), warnings, judge_variety, judge_counts,
+        frechet_<net> {before, after, ratio}, kernel_<net>, precision, recall, density, coverage,
+        clip_score, prompt_sensitivity, real, curve (rows), truncation,
         pairs (the samples nearest to training images), cards, not_measured (metric -> why its
         value is None). On Inception: fid and kid instead.
     """
@@ -74,6 +76,7 @@ def score_generator(
     seeds = measure_seeds(bench, after)
     say("evaluate: the nearest training images")
     copies = measure_memorisation(bench, sampled)
+    bound = measure_binding(bench, sampled.first(config.num_prompts))
     classes = measure_classes(bench, sampled.first(config.num_prompts))
     enlarged = measure_enlarging(bench, after)
     few = _few(len(bench.real_ND))
@@ -82,7 +85,7 @@ def score_generator(
         say(f"evaluate: {warning}")
     say(f"evaluate: truncation curve over psi {', '.join(map(str, config.truncations))}")
     curve = truncation_curve(bench, after, sampled)
-    parts = (alignment, shapes, seeds, copies, classes, enlarged, kinds, distances)
+    parts = (alignment, bound, shapes, seeds, copies, classes, enlarged, kinds, distances)
     return {
         **{name: value for part in parts for name, value in part["scores"].items()},
         "real": real,

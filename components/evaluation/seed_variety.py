@@ -20,6 +20,7 @@ from components.evaluation.looks import Looks
 from components.sampling import generate_from
 
 REAL_PAIRS = 50  # fewer pairs of real images that show the same say nothing
+ENLARGES = "the model only enlarges: its seeds differ in detail alone"
 LOW = 0.3  # below it the seeds of a prompt draw nearly the same, by that measure
 
 BY = {
@@ -142,6 +143,10 @@ def measure_seeds(bench: Any, generator: Any) -> dict[str, Any]:
         scores: `seed_variety`, `seed_variety_pixels` and, where captions tell of a shape,
         `seed_variety_centre`; 1 = as much as real images. cards, missing and warnings beside them.
     """
+    if getattr(generator, "shrinks", 1) > 1:
+        nothing = dict.fromkeys(("seed_variety", "seed_variety_pixels"))
+        missing = dict.fromkeys(nothing, ENLARGES)
+        return {"scores": nothing, "cards": {}, "missing": missing, "warnings": []}
     drawn_MD, looks, prompts = sample_seeds(bench, generator)
     real, net = bench.held_out, measuring_net(bench)
     against, own = Against.of(real.shown), grouped(prompts)

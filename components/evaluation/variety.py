@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components.evaluation.alignment import ATTRIBUTES
+from components.evaluation.alignment import in_order
 
 Counts = dict[str, dict[str, int]]
 
@@ -27,7 +27,7 @@ def attribute_counts(logits: Mapping[str, Tensor], classes: Mapping[str, Sequenc
         classes: attribute -> names of its classes, in the order of the logits.
     """
     counts: Counts = {}
-    for attribute in ATTRIBUTES:
+    for attribute in in_order(classes):
         names = classes[attribute]
         found = torch.bincount(logits[attribute].argmax(1).cpu(), minlength=len(names))
         counts[attribute] = dict(zip(names, found.tolist(), strict=True))

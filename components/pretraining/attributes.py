@@ -6,11 +6,13 @@ generator: what it is asked about is the shape, not the grain.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from components.data.captions import ATTRIBUTES
+from components.data.captions import PAIR_ATTRIBUTES
 from components.errors import DataError
 from components.pretraining import augment
 from components.pretraining.config import JudgeTraining
@@ -36,19 +38,22 @@ def train_judge(
         todo = "set encoders.judge.source: none for real data"
         raise DataError("captions without known attributes", "encoders.judge", todo)
     truth = images.attributes
-    architecture = {
+    mirrored = "relation" not in truth  # a mirror makes left right
+    architecture: dict[str, Any] = {
         "widths": list(config.widths),
         "strides": list(config.strides),
         "pooled_dim": config.pooled_dim,
-        "classes": ATTRIBUTES,
+        "classes": {name: PAIR_ATTRIBUTES[name] for name in truth},
     }
+    if not mirrored:
+        architecture["places"] = True
     net = AttributeNet.build(architecture, image_size_px=config.image_size_px, mean=MEAN, std=STD)
     model = thaw(net.network)
 
     def loss(rows: Tensor, progress: float) -> Tensor:
-        x = _disturb(area_resize(images.images(rows), config.image_size_px), rng)
+        x = _disturb(area_resize(images.images(rows), config.image_size_px), rng, mirrored=mirrored)
         logits = model(net.preprocess(x))
-        terms = [F.cross_entropy(logits[name], truth[name][rows]) for name in ATTRIBUTES]
+        terms = [F.cross_entropy(logits[name], truth[name][rows]) for name in truth]
         return torch.stack(terms).sum()
 
     value = fit([model], loss, num_images=len(images), config=config.fit, rng=rng, say=say)
@@ -56,8 +61,9 @@ def train_judge(
     return net, {"loss": value}
 
 
-def _disturb(x_NCHW: Tensor, rng: torch.Generator) -> Tensor:
-    x = augment.soften(augment.mirror(x_NCHW, rng), SOFT_SHARE, rng)
+def _disturb(x_NCHW: Tensor, rng: torch.Generator, *, mirrored: bool) -> Tensor:
+    x = augment.mirror(x_NCHW, rng) if mirrored else x_NCHW
+    x = augment.soften(x, SOFT_SHARE, rng)
     x = augment.scale_contrast(x, CONTRAST, rng)
     x = augment.shift_brightness(x, BRIGHTNESS, rng)
     return augment.add_noise(x, NOISE, rng)
@@ -66,7 +72,7 @@ def _disturb(x_NCHW: Tensor, rng: torch.Generator) -> Tensor:
 @torch.no_grad()
 def attribute_guesses(net: AttributeNet, images: ImageSet) -> dict[str, Tensor]:
     """Return what the judge says of each image: attribute -> index of its value [N]."""
-    guesses: dict[str, list[Tensor]] = {name: [] for name in ATTRIBUTES}
+    guesses: dict[str, list[Tensor]] = {name: [] for name in net.classes}
     for rows in torch.arange(len(images)).split(_CHUNK):
         logits = net(images.images(rows))
         for name, parts in guesses.items():
@@ -79,6 +85,7 @@ def attribute_accuracy(net: AttributeNet, images: ImageSet) -> dict[str, float]:
     if images.attributes is None:
         return {}
     guesses = attribute_guesses(net, images)
-    right = {name: guesses[name] == truth for name, truth in images.attributes.items()}
+    known = images.attributes
+    right = {name: guess == known[name] for name, guess in guesses.items() if name in known}
     right["all"] = torch.stack(list(right.values())).all(dim=0)
     return {f"accuracy_{name}": float(hit.float().mean()) for name, hit in right.items()}

@@ -117,11 +117,11 @@ def embed_images(net: ClipNet, images: ImageSet) -> Tensor:
 def retrieval(net: ClipNet, images: ImageSet) -> dict[str, float]:
     """Measure whether the nearest caption is the right one.
 
-    With known attributes: the nearest among the plain captions of all combinations, and the share
-    of images for which each attribute of it is right. Else: the share of images whose own caption
-    is the nearest among at most 500.
+    With known attributes of one object: the nearest among the plain captions of all combinations,
+    and the share of images for which each attribute of it is right. Else: the share of images whose
+    own caption is the nearest among at most 500.
     """
-    if images.attributes is None:
+    if images.attributes is None or "relation" in images.attributes:
         few = images.subset(torch.arange(min(len(images), _CHUNK)))
         similarity = embed_images(net, few) @ net.encode_text(few.captions).T
         best = similarity.argmax(dim=1)

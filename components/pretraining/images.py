@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components.data.captions import ATTRIBUTES, attributes_of
+from components.data.captions import PAIR_ATTRIBUTES, attributes_of
 from components.data.config import SourceConfig
 from components.data.decode import Decoded, centre_square, decode, parse_colour
 from components.data.labels import Labels
@@ -33,7 +33,8 @@ class ImageSet:
         captions: one per image.
         label_N: class index, int64; -1 where there is none.
         label_names: of the classes, in their order; empty where they are numbers.
-        attributes: name -> index into ATTRIBUTES[name] [N], where every caption tells of them.
+        attributes: name -> index into PAIR_ATTRIBUTES[name] [N], where every caption tells of them;
+            of two objects only where every caption tells of two.
     """
 
     pixels_NCHW: Tensor
@@ -87,12 +88,12 @@ def image_set(
     pixels = torch.from_numpy(pixels_NHWC).permute(0, 3, 1, 2).contiguous()
     numbers = Labels.of(labels, label_kind)
     label_N = torch.tensor([numbers.number(label) for label in labels], dtype=torch.long)
-    told = [attributes_of(caption) for caption in captions]
+    told = [values for values in map(attributes_of, captions) if values]
     known = None
-    if told and all(told):
+    if told and len(told) == len(captions) and all(one.keys() == told[0].keys() for one in told):
         known = {
-            name: torch.tensor([values.index(one[name]) for one in told if one])
-            for name, values in ATTRIBUTES.items()
+            name: torch.tensor([PAIR_ATTRIBUTES[name].index(one[name]) for one in told])
+            for name in told[0]
         }
     return ImageSet(pixels, captions, label_N, known, tuple(numbers.names))
 

@@ -30,7 +30,7 @@ from components.sampling.stored_code import (
     write_code,
 )
 from components.sampling.truncation import Towards, fit_centroids
-from components.sampling.upscaling import Blend, upscale, upscaler_of
+from components.sampling.upscaling import Blend, beside_bicubic, upscale, upscaler_of
 from components.sampling.walk import Keyframe, Space, slerp, walk
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "Space",
     "StoredCode",
     "Towards",
+    "beside_bicubic",
     "check_codes",
     "device_of",
     "draw_codes",

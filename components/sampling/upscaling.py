@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from components.errors import ConfigError
 from components.requests.images import check_prompt, check_seed
 from components.sampling.draw import conditions, seed_noise, to_uint8
 from components.sampling.modes import device_of, evaluation_mode
-from models.interfaces import Condition
+from models.interfaces import Batch, Blend, Condition
 
 TILES_AT_ONCE = 4
-
-Blend = Literal["smooth", "equal", "none"]
-"""How tiles meet: each counts less near its edge; two passes count alike; they do not overlap."""
 
 
 class Upscaler(Protocol):
@@ -104,3 +102,29 @@ def _strips(
     with evaluation_mode(upscaler):
         for strip in upscaler.strips(image_3HW, z_1Z, condition, blend=blend, batch=batch):
             yield to_uint8(strip[None])[0]
+
+
+def beside_bicubic(rows: Batch, enlarged_NHWC: np.ndarray) -> np.ndarray:
+    """Return four images for each row, to be laid out in four columns.
+
+    Args:
+        rows: conditions with small pictures, and the real images.
+        enlarged_NHWC: uint8, what a model made of them.
+
+    Returns:
+        uint8 [4 N, H, W, 3]: what it was given (its pixels as squares), bicubic interpolation of
+        that, what it made of it, and the real image.
+    """
+    small_NCHW, real_NCHW = rows.condition.picture_NCHW, rows.image_NCHW
+    assert small_NCHW is not None and real_NCHW is not None, "an upsampler is shown real images"
+    size = enlarged_NHWC.shape[1:3]
+    images = np.stack(
+        [
+            to_uint8(F.interpolate(small_NCHW, size=size, mode="nearest")),
+            to_uint8(F.interpolate(small_NCHW, size=size, mode="bicubic")),
+            enlarged_NHWC,
+            to_uint8(real_NCHW),
+        ],
+        axis=1,
+    )
+    return images.reshape(-1, *enlarged_NHWC.shape[1:])

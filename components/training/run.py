@@ -66,7 +66,8 @@ def run_job(
 
     with _locked(job, world):
         recipe, site, batches = build_site(job, asked)
-        looks = asked.collapse != "off" and asked.look_every_kimg > 0
+        # A picture enlarged differs little from seed to seed: that is no collapse.
+        looks = asked.collapse != "off" and asked.look_every_kimg > 0 and _shrinks(recipe) == 1
         looker = Looker.of(batches, job.seed) if looks else None
         told, groups, result = _noted(log, world, report), getattr(recipe, "norm_batch", 0), None
         run = partial(_attempt, job, recipe, site, looker, world, log, told, device, stop)
@@ -90,6 +91,11 @@ def run_job(
     return summary | {"session": session}
 
 
+def _shrinks(recipe: Recipe) -> int:
+    """Return by how much the pictures are shrunk that the model enlarges; 1 for one that draws."""
+    return getattr(recipe, "shrinks", 1)
+
+
 def _attempt(
     job: TrainingJob,
     recipe: Recipe,
@@ -108,7 +114,7 @@ def _attempt(
     from components.training.loop import train
     from components.training.site import sampler, yardstick
 
-    measured = yardstick(job, config, device)
+    measured = yardstick(job, config, device, _shrinks(recipe))
     networks = build_networks(job, recipe, site)
     beside = networks.frozen.get("original")
     draw = sampler(job, config, site, batches, Path(job.run_dir) / "samples", beside)

@@ -18,7 +18,7 @@ from components.data.pictures import picture_files, read_picture
 from components.errors import ConfigError, StorageError
 from components.pictures.sheets import image_grid
 from components.pretraining.class_features import class_dim, read_classes
-from components.sampling import from_uint8, generate_from
+from components.sampling import beside_bicubic, from_uint8, generate_from
 from components.training.config import TrainConfig
 from components.training.job import TrainingJob
 from components.training.seeds import derived_seed
@@ -57,7 +57,8 @@ def build_site(job: TrainingJob, config: TrainConfig) -> tuple[Recipe, Site, Any
     """
     start = load_start(Path(job.start_dir)) if job.start_dir else None
     recipe = recipe_from(_recipe_of(job, start))
-    source = _open(job, config, "train")
+    shrink = getattr(recipe, "shrinks", 1)
+    source = _open(job, config, "train", shrink)
     if recipe.needs_data and source is None:
         raise ConfigError(f"recipe {recipe.name} needs data", job.stage, "give data_dir")
     shape = ConditionShape()
@@ -96,9 +97,10 @@ def sampler(
 
     The prompts are the first captions of the held-out split, or its classes in turn; seeds derive
     from the run's seed. A network `beside` is drawn too, each of its images to the left of the
-    model's of the same code.
+    model's of the same code. Of a model that only enlarges, each row of the sheet is what it is
+    given, bicubic interpolation of that, what it makes of it, and the real image.
     """
-    heldout = _open(job, config, "heldout")
+    heldout = _open(job, config, "heldout", getattr(batches, "shrink", 1))
     if heldout is None:
         shown = batches.atom(0, NUM_SAMPLES)
     else:
@@ -107,6 +109,8 @@ def sampler(
 
     def draw(model: nn.Module, nimg: int) -> Any:
         images, captions = generate_from(model, shown.condition, seeds), shown.captions
+        if shown.condition.picture_NCHW is not None:
+            images, captions = beside_bicubic(shown, images), ()
         if beside is not None:
             before = generate_from(beside, shown.condition, seeds)
             images = np.stack([before, images], axis=1).reshape(-1, *images.shape[1:])
@@ -136,8 +140,10 @@ def rows_shown(heldout: Any, count: int) -> Batch:
     return Batch(size=count, condition=mixed.condition[rows], captions=captions)
 
 
-def yardstick(job: TrainingJob, config: TrainConfig, device: Any) -> Yardstick | None:
-    """Return what measures the run, None where nothing does.
+def yardstick(
+    job: TrainingJob, config: TrainConfig, device: Any, shrink: int = 1
+) -> Yardstick | None:
+    """Return what measures the run, None where nothing does; `shrink` as in BatchSource.
 
     Raises:
         ConfigError: nothing to measure with, or best weights are to be kept that nobody measures.
@@ -147,7 +153,7 @@ def yardstick(job: TrainingJob, config: TrainConfig, device: Any) -> Yardstick |
             todo = "set measure_every_kimg, or keep the last weights"
             raise ConfigError("the best weights, but never measured", job.stage, todo)
         return None
-    heldout = _open(job, config, "heldout")
+    heldout = _open(job, config, "heldout", shrink)
     rows = 0 if heldout is None else heldout.num_rows
     if rows < 2:
         todo = "hold out at least 2 (source.heldout_fraction), or set it to 0"
@@ -171,13 +177,13 @@ def _recipe_of(job: TrainingJob, start: Start | None) -> dict[str, Any]:
     return {"name": parent["name"], **parent["fields"], **job.recipe}
 
 
-def _open(job: TrainingJob, config: TrainConfig, split: str) -> Any:
+def _open(job: TrainingJob, config: TrainConfig, split: str, shrink: int = 1) -> Any:
     """Open a split of the job's data, None without data."""
     if not job.data_dir:
         return None
     from components.data.batches import BatchSource
 
-    return BatchSource(Path(job.data_dir), split, config.resolution_px, job.seed)
+    return BatchSource(Path(job.data_dir), split, config.resolution_px, job.seed, shrink)
 
 
 def _word_dim(folder: Path) -> int:

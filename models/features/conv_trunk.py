@@ -20,12 +20,13 @@ class ConvTrunk(nn.Module):
     Args:
         widths: channels of each convolution.
         strides: step of each convolution.
+        channels: of the input.
     """
 
-    def __init__(self, widths: Sequence[int], strides: Sequence[int]) -> None:
+    def __init__(self, widths: Sequence[int], strides: Sequence[int], channels: int = 3) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for before, after, stride in zip([3, *widths[:-1]], widths, strides, strict=True):
+        for before, after, stride in zip([channels, *widths[:-1]], widths, strides, strict=True):
             convolution = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
             layers += [convolution, nn.BatchNorm2d(after), nn.ReLU()]
         self.layers = nn.Sequential(*layers)

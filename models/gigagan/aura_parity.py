@@ -13,9 +13,10 @@ from models.gigagan.aura import ATTENTION_RULES, RULES, STYLE_RULES, load_aura, 
 from models.gigagan.names import numbered
 from models.gigagan.parity_gradients import fill, variables, with_gradients
 from models.gigagan.text_head import Text
-from models.gigagan.tiles import Blend, shifted_half, tile_weights, upscale_strips
+from models.gigagan.tiles import shifted_half, tile_weights, upscale_strips
 from models.gigagan.unet import Upsampler
 from models.gigagan.unet_blocks import PixelAttention, StyleNetwork
+from models.interfaces import Blend
 from models.interop.names import Rule
 from models.interop.parity_file import ParityCheck, ParityFile
 

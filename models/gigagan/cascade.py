@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from models.features.word_reader import WordReader
 from models.gigagan.generator import GigaGANGenerator
 from models.gigagan.text_head import Text, TextReader
-from models.gigagan.tiles import Blend, upscale_strips
+from models.gigagan.tiles import upscale_strips
 from models.gigagan.unet import Upsampler
-from models.interfaces import Condition
+from models.interfaces import Blend, Condition
 
 
 class UpsamplerModel(nn.Module):
@@ -28,8 +28,11 @@ class UpsamplerModel(nn.Module):
         text: condition -> text; one of no text for AuraSR.
         unit_range: the network takes and gives images in [0, 1].
 
+    As a Generator it enlarges the picture of its condition; its one code is z.
+
     Attributes:
         tile_px, factor: side of its input, and how often larger its output is.
+        shrinks: the factor, for it draws nothing by itself.
         takes_condition: it is told what the image shows.
         words: see `GigaGANGenerator`.
     """
@@ -41,6 +44,7 @@ class UpsamplerModel(nn.Module):
         self.network, self.text = network, text
         self.tile_px, self.factor, self.unit_range = tile_px, network.factor, unit_range
         self.z_dim, self.resolution = network.z_dim, tile_px * network.factor
+        self.shrinks, self.num_ws, self.w_dim = self.factor, 1, self.z_dim
         self.takes_condition = text.dim > 0
         self.words = words if text.head is not None else ""
         self.reader: WordReader | None = None
@@ -49,6 +53,16 @@ class UpsamplerModel(nn.Module):
     def upscaler(self) -> UpsamplerModel:
         """Return what enlarges pictures: itself."""
         return self
+
+    def map(self, z_NZ: Tensor, condition: Condition, truncation: float | Tensor = 1.0) -> Tensor:
+        """Return z as ws [N, 1, Z]; it is never truncated."""
+        return z_NZ[:, None]
+
+    def synthesize(self, ws_NLD: Tensor, condition: Condition, noise: Any = "const") -> Tensor:
+        """Return the condition's pictures `factor` times as large, about [-1, 1], not clamped."""
+        if condition.picture_NCHW is None:
+            raise ValueError("an upsampler alone enlarges pictures, and the condition has none")
+        return self.upscale(condition.picture_NCHW.to(ws_NLD), ws_NLD[:, 0], condition)
 
     def pyramid(self, image_N3HW: Tensor, z_NZ: Tensor, text: Text) -> list[Tensor]:
         """Return the images above the input's size, from the largest down."""

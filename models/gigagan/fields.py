@@ -31,7 +31,7 @@ class GigaGANFields:
     # --- What it is made of.
     parts: Literal["base", "cascade", "upsampler"] = "base"
     """base: text to image. cascade: a base of base_px, frozen, and an upsampler. upsampler: small
-    images to large ones, alone: imported, never trained."""
+    images to large ones, alone; it trains on shrunk pictures, and `ganline upscale` runs it."""
     base_px: Annotated[int, Between(0, None)] = 0
     """Side of the images that the upsampler enlarges; 0 where there is none."""
 
@@ -126,9 +126,9 @@ class GigaGANFields:
     clip_weight: Annotated[float, Between(0.0, None)] = 0.2
     """Of the contrastive loss between images and captions. Paper: 0.2 to 1."""
     clip_scale: Annotated[float, Between(0.0, None), AddedLater(0.0)] = 0.0
-    """Factor of the cosines in that loss; 0 = the one that the frozen CLIP learnt (30 to 100). With
-    it a caption that differs in what is easy to see is no rival any more, and little is left to
-    learn; with 1 or 2 all captions of the micro-batch stay rivals."""
+    """Factor of the cosines in that loss; 0 = what the frozen CLIP learnt (30 to 100), with which a
+    caption that is easy to tell apart is no rival, and little is left to learn; with 1 or 2 all
+    captions of the micro-batch stay rivals."""
     vision_weight: Annotated[float, Between(0.0, None)] = 1.0
     """Of the heads on a frozen network. Paper: has them, does not tell the weight."""
     vision_encoder: Literal["clip", "dino"] = "clip"
@@ -138,8 +138,7 @@ class GigaGANFields:
     diff_augment: tuple[Policy, ...] = ()
     """Augmentations of the discriminator's images, real and fake. Paper: none."""
     reuse_fakes: Annotated[bool, AddedLater(False)] = False
-    """The generator steps first, and the discriminator then judges the same images instead of fresh
-    ones: one pass of the generator less. Paper: does not tell."""
+    """The generator steps first and the discriminator judges the same images. Paper: not told."""
 
     # --- Optimizers.
     generator_learning_rate: Annotated[float, Between(0.0, 1.0)] = 0.0025
@@ -187,19 +186,26 @@ class GigaGANFields:
     up_range: Literal["-1..1", "0..1"] = "-1..1"
     """What it takes and gives. AuraSR: 0..1."""
     up_noise: Annotated[float, Between(0.0, None)] = 0.05
-    """Largest standard deviation of the noise on its input in training. Paper: has it, does not
-    tell how much."""
+    """Largest standard deviation of the noise on its input in training. Paper: not told."""
+    up_base_share: Annotated[float, Between(0.0, 1.0), AddedLater(0.0)] = 0.0
+    """Share of a cascade's upsampler's input that the base draws, not real. Paper: not told."""
     up_learning_rate: Annotated[float, Between(0.0, 1.0)] = 2.0e-4
     """Adam. Its weights have no equalised learning rate; gigagan-pytorch: 2e-4."""
     perceptual_weight: Annotated[float, Between(0.0, None)] = 10.0
     """Of the distance of features to the real image. Paper: 10, of LPIPS."""
-    perceptual_encoder: Literal["classifier"] = "classifier"
-    """Whose features."""
+    perceptual_encoder: Literal["classifier", "guide", "dino", "clip"] = "classifier"
+    """Whose features: maps of a CNN, or a transformer's of patches of its own size."""
 
     @property
     def grows(self) -> bool:
         """Whether a stage may start from a lower resolution: a cascade does, from its base."""
         return True
+
+    @property
+    def shrinks(self) -> int:
+        """How much larger an upsampler alone makes the pictures that it is given; 1 = it draws."""
+        factor: int = 2 ** (len(self.up_mults) - len(self.up_down_mults))
+        return factor if self.parts == "upsampler" else 1
 
     @property
     def reads_words(self) -> str:
@@ -233,17 +239,14 @@ class GigaGANFields:
             "discriminator_blocks": not self.discriminator_blocks,
             "level_weights": not self.level_weights,
         }
+        what = "allowed: as many as up_mults has, fewer in up_down_mults, elsewhere 1 or more"
         for field, bad in lengths.items():
             if bad:
-                what = (
-                    "allowed: as many as up_mults has, fewer in up_down_mults, elsewhere 1 or more"
-                )
                 wrong[field] = f"got {len(getattr(self, field))} numbers; {what}"
-        if self.parts == "upsampler":
-            what = (
-                "got upsampler; allowed: base or cascade, for alone it draws nothing that a stage "
+        if self.up_base_share and self.parts != "cascade":
+            wrong["up_base_share"] = (
+                f"got {self.up_base_share}; allowed: 0, for parts is no cascade"
             )
-            wrong["parts"] = what + "could show or measure"
         if self.parts == "base":
             if self.base_px:
                 wrong["base_px"] = f"got {self.base_px}; allowed: 0, for parts is base"
@@ -259,16 +262,13 @@ class GigaGANFields:
         return wrong
 
     def start_misfits(self, before: Mapping[str, Any], before_px: int) -> dict[str, str]:
-        """Return what keeps a larger stage with these fields from starting at an artifact.
-
-        Args:
-            before: fields of the artifact's recipe.
-            before_px: its resolution.
+        """Return what keeps a larger stage with these fields from starting at an artifact whose
+        recipe has the fields `before`, of resolution `before_px`.
         """
         found = before.get("parts", "base")
         if self.parts != "cascade" or found != "base":
             what = f"got {self.parts} on a {found}; allowed: cascade on a base, for images grow by "
-            return {"parts": what + "an upsampler, and by one alone"}
+            return {"parts": f"{what}an upsampler, and by one alone"}
         if self.base_px != before_px:
             return {"base_px": f"got {self.base_px}; allowed: {before_px}, as the start"}
         return {}

@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.gigagan.discriminator import GigaGANDiscriminator, pyramid
 from models.gigagan.fields import GigaGANFields
+from models.gigagan.perceptual import perceptual
 from models.gigagan.synthesis import resolutions
 from models.gigagan.text_head import Text
 from models.gigagan.vision_aided import taps_of, vision_loss
@@ -76,7 +77,8 @@ def discriminator_loss(
     reals = real_pyramid(discriminator, batch.image_NCHW)
     with torch.no_grad():
         if kept is None:
-            fakes = fake_pyramid(recipe, networks, batch, condition, rng)[: discriminator.entries]
+            fakes, _ = fake_pyramid(recipe, networks, batch, condition, rng)
+            fakes = fakes[: discriminator.entries]
             both = [torch.cat([r.to(f), f]) for r, f in zip(reals, fakes, strict=True)]
             both = [diff_augment(x, recipe.diff_augment, rng) for x in both]
         else:
@@ -113,7 +115,7 @@ def generator_loss(
     """
     discriminator: Any = networks.trained["discriminator"]
     condition = read_words(networks, batch.condition)
-    fakes = fake_pyramid(recipe, networks, batch, condition, rng)
+    fakes, of_real_N = fake_pyramid(recipe, networks, batch, condition, rng)
     seen = [diff_augment(x, recipe.diff_augment, rng) for x in fakes[: discriminator.entries]]
     if keep is not None:
         keep.keep({str(x.shape[-1]): x for x in seen})
@@ -139,6 +141,7 @@ def generator_loss(
     if "perceptual" in networks.frozen:
         assert batch.image_NCHW is not None
         distance = perceptual(networks.frozen["perceptual"], fakes[0], batch.image_NCHW)
+        distance = distance * of_real_N  # what the base drew is of no real image
         terms["perceptual"] = recipe.perceptual_weight * distance
         stats["perceptual"] = distance.detach()
     return Losses(terms=terms, stats=stats)
@@ -191,20 +194,6 @@ def contrastive(clip: Any, image_NCHW: Tensor, condition: Condition, scale: floa
     return -logits_NN.log_softmax(dim=1).diagonal()
 
 
-def perceptual(net: Any, image_NCHW: Tensor, real_NCHW: Tensor) -> Tensor:
-    """Return [N]: squared distance of features of unit length, averaged over places, summed over
-    maps (LPIPS of Zhang et al. 2018 without its learned weights).
-    """
-    size = image_NCHW.shape[-1]
-    total = torch.zeros(len(image_NCHW), device=image_NCHW.device)
-    with torch.no_grad():
-        wanted = net.pyramid(real_NCHW.to(image_NCHW), size)
-    for name, x in net.pyramid(image_NCHW, size).items():
-        apart = F.normalize(x.float(), dim=1) - F.normalize(wanted[name].float(), dim=1)
-        total = total + apart.square().sum(dim=1).mean(dim=(1, 2))
-    return total
-
-
 def read_words(networks: Networks, condition: Condition) -> Condition:
     """Return the condition with the words that the networks attend to, if they do."""
     reader = networks.trained["generator"].reader  # type: ignore[union-attr]
@@ -223,23 +212,38 @@ def fake_pyramid(
     batch: Batch,
     condition: Condition,
     rng: torch.Generator,
-) -> list[Tensor]:
-    """Return fakes of the captions at every size, or the real images, shrunk and enlarged."""
+) -> tuple[list[Tensor], Tensor]:
+    """Return fakes of the captions at every size, or small images enlarged, and [N]: 1 where those
+    are the real images shrunk, 0 where the base drew them.
+    """
     model: Any = networks.trained["generator"]
     z_NZ = torch.randn(batch.size, model.z_dim, generator=rng, device=rng.device)
+    of_real_N = torch.ones(batch.size, device=rng.device)
     if recipe.parts == "base":
-        text = model.text(condition)
-        images: list[Tensor] = model.pyramid(model.codes(z_NZ, text), text)
-        return images
+        return _drawn(model, z_NZ, condition), of_real_N
     assert batch.image_NCHW is not None
     upsampler = model if recipe.parts == "upsampler" else model.upsampler
     small = F.avg_pool2d(batch.image_NCHW.float(), upsampler.factor)
+    if recipe.up_base_share:
+        of_real_N = (
+            torch.rand(batch.size, generator=rng, device=rng.device) >= recipe.up_base_share
+        ).float()
+        with torch.no_grad():
+            own = _drawn(model.base, z_NZ[:, : model.base.z_dim], condition)[0]
+        small = torch.where(of_real_N[:, None, None, None] > 0, small, own.to(small).clamp(-1, 1))
     # Bridges the gap between shrunk photographs and what a base draws.
     sigma = recipe.up_noise * torch.rand(batch.size, 1, 1, 1, generator=rng, device=rng.device)
     small = small + sigma * torch.randn(small.shape, generator=rng, device=rng.device)
     z_NZ = z_NZ[:, : upsampler.z_dim]
     found: list[Tensor] = upsampler.pyramid(small, z_NZ, upsampler.text(condition))
-    return found
+    return found, of_real_N
+
+
+def _drawn(base: Any, z_NZ: Tensor, condition: Condition) -> list[Tensor]:
+    """Return what a base draws of the captions, at every size, the largest first."""
+    text = base.text(condition)
+    images: list[Tensor] = base.pyramid(base.codes(z_NZ, text), text)
+    return images
 
 
 def twice(text: Text) -> Text:

@@ -6,16 +6,14 @@ Legend: H W pixels of the small image, t side of a tile, f factor.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from models.interfaces import Blend
+
 Enlarge = Callable[[Tensor], Tensor]
 """Tiles [n, 3, t, t] -> [n, 3, f t, f t]."""
-
-Blend = Literal["smooth", "equal", "none"]
-"""How two passes mix: each by its distance from the seams, half and half; none: one pass."""
 
 
 def tile_weights(side: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+BOUND = ("attribute", "both", "exchanged", "swapped_colours")
 OUTLINED = ("shape", "worst")
 VARIED = ("seed_variety", "seed_variety_pixels", "seed_variety_centre", "recall")
 COPIED = ("memorised", "memorised_pixels", "memorised_held_out")
@@ -18,6 +19,12 @@ def metric_lines(summary: dict[str, Any]) -> list[str]:
     if judge:
         words = "  ".join(f"{name} {100 * value:.1f} %" for name, value in judge.items())
         lines.append(f"  judge          {words}")
+    if summary.get("two_objects"):  # older summaries have none
+        bound = {k: f"{100 * summary['two_objects'][k]:.1f} %" for k in BOUND}
+        lines.append(
+            f"  two objects    an attribute {bound['attribute']}  both {bound['both']}  exchanged "
+            f"{bound['exchanged']}  swapped colours {bound['swapped_colours']}"
+        )
     outlined = {k: v for k, v in summary["silhouette"].items() if v is not None}
     if outlined:
         shape, worst = (f"{100 * outlined[name]:.1f} %" for name in OUTLINED)

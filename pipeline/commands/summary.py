@@ -92,6 +92,7 @@ def summarize(sources: Sources) -> dict[str, Any]:
         "judge": {name: judge.get(name) for name in JUDGED},
         "frechet_judge": {side: frechet.get(side) for side in ("before", "after")},
         **{name: evaluation.get(name) for name in ALIGNED},
+        **({"two_objects": bound} if (bound := evaluation.get("two_objects")) else {}),
         "silhouette": {name: outlined.get(name) for name in OUTLINED},
         **{name: evaluation.get(name) for name in (*VARIED, *COPIED, *CLASSED)},
         "base_images_per_s": records.get("train_base", {}).get("facts", {}).get("images_per_s"),

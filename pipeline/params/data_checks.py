@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from components.artifacts.metric_names import ABOUT_ONE_OBJECT, ABOUT_TWO_OBJECTS
 from components.data.config import NAME, name_of, parse_colour
 from components.data.far_files import place_of
 from components.data.scorers import SCORERS, columns_for_rules
@@ -69,6 +70,33 @@ def _check_several(sources: Any) -> list[Finding]:
     if any(weights) and not all(weights):
         here = ("source", str(weights.index(0.0)), "weight")
         findings.append((here, "got 0; allowed: above 0, for another source has a weight"))
+    return findings
+
+
+def check_objects(built: dict[str, Any]) -> list[Finding]:
+    """Refuse nets and thresholds that know nothing of drawings of so many objects.
+
+    Args:
+        built: section name -> its dataclass, None when it has problems of its own.
+    """
+    drawn, encoders, publish = (built.get(n) for n in ("synthesize", "encoders", "publish"))
+    if drawn is None or not drawn.pairs:
+        return []
+    findings: list[Finding] = []
+    two, one = drawn.objects == 2, "for synthesize.objects is"
+    for role in ("clip", "judge", "scorer") if two and encoders is not None else ():
+        net = getattr(encoders, role)
+        if net.source == "bundled":
+            what = f"got bundled; allowed: train or none, {one} 2 and the bundled one knows one"
+            findings.append((("encoders", role, "source"), what))
+        if net.source == "train" and getattr(net.train, "mirror", False):
+            what = f"got true; allowed: false, {one} 2 and captions say left and right"
+            findings.append((("encoders", role, "train", "mirror"), what))
+    unmeasured = ABOUT_ONE_OBJECT if two else ABOUT_TWO_OBJECTS
+    for name in publish.thresholds if publish is not None else ():
+        if name in unmeasured or name.partition(".")[0] in unmeasured:
+            what = f"never measured; allowed: other metrics, {one} {drawn.objects}"
+            findings.append((("publish", "thresholds", name), what))
     return findings
 
 

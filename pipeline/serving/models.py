@@ -69,6 +69,13 @@ class Drawer:
 
         return example_subject(self.card)
 
+    def not_read(self, subjects: Sequence[str]) -> list[int]:
+        """Return of how many tokens at its end the model reads nothing, for each prompt."""
+        if kind_of(self.card) != "text":
+            return [0] * len(subjects)
+        model: Any = self._model  # of text
+        return list(model.surplus(list(subjects)))
+
     def images(self, asked: Images) -> Future[Any]:
         """Queue a request for images; gives uint8 [H, W, 3] per row."""
         rows = list(zip(asked.subjects, asked.seeds, asked.truncations, strict=True))

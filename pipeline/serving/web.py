@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +29,7 @@ from pipeline.serving.bodies import BODY_BYTES, read_images, read_mix, read_walk
 from pipeline.serving.draw_queue import QueueClosed, QueueFull
 from pipeline.serving.models import Drawer, Models
 
+NOT_READ = "X-Tokens-Not-Read"  # of the longest prompt, in answers to prompts that were cut
 PAGE = Path(__file__).with_name("page.html")
 # The page runs its own script and nothing else, and asks nobody but this server.
 PAGE_POLICY = (
@@ -80,14 +81,17 @@ class _Answers:
         async def work(drawer: Drawer, body: bytes) -> Response:
             asked = read_images(body, drawer.card)
             drawn = await self._result(drawer.images(asked))
+            cuts = drawer.not_read(asked.subjects)
             if asked.format == "png" or (asked.format == "" and len(drawn) == 1):
                 if len(drawn) > 1:
                     raise ConfigError(f"{len(drawn)} images as one PNG", "format", "use json")
-                return Response(_png(drawn[0]), media_type="image/png")
+                return Response(_png(drawn[0]), media_type="image/png", headers=_told(cuts))
             rows = zip(asked.subjects, asked.seeds, asked.truncations, drawn, strict=True)
             names = ("prompt", "seed", "truncation")
             found = [dict(zip(names, row[:3], strict=True)) | _base64(row[3]) for row in rows]
-            return JSONResponse({"images": found})
+            for row, number in zip(found, cuts, strict=True):
+                row |= {"tokens_not_read": number} if number else {}
+            return JSONResponse({"images": found}, headers=_told(cuts))
 
         return await self._answer(request, work)
 
@@ -97,14 +101,17 @@ class _Answers:
             drawn = await self._result(drawer.mix(asked))
             pairs = zip(asked.style_seeds, drawn, strict=True)
             found = [{"style_seed": seed} | _base64(image) for seed, image in pairs]
-            return JSONResponse({"images": found})
+            cuts = drawer.not_read([asked.subject, asked.style])
+            return JSONResponse({"images": found}, headers=_told(cuts))
 
         return await self._answer(request, work)
 
     async def walk(self, request: Request) -> Response:
         async def work(drawer: Drawer, body: bytes) -> Response:
-            film = await self._result(drawer.walk(read_walk(body, drawer.card)))
-            return Response(film, media_type="video/mp4")
+            asked = read_walk(body, drawer.card)
+            film = await self._result(drawer.walk(asked))
+            told = _told(drawer.not_read(asked.subjects))
+            return Response(film, media_type="video/mp4", headers=told)
 
         return await self._answer(request, work)
 
@@ -156,6 +163,12 @@ def _error(
 ) -> Response:
     content = {"error": printable(f"{what} ({where}): {todo}"), "where": printable(where)}
     return JSONResponse(content, status_code=status, headers=headers)
+
+
+def _told(cuts: Sequence[int]) -> dict[str, str]:
+    """Return the header that says how much of the longest prompt was not read; none if all was."""
+    longest = max(cuts, default=0)
+    return {NOT_READ: str(longest)} if longest else {}
 
 
 def _png(image_HWC: Any) -> bytes:

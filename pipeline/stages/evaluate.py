@@ -64,7 +64,8 @@ def _work(context: StageContext) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     generator, card = load_generator(paths.model)
     generator = generator.to(device)
-    source = BatchSource(paths.data, "heldout", card["resolution_px"], config.seed)
+    shrink = getattr(generator, "shrinks", 1)
+    source = BatchSource(paths.data, "heldout", card["resolution_px"], config.seed, shrink)
     training = BatchSource(paths.data, "train", card["resolution_px"], config.seed)
     same = card.get("data_content_hash") == source.content_hash
     cache = runs_folder() / "evaluation" / "real_features"
@@ -155,7 +156,8 @@ def seconds_per_image(bench: Any, generator: Any, repeats: int = 5) -> float:
     from models.text_to_image import TextToImage
 
     (rows,) = held_out(bench.source, 1, 1)
-    model = TextToImage.of(generator, bench.text_encoder) if bench.text_encoder else None
+    draws = bench.text_encoder and rows.condition.picture_NCHW is None
+    model = TextToImage.of(generator, bench.text_encoder) if draws else None
     # A filter may let captions through that are longer than a prompt may be.
     prompts = [caption[:PROMPT_CHARS_LIMIT] for caption in rows.captions]
     times = []
@@ -175,23 +177,27 @@ def _draw_sheets(
     """Save samples.png and reals.png (held-out images).
 
     The samples are a row per prompt and a column per seed; an image each of its own seed where the
-    model is not asked for anything.
+    model is not asked for anything; as in training where it only enlarges.
     """
     import torch
 
     from components.evaluation.features import held_out
     from components.pictures.sheets import image_grid
-    from components.sampling import generate_from, to_uint8
+    from components.sampling import beside_bicubic, generate_from, to_uint8
 
     config = bench.config
     count = min(config.sheet_prompts, bench.source.num_rows)
     (rows,) = held_out(bench.source, count, count)
-    each = torch.arange(count).repeat_interleave(config.sheet_seeds)
-    columns = range(config.seed, config.seed + config.sheet_seeds)
+    enlarges = rows.condition.picture_NCHW is not None
+    width = 1 if enlarges else config.sheet_seeds
+    each = torch.arange(count).repeat_interleave(width)
+    columns = range(config.seed, config.seed + width)
     seeds = list(columns) * count if asked else range(config.seed, config.seed + len(each))
     images = generate_from(generator, rows.condition[each], seeds, batch=config.batch)
     captions = list(rows.captions) if any(rows.captions) else None
-    sheet = image_grid(images, config.sheet_seeds, captions if asked else None)
+    if enlarges:
+        images, width = beside_bicubic(rows, images), 4
+    sheet = image_grid(images, width, captions if asked else None)
     sheet.save(out / "samples.png")
     context.tracker.log_image("samples", sheet, step=0)
     assert rows.image_NCHW is not None, "a held-out row has an image"

@@ -129,8 +129,13 @@ def _register(
     context: StageContext, release: Path, card: dict[str, Any], *, promoted: bool
 ) -> dict[str, Any] | None:
     """Register as candidate, move champion when promoted; return name and aliases."""
+    from components.artifacts.model_card import enlarges
+
     config = context.params.publish
     if not config.register:
+        return None
+    if enlarges(card) > 1:
+        context.say("publish: not registered, for a model that only enlarges is not served")
         return None
     from pipeline.tracking.registry import promote, publish_version
 

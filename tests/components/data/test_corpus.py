@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from components.data.captions import ATTRIBUTES, attributes_of
+from components.data.captions import ATTRIBUTES, PAIR_ATTRIBUTES, attributes_of
 from components.data.config import SourceConfig, SynthesizeConfig
 from components.data.corpus import write_corpus
 from components.data.decode import Decoded, decode
@@ -113,6 +113,22 @@ def test_train_tells_nothing_and_clean_splits_tell_all(corpus):
     label = ATTRIBUTES["shape"].index(row["shape"]) * 8 + ATTRIBUTES["colour"].index(row["colour"])
     assert facts == {"id": "judge_000003", "label": label} | {n: row[n] for n in ATTRIBUTES}
     assert row["dirt"] == ""
+
+
+def test_truth_and_facts_of_two_objects(tmp_path):
+    config = replace(CONFIG, objects=2, pairs=80, resolution_px=32)
+    write_corpus(config, 4, tmp_path / "raw", tmp_path / "truth")
+    rows = pq.read_table(tmp_path / "truth/truth.parquet").to_pylist()
+    assert len(rows) == 80 + 30 + 20 + 10 + 10
+    for row in rows:
+        true = {name: row[name] for name in PAIR_ATTRIBUTES}
+        assert attributes_of(row["caption_true"]) == true
+    with tarfile.open(tmp_path / "raw/judge/shard-00000.tar") as tar:
+        facts = json.loads(tar.extractfile("judge_000003.json").read())
+    row = next(row for row in rows if row["key"] == "judge_000003")
+    assert {name: facts[name] for name in PAIR_ATTRIBUTES} == {n: row[n] for n in PAIR_ATTRIBUTES}
+    again = write_corpus(replace(config, workers=2), 4, tmp_path / "b", tmp_path / "c")
+    assert json.loads((tmp_path / "raw/manifest.json").read_text()) == again
 
 
 def test_bytes_depend_on_seed_alone(corpus, tmp_path):

@@ -4,7 +4,17 @@ import time
 import numpy as np
 import pytest
 
-from components.data.captions import ATTRIBUTES, SYNONYMS, TEMPLATES, attributes_of, caption, prompt
+from components.data.captions import (
+    ATTRIBUTES,
+    PAIR_ATTRIBUTES,
+    PAIR_TEMPLATES,
+    SYNONYMS,
+    TEMPLATES,
+    attributes_of,
+    caption,
+    pair_caption,
+    prompt,
+)
 from components.data.synthetic import PALETTE, draw, sample_pairs
 
 
@@ -115,3 +125,81 @@ def test_one_generator_for_all_is_reproducible():
     assert (first == draw(attributes, np.random.default_rng(5), 32)).all()
     with pytest.raises(ValueError, match="one generator per image"):
         draw(attributes, [np.random.default_rng(0)], 32)
+
+
+def pair_values(rng):
+    return {name: str(rng.choice(options)) for name, options in PAIR_ATTRIBUTES.items()}
+
+
+def test_every_caption_of_two_objects_is_read_back_exactly():
+    rng = np.random.default_rng(0)
+    for template in range(len(PAIR_TEMPLATES)):
+        for turned, brief, synonym in itertools.product((False, True), (False, True), (0.0, 0.9)):
+            for _ in range(20):
+                values = pair_values(rng)
+                text = pair_caption(values, template, turned=turned, synonym=synonym, brief=brief)
+                assert attributes_of(text) == values, text
+
+
+def test_the_sentence_of_two_objects():
+    text = "a red ring left of a small blue square on a white background"
+    told = {"shape": "ring", "colour": "red", "size": "large", "background": "white"}
+    told |= {"shape_2": "square", "colour_2": "blue", "size_2": "small", "relation": "left of"}
+    assert attributes_of(text) == told
+    assert pair_caption(told, 0, turned=False, synonym=0.9, brief=True) == text
+    turned = pair_caption(told, 1, turned=True, synonym=0.0, brief=False)
+    assert turned == "little blue square to the right of big red ring on white"
+    assert attributes_of(turned) == told
+    for foreign in ("a red ring left of a blue square", "red ring near blue square on white"):
+        assert attributes_of(foreign) is None
+
+
+@pytest.mark.parametrize("resolution", [32, 64])
+def test_two_objects_stand_where_the_caption_says(resolution):
+    """Find both by their colours; the corpus never gives them the same one, nor the ground's."""
+    pairs = sample_pairs(1, "train", range(300), objects=2)
+    kinds = pairs.attributes
+    assert (kinds["colour"] != kinds["colour_2"]).all() and (
+        kinds["shape"] != kinds["shape_2"]
+    ).all()
+    for name in ("colour", "colour_2"):
+        assert (kinds[name] != kinds["background"]).all()
+    for name, options in PAIR_ATTRIBUTES.items():
+        counts = np.bincount(kinds[name], minlength=len(options))
+        assert counts.min() > 0.5 * 300 / len(options), name
+    images = draw(kinds, pairs.generators, resolution)
+    placed, areas = 0, {"small": [], "large": []}
+    for row in range(300):
+        values = pairs.values(row)
+        assert attributes_of(pairs.captions[row]) == values
+        names = (values["colour"], values["colour_2"], values["background"])
+        known = PALETTE[[ATTRIBUTES["colour"].index(name) for name in names]]
+        gap = ((images[row][:, :, None] / 255.0 - known) ** 2).sum(-1)
+        seen = gap.argmin(-1)
+        centres = [np.argwhere(seen == one).mean(0) for one in (0, 1)]
+        down, right = centres[1] - centres[0]
+        side = right > abs(down) if values["relation"] == "left of" else down > abs(right)
+        placed += bool(side)
+        for one, size in ((0, values["size"]), (1, values["size_2"])):
+            areas[size].append((seen == one).mean())
+    assert placed >= 294  # light and grain may fool this plain ruler
+    assert np.median(areas["large"]) > 2 * np.median(areas["small"])
+
+
+def test_a_drawing_of_two_objects_depends_on_its_number_alone():
+    together = sample_pairs(3, "train", range(10, 20), objects=2)
+    images = draw(together.attributes, together.generators, 32)
+    alone = sample_pairs(3, "train", [17], objects=2)
+    assert alone.captions[0] == together.captions[7]
+    assert (draw(alone.attributes, alone.generators, 32)[0] == images[7]).all()
+
+
+def test_one_object_is_drawn_as_before_there_were_two():
+    """Captions of the first samples, as they were when the default's data were written."""
+    pairs = sample_pairs(0, "train", range(3))
+    assert pairs.captions == [
+        "a green circle, small, on a yellow background",
+        "the cross is small and black, the background is green",
+        "a yellow background with a big black ring",
+    ]
+    assert set(pairs.attributes) == set(ATTRIBUTES)

@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 
+from components.data.captions import PAIR_ATTRIBUTES
 from components.errors import DataError
 from components.pretraining import augment
 from components.pretraining.clip import all_prompts, retrieval, train_clip
@@ -24,6 +25,7 @@ from components.pretraining.fitting import fit, learning_rate_factor, parameter_
 from components.pretraining.images import image_set
 from components.pretraining.roles import make_encoders, train_role
 from models.features import load_feature_net
+from models.features.attributes import AttributeCnn
 from tests.components.pretraining.drawings import drawings, drawn_data
 
 
@@ -76,6 +78,38 @@ def test_judge_learns_on_what_it_is_shown():
         metrics[f"accuracy_{name}"] for name in ("shape", "colour", "background", "size")
     )
     assert net.classes["size"] == ["small", "large"]
+
+
+def test_judge_and_clip_of_two_objects_learn_both():
+    data = drawn_data(small_config(kimg=6), 256, objects=2)
+    net, metrics = train_role("judge", data, lambda line: None)
+    names = {f"accuracy_{name}" for name in (*PAIR_ATTRIBUTES, "all")}
+    assert set(metrics) == names | {"loss"} and net.classes == PAIR_ATTRIBUTES
+    assert metrics["accuracy_background"] > 0.5
+    assert net.architecture["places"]
+    found = retrieval(train_role("clip", data, lambda line: None)[0], data.test)
+    assert set(found) == {"retrieval_top1", "retrieval_among"}
+
+
+@pytest.mark.parametrize("places", [False, True])
+def test_a_judge_knows_left_from_right_by_its_places_alone(places):
+    torch.manual_seed(0)
+    net = AttributeCnn([8, 8], [2, 2], 8, {"relation": ["left of", "above"]}, places).eval()
+    left = torch.zeros(1, 3, 32, 32)
+    left[:, :, 12:18, 8:12] = 1
+    seen, moved = (net(x)["pooled"] for x in (left, left.roll(12, dims=3)))
+    assert torch.allclose(seen, moved, atol=1e-6) != places
+
+
+@pytest.mark.parametrize(("objects", "mirrored"), [(1, True), (2, False)])
+def test_the_judge_of_left_and_right_sees_no_mirror_image(monkeypatch, objects, mirrored):
+    """A mirrored drawing of two objects would be one whose caption is wrong."""
+    turned = []
+    mirror = augment.mirror
+    monkeypatch.setattr(augment, "mirror", lambda x, rng: turned.append(1) or mirror(x, rng))
+    data = drawn_data(small_config(), 64, objects=objects)
+    train_role("judge", data, lambda line: None)
+    assert bool(turned) == mirrored
 
 
 def test_retrieval_is_counted_by_hand():

@@ -17,7 +17,9 @@ from components.training.config import TrainConfig
 from components.training.distributed import World
 from components.training.loop import train
 from components.training.store import StateStore
+from models.gigagan.cascade import UpsamplerModel
 from models.gigagan.fields import SMALL
+from models.gigagan.losses import fake_pyramid, read_words
 from models.gigagan.recipe import GigaGAN
 from models.interfaces import Batch, Condition, Site, Start
 from tests.components.evaluation.conftest import measuring
@@ -129,6 +131,33 @@ def test_the_upsampler_trains_and_the_base_stays(start):
     shown = Stream(16, encoders()["clip"]).atom(0, 2).condition
     image = result.ema.synthesize(result.ema.map(z, shown), shown)
     assert image.shape == (2, 3, 16, 16)
+
+
+def test_the_upsampler_trains_on_what_the_base_draws(start, monkeypatch):
+    """All of its input is the base's, or a part of it; that part has no real image to be like."""
+    seen = []
+    enlarge = UpsamplerModel.pyramid
+    monkeypatch.setattr(
+        UpsamplerModel, "pyramid", lambda self, x, z, t: seen.append(x) or enlarge(self, x, z, t)
+    )
+    result, ticks = run(dataclasses.replace(CASCADE, up_base_share=1.0, up_noise=0.0), start=start)
+    assert ticks[-1]["loss/generator/perceptual"] == 0
+    model, nets = result.networks.trained["generator"], encoders()
+    batch = Stream(16, nets["clip"]).atom(0, 4)
+    shares = {}
+    for share in (0.0, 0.5, 1.0):
+        recipe = dataclasses.replace(CASCADE, up_base_share=share, up_noise=0.0)
+        rng = torch.Generator().manual_seed(3)
+        seen.clear()
+        _, of_real_N = fake_pyramid(
+            recipe, result.networks, batch, read_words(result.networks, batch.condition), rng
+        )
+        small = F.avg_pool2d(batch.image_NCHW, 2)
+        same = torch.tensor([torch.equal(x, y) for x, y in zip(seen[0], small, strict=True)])
+        assert torch.equal(same, of_real_N > 0)
+        shares[share] = float(of_real_N.mean())
+    assert shares[0.0] == 1 and shares[1.0] == 0 and 0 < shares[0.5] < 1
+    assert not any(p.grad is not None for p in model.base.parameters())
 
 
 def test_a_loaded_cascade_is_measured_with_its_words_and_beside_bicubic(start):

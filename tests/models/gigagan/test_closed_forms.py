@@ -14,7 +14,9 @@ from models.gigagan.adaptive_conv import (
 )
 from models.gigagan.attention import SelfAttention, attend
 from models.gigagan.generator import TextMapping
+from models.gigagan.perceptual import feature_maps, perceptual
 from models.gigagan.tiles import mirrored, upscale_strips
+from tests.models.conftest import FakeCnn, FakeVit
 
 
 @pytest.mark.parametrize("up", [False, True])
@@ -122,3 +124,30 @@ def test_strips_come_one_by_one_and_tiles_in_small_batches():
     next(strips)
     assert sum(calls) == 4 + 2 * (4 + 3)
     assert sum(1 for _ in strips) == 98
+
+
+def test_a_transformer_sees_squares_of_its_own_size_and_a_cnn_the_whole():
+    torch.manual_seed(0)
+    vit, image = FakeVit(), torch.randn(2, 3, 48, 48)
+    maps = feature_maps(vit, image)
+    squares = [image[:, :, y : y + 16, x : x + 16] for y in (0, 16, 32) for x in (0, 16, 32)]
+    for number, found in enumerate(maps):
+        assert found.shape == (18, 16, 4, 4)
+        for at, square in enumerate(squares):
+            wanted = vit(square)[f"tap_{number}"].unflatten(2, (4, 4))
+            torch.testing.assert_close(found.unflatten(0, (2, 9))[:, at], wanted)
+    cnn = FakeCnn()
+    wanted = list(cnn.pyramid(image, 48).values())
+    assert all(torch.equal(x, y) for x, y in zip(feature_maps(cnn, image), wanted, strict=True))
+
+
+@pytest.mark.parametrize("net", [FakeVit(), FakeCnn()], ids=["transformer", "CNN"])
+def test_the_perceptual_distance_is_of_each_image_and_0_of_itself(net):
+    torch.manual_seed(0)
+    image, other = torch.randn(2, 2, 3, 32, 32)
+    assert torch.equal(perceptual(net, image, image), torch.zeros(2))
+    both = perceptual(net, image, other)
+    assert (both > 0).all()
+    for row in range(2):
+        alone = perceptual(net, image[row : row + 1], other[row : row + 1])
+        torch.testing.assert_close(alone[0], both[row])

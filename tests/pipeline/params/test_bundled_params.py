@@ -82,3 +82,37 @@ def test_other_data_needs_no_drawings_to_train_on() -> None:
     made["encoders"]["judge"]["source"] = "none"
     made["evaluate"]["feature_role"] = "dino"
     assert wrong_keys(made) == {}
+
+
+def test_two_objects_need_nets_that_know_two() -> None:
+    made = values(objects=2)
+    wrong = wrong_keys(made)
+    assert set(wrong) == {f"encoders.{role}.source" for role in ("clip", "judge", "scorer")}
+    assert wrong["encoders.judge.source"] == (
+        "got bundled; allowed: train or none, for synthesize.objects is 2 and the bundled one "
+        "knows one"
+    )
+    for role in ("clip", "judge", "scorer"):
+        made["encoders"][role]["source"] = "train"
+    wrong = wrong_keys(made)
+    assert set(wrong) == {f"encoders.{role}.train.mirror" for role in ("clip", "scorer")}
+    for role in ("clip", "scorer"):
+        made["encoders"][role]["train"] = {"mirror": False}
+    assert wrong_keys(made) == {}
+    made["synthesize"]["objects"] = 3
+    assert wrong_keys(made) == {"synthesize.objects": "got 3; allowed: one of 1, 2"}
+
+
+@pytest.mark.parametrize(
+    ("objects", "name"),
+    [(1, "two_objects.both"), (1, "judge.shape_2"), (2, "silhouette.shape")],
+)
+def test_no_threshold_of_what_the_drawings_do_not_show(objects: int, name: str) -> None:
+    made = values("train", objects=objects)
+    for role in ("clip", "scorer"):
+        made["encoders"][role]["train"] = {"mirror": False}
+    made["publish"]["thresholds"] = {name: {"min": 0.5}}
+    what = f"never measured; allowed: other metrics, for synthesize.objects is {objects}"
+    assert wrong_keys(made) == {f"publish.thresholds.{name}": what}
+    made["synthesize"]["objects"] = 3 - objects
+    assert wrong_keys(made) == {}

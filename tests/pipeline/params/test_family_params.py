@@ -97,12 +97,22 @@ def test_an_upsampler_is_checked_before_its_base_trains(name):
         assert found[f"superres.64.recipe.{field}"].startswith(said)
 
 
-def test_an_upsampler_alone_is_refused_before_it_trains():
+def test_an_upsampler_alone_may_train_and_nothing_grows_from_it():
     values = valid_of("gigagan")
-    values["train_base"]["recipe"] |= {"parts": "upsampler", "base_px": 8}
-    found = wrong_keys(values)
-    assert set(found) == {"train_base.recipe.parts"}
-    assert found["train_base.recipe.parts"].startswith("got upsampler; allowed: base or cascade")
+    values["superres"] = {}
+    values["text_encoder"] |= {"start": "base", "resolution_px": 32}
+    alone = {"parts": "upsampler", "base_px": 8}
+    values["train_base"] |= {"recipe": values["train_base"]["recipe"] | alone, "resolution_px": 32}
+    assert wrong_keys(values) == {}
+    values["train_base"]["recipe"]["base_px"] = 16
+    said = wrong_keys(values)["train_base.recipe.base_px"]
+    assert said == "got 16; allowed: 8, for up_mults and up_down_mults make 32 px of a 4th"
+    values["train_base"]["recipe"]["base_px"] = 8
+    grown = {**values["train_base"], "start": "base", "recipe": {"base_px": 16}}
+    values["superres"] = {"64": {**grown, "resolution_px": 64}}
+    values["text_encoder"] |= {"start": "px64", "resolution_px": 64}
+    said = wrong_keys(values)["superres.64.recipe.parts"]
+    assert said.startswith("got upsampler on a upsampler; allowed: cascade on a base")
 
 
 def test_a_stem_of_another_size_is_named():

@@ -23,6 +23,7 @@ from components.sampling import generate, mix
 from models.inference import fast_form
 from pipeline.commands import serve
 from pipeline.commands.model_places import places_of
+from pipeline.serving.web import NOT_READ
 from tests.pipeline.tracking.test_served_model import _free_port
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -102,6 +103,28 @@ def test_pictures_are_those_of_ganline_generate(server, model):
     assert status == 200 and np.abs(listed(content)[0] - mixed[0]).max() <= 1
     status, film = post(server, "v1/walk", prompts=[PROMPT, "a small blue disc"], frames=4)
     assert status == 200 and film[4:8] == b"ftyp"
+
+
+@pytest.mark.slow
+def test_a_client_is_told_what_of_its_prompt_was_not_read(server, model):
+    long = " ".join([PROMPT] * 8)
+    (surplus,) = model.surplus([long])
+    assert surplus > 0
+
+    def told(path, **values):
+        request = urllib.request.Request(f"{server}/{path}", data=json.dumps(values).encode())
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return answer.headers[NOT_READ], answer.read()
+
+    assert told("v1/images", prompt=long)[0] == str(surplus)
+    header, content = told("v1/images", prompts=[PROMPT, long])
+    images = json.loads(content)["images"]
+    assert [image.get("tokens_not_read", 0) for image in images] == [0, surplus]
+    assert header == str(surplus)
+    assert told("v1/images", prompts=[PROMPT, PROMPT])[0] is None
+    asked = {"prompt": PROMPT, "style": long, "style_seeds": [1], "layers": [0]}
+    assert told("v1/mix", **asked)[0] == str(surplus)
+    assert told("v1/walk", prompts=[PROMPT, long], frames=4)[0] == str(surplus)
 
 
 @pytest.mark.slow
