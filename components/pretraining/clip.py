@@ -9,7 +9,8 @@ import itertools
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from components.data.captions import ATTRIBUTES, prompt
 from components.pretraining import augment
@@ -22,6 +23,7 @@ from models.features.words import WordTokenizer, count_words
 
 MEAN, STD = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
 _CHUNK = 500
+CLASS_SCALE = 10.0  # an embedding has length 1: logits between classes need room
 MAX_LOG_SCALE = math.log(100)  # as in the paper
 
 
@@ -60,6 +62,9 @@ def train_clip(
     resized = _resized(images, config.image_size_px)
     model = thaw(net.network)
     contrast = ClipLoss()
+    # Reads the class off an embedding while both train; thrown away at the end.
+    reads_class = config.class_weight > 0 and images.num_labels > 1
+    reader = nn.Linear(config.embedding_dim, images.num_labels) if reads_class else None
 
     def loss(rows: Tensor, progress: float) -> Tensor:
         x = resized[rows].float() / 127.5 - 1
@@ -72,7 +77,11 @@ def train_clip(
         def contrast_with(image_NCHW: Tensor, text_ND: Tensor, by: Tensor) -> Tensor:
             # The net's own normalisation, so that training and use agree.
             image = model.encode_image(net.preprocess(image_NCHW), normalize=True)
-            return contrast(image, text_ND, by)
+            value: Tensor = contrast(image, text_ND, by)
+            if reader is None:
+                return value
+            logits = CLASS_SCALE * reader(image)
+            return value + config.class_weight * F.cross_entropy(logits, images.label_N[rows])
 
         if config.adversary:
             x = augment.worst_nearby(
@@ -88,7 +97,7 @@ def train_clip(
             model.logit_scale.clamp_(0, MAX_LOG_SCALE)
 
     value = fit(
-        [model],
+        [model] if reader is None else [model, reader],
         loss,
         num_images=len(images),
         config=config.fit,

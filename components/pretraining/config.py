@@ -84,6 +84,9 @@ class ClipTraining:
         soften: share of the training images that are seen at half of their resolution, as those of
             a stage of lower resolution are.
         mirror: flip half of the images left to right (wrong where captions say left and right).
+        class_weight: of naming an image's class by its embedding, beside the contrast, where the
+            data has classes: two texts that no batch tells apart fall together early and stay so
+            (docs/log.md). 0 = captions alone.
     """
 
     fit: FitConfig = FitConfig(total_kimg=70, batch=64, learning_rate=2.0e-3)
@@ -101,6 +104,7 @@ class ClipTraining:
     adversary: Fraction = 0.2
     soften: Fraction = 0.0
     mirror: bool = True
+    class_weight: Annotated[float, Between(0.0, None)] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -98,6 +98,7 @@ class StyleGANTDiscriminator(nn.Module):
         label_dim: see `ConditionVector`.
         virtual_batch: see `DiscriminatorHead`.
         pixel_head: width of the `PixelHead`; 0 = none.
+        map_channels: maps of a second frozen network that get heads: name -> channels.
     """
 
     def __init__(
@@ -111,19 +112,23 @@ class StyleGANTDiscriminator(nn.Module):
         label_dim: int = 0,
         virtual_batch: int = 8,
         pixel_head: int = 0,
+        map_channels: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
         self.condition = ConditionVector(shape, label_dim)
-        self.heads = nn.ModuleList(
-            DiscriminatorHead(
-                tap_dim,
+
+        def head(channels: int) -> DiscriminatorHead:
+            return DiscriminatorHead(
+                channels,
                 condition_dim=self.condition.dim,
                 cmap_dim=cmap_dim,
                 kernel_size=kernel_size,
                 virtual_batch=virtual_batch,
             )
-            for _ in range(num_taps)
-        )
+
+        self.heads = nn.ModuleList(head(tap_dim) for _ in range(num_taps))
+        maps = map_channels or {}
+        self.map_heads = nn.ModuleDict({name: head(channels) for name, channels in maps.items()})
 
         self.pixel_head = PixelHead(pixel_head, self.condition.dim) if pixel_head else None
 
@@ -140,9 +145,12 @@ class StyleGANTDiscriminator(nn.Module):
         if vector is not None and parts > 1:
             vector = vector.repeat(parts, 1)
         logits = [head(taps[f"tap_{i}"], vector, parts) for i, head in enumerate(self.heads)]
+        # The loss is a mean over logits: repeated, each kind has as much say as all tokens.
+        say = sum(part.shape[1] for part in logits)
+        for name, map_head in self.map_heads.items():
+            part = map_head(taps[name], vector, parts)
+            logits.append(part.repeat(1, max(1, say // (len(self.map_heads) * part.shape[1]))))
         if self.pixel_head is not None:
-            # The loss is a mean over logits: repeated, the one has as much say as all others.
-            say = sum(part.shape[1] for part in logits)
             logits.append(self.pixel_head(taps[PIXELS], vector).expand(-1, say))
         return torch.cat(logits, dim=1)
 

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from models.fields import AddedLater, Between
 
+Stage = Literal["stage_0", "stage_1", "stage_2", "stage_3"]
 Policy = Literal["color", "translation", "cutout"]
 
 
@@ -17,7 +18,6 @@ class StyleGANTFields:
     name: ClassVar[str] = "stylegan_t"
     needs_data: ClassVar[bool] = True
     grows: ClassVar[bool] = True
-    encoder_roles: ClassVar[tuple[str, ...]] = ("clip", "dino")
     norm_batch: ClassVar[int] = 8  # of the heads' local batch norm. Code: 8
     tunable: ClassVar[dict[str, tuple[float, float]]] = {
         "clip_weight": (0.1, 20.0),
@@ -77,9 +77,18 @@ class StyleGANTFields:
     """Width of a head that sees the picture itself, with as much say as all tokens together; 0 =
     none. Ours."""
 
+    cnn_heads: Annotated[tuple[Stage, ...], AddedLater(())] = ()
+    """Maps of the frozen classifier that get heads too, together with as much say as all tokens: a
+    second network of another kind, as StyleGAN-XL has (Sauer et al. 2022). Code: none."""
+
     reuse_fakes: Annotated[bool, AddedLater(False)] = False
     """The generator steps first, and the discriminator then judges the same images instead of fresh
     ones: a fifth less time a step. Code: false."""
+
+    @property
+    def encoder_roles(self) -> tuple[str, ...]:
+        """Frozen networks that are read."""
+        return ("clip", "dino", "classifier") if self.cnn_heads else ("clip", "dino")
 
     @property
     def guidance(self) -> float:

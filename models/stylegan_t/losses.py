@@ -117,4 +117,8 @@ def _taps(
     sigma_px = blur_sigma_px(nimg, recipe.blur_init_sigma_px, recipe.blur_fade_kimg)
     image = diff_augment(blur(image, sigma_px), recipe.diff_augment, rng)
     seen = crop_or_shrink(image, dino.image_size, rng)
-    return {**dino(seen), PIXELS: seen}
+    taps = {**dino(seen), PIXELS: seen}
+    if recipe.cnn_heads:
+        cnn: Any = networks.frozen["classifier"]
+        taps |= {stage: x.flatten(2) for stage, x in cnn.pyramid(seen, cnn.image_size).items()}
+    return taps

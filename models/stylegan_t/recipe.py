@@ -65,7 +65,10 @@ class StyleGANT(StyleGANTFields):
         if self.guidance > 0:
             frozen["clip"] = site.encoder("clip")
         generator = self.generator(site.resolution, site.shape)
-        discriminator = self._discriminator(dino, site.shape)
+        cnn: Any = None
+        if self.cnn_heads:
+            frozen["classifier"] = cnn = site.encoder("classifier")
+        discriminator = self._discriminator(dino, cnn, site.shape)
         if site.start is not None:
             self._warm_start(generator, discriminator, site.start, site.resolution)
         model: nn.Module = generator
@@ -92,9 +95,10 @@ class StyleGANT(StyleGANTFields):
                 "grow, set trains to generator"
             )
 
-    def _discriminator(self, dino: Any, shape: ConditionShape) -> StyleGANTDiscriminator:
+    def _discriminator(self, dino: Any, cnn: Any, shape: ConditionShape) -> StyleGANTDiscriminator:
         from models.stylegan_t.discriminator import StyleGANTDiscriminator
 
+        maps = {f"stage_{i}": c for i, c in enumerate(cnn.stage_channels)} if cnn else {}
         return StyleGANTDiscriminator(
             num_taps=dino.num_taps,
             tap_dim=dino.tap_dim,
@@ -103,6 +107,7 @@ class StyleGANT(StyleGANTFields):
             kernel_size=self.head_kernel_size,
             label_dim=self.label_dim,
             pixel_head=self.pixel_head,
+            map_channels={stage: maps[stage] for stage in self.cnn_heads},
         )
 
     def _text_encoder(self, site: Site) -> nn.Module | None:

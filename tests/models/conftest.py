@@ -226,7 +226,7 @@ def encoder():
 def reading_encoder():
     """The same with a CLIP that has a text tower."""
     torch.manual_seed(7)
-    nets = {"dino": FakeVit(), "clip": small_clip()}
+    nets = {"dino": FakeVit(), "clip": small_clip(), "classifier": FakeCnn()}
     return nets.__getitem__
 
 

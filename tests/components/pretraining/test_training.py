@@ -11,7 +11,7 @@ import torch
 from components.data.captions import PAIR_ATTRIBUTES
 from components.errors import DataError
 from components.pretraining import augment
-from components.pretraining.clip import all_prompts, retrieval, train_clip
+from components.pretraining.clip import all_prompts, embed_images, retrieval, train_clip
 from components.pretraining.config import (
     ROLES,
     ClassifierTraining,
@@ -68,6 +68,40 @@ def test_clip_learns_to_retrieve():
     assert metrics["loss"] < 0.7 * math.log(64)
     assert net.network.logit_scale.exp() <= 100.0
     assert not any(p.requires_grad for p in net.parameters())
+
+
+def test_clip_learns_what_only_classes_tell():
+    """Captions that name no shape: with the weight, embeddings of one shape lie together."""
+    shown = drawings("encoders", 512)
+    silent = dataclasses.replace(shown, captions=["a drawing"] * len(shown), attributes=None)
+    length = FitConfig(total_kimg=6, batch=64, learning_rate=3.0e-3)
+
+    def nearest_of_its_class(weight):
+        config = ClipTraining(fit=length, text_width=16, adversary=0.0, class_weight=weight)
+        torch.manual_seed(0)
+        net, _ = train_clip(silent, config, torch.Generator().manual_seed(0), lambda line: None)
+        vectors = embed_images(net, silent)
+        near = (vectors @ vectors.T).fill_diagonal_(-2).argmax(dim=1)
+        return float((silent.label_N[near] == silent.label_N).float().mean())
+
+    assert nearest_of_its_class(1.0) > 1.5 * nearest_of_its_class(0.0)
+
+
+def test_without_classes_their_weight_changes_nothing():
+    shown = drawings("encoders", 64)
+    nameless = dataclasses.replace(shown, label_N=torch.full_like(shown.label_N, -1))
+    length = FitConfig(total_kimg=0.128, batch=32, learning_rate=1.0e-3)
+
+    def weights(images, weight):
+        config = ClipTraining(fit=length, text_width=16, class_weight=weight)
+        torch.manual_seed(0)
+        net, _ = train_clip(images, config, torch.Generator().manual_seed(0), lambda line: None)
+        return net.network.state_dict()
+
+    plain, weighted = weights(nameless, 0.0), weights(nameless, 1.0)
+    assert all(torch.equal(plain[name], weighted[name]) for name in plain)
+    known = weights(shown, 1.0)
+    assert any(not torch.equal(plain[name], known[name]) for name in plain)
 
 
 def test_judge_learns_on_what_it_is_shown():

@@ -234,6 +234,7 @@ OTHER = {
     "text_clip_weight": 3.0,
     "input_shift": 0.1,
     "pixel_head": 4,
+    "cnn_heads": ("stage_1",),
     "reuse_fakes": True,
 }
 

@@ -9,7 +9,7 @@ from tests.models.stylegan_t.test_recipe import TINY, build, make_batch
 
 
 def test_with_reuse_fakes_the_discriminator_judges_the_images_that_the_generator_drew(encoder):
-    recipe = replace(TINY, reuse_fakes=True, pixel_head=4, diff_augment=())
+    recipe = replace(TINY, reuse_fakes=True, pixel_head=4, diff_augment=(), cnn_heads=("stage_1",))
     networks = build(encoder, recipe)
     batches = [make_batch(4), make_batch(4)]
     model, heads = networks.trained["generator"], networks.trained["discriminator"]
@@ -20,10 +20,13 @@ def test_with_reuse_fakes_the_discriminator_judges_the_images_that_the_generator
             z = torch.randn(batch.size, recipe.z_dim, generator=rng)
             noise = model.draw_noise(batch.size, rng)
             fake = model.synthesize(model.map(z, batch.condition), batch.condition, noise)
-            logits = [
-                heads({**networks.frozen["dino"](x), "pixels": x}, batch.condition)
-                for x in (batch.image_NCHW, fake)
-            ]
+
+            def seen(x):
+                maps = networks.frozen["classifier"].pyramid(x, 8).items()
+                flat = {name: y.flatten(2) for name, y in maps}
+                return {**networks.frozen["dino"](x), **flat, "pixels": x}
+
+            logits = [heads(seen(x), batch.condition) for x in (batch.image_NCHW, fake)]
             real, fake = (sign * x for sign, x in zip((-1, 1), logits, strict=True))
             expected.append(F.relu(1 + real).mean(1) + F.relu(1 + fake).mean(1))
 
