@@ -200,3 +200,17 @@ def test_sigterm_from_outside_ends_a_stage_with_7(workspace):
     _, err = process.communicate(timeout=10)
     assert process.returncode == 7
     assert err.strip() == "error: stopped by SIGTERM (signal): run the same command to continue"
+
+
+def test_quiet_says_warnings_only(workspace, capsys, monkeypatch):
+    monkeypatch.delenv("GANLINE_LIVE", raising=False)
+
+    def work(context):
+        context.say("score: 20 rows")
+        context.say("warning: few rows")
+
+    assert run_stage("score", arguments=no_arguments, work=work, argv=["--quiet"]) == 0
+    assert capsys.readouterr().err == "warning: few rows\n"
+    assert os.environ.pop("GANLINE_LIVE") == "off"  # no display either
+    assert run_stage("score", arguments=no_arguments, work=work, argv=[]) == 0
+    assert "score: 20 rows" in capsys.readouterr().err
