@@ -52,7 +52,7 @@ ROWS = {
     "B13": "exact and near copies are found",
     "B14": "broken shards: what lies before the break is kept, the rest has a reason",
     "B15": "unsafe members of a tar write nothing",
-    "B16": "a store that is slow, silent, fails, cuts, lies, or lost a file: asked again, then a row",
+    "B16": "a store that is slow, silent, fails, cuts, lies: asked again, then a row with a reason",
     "B17": "score and filter killed again and again: the same bytes, nothing half written",
     "B18": "the same stage twice gives the same bytes",
     "B19": "Parquet of another shape: one line that names file, column, found and wanted",

@@ -59,7 +59,7 @@ def store_of(folder: Path):
 class Proxy:
     """Pass requests on to a store, and spoil the answers that `spoil` names.
 
-    "slow": half a second late; "stall": six seconds; "fail": 503, though it was done; "refuse": 503,
+    "slow": 0.5 s late; "stall": 6 seconds; "fail": 503, though it was done; "refuse": 503,
     and nothing was done; "cut": half the bytes that were promised; "lie": other bytes of the same
     number; "": as it is.
     """
