@@ -12,7 +12,7 @@ from tests.fuzz.mutations import count
 
 ANIMALS = [*samples.ANIMALS, *pictures.ANIMALS]
 ELSEWHERE = {
-    "B16": "open: sources are folders, nothing is fetched over a network",
+    "B16": "tests/components/data/test_far_files.py",
     "B17": "tests/pipeline/stages/test_own_data.py: kill -9, the same bytes",
     "B18": "tests/components/data/test_decisions.py, tests/pipeline/stages/test_filter.py",
     "B21": "test_nothing_left_is_refused, below",

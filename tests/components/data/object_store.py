@@ -59,9 +59,9 @@ def store_of(folder: Path):
 class Proxy:
     """Pass requests on to a store, and spoil the answers that `spoil` names.
 
-    "slow": half a second late; "fail": 503, though it was done; "refuse": 503, and nothing was
-    done; "cut": half the bytes that were promised; "lie": other bytes of the same number; "": as it
-    is.
+    "slow": 0.5 s late; "stall": 6 seconds; "fail": 503, though it was done; "refuse": 503,
+    and nothing was done; "cut": half the bytes that were promised; "lie": other bytes of the same
+    number; "": as it is.
     """
 
     port: int
@@ -91,8 +91,8 @@ class Proxy:
                 answer = there.getresponse()
                 content = answer.read()
                 proxy.asked.append((self.command, path, len(content)))
-                if what == "slow":
-                    time.sleep(0.5)
+                if what in ("slow", "stall"):
+                    time.sleep(0.5 if what == "slow" else 6.0)
                 if what == "fail":
                     self.send_response(503)
                     self.send_header("Content-Length", "0")

@@ -3,13 +3,14 @@
 import hashlib
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.data import far_files
+from components.data import far_files, far_systems
 from components.data.config import ScoreConfig, SourceConfig
 from components.data.far_files import FarPath, place_of
 from components.data.origins import Origin, OriginImages
@@ -81,6 +82,7 @@ def test_a_store_gives_the_rows_of_a_folder(bucket, name):
             assert reader.read(*place) == record.image
 
 
+@pytest.mark.row("B16")
 @pytest.mark.parametrize("what", ["slow", "fail", "cut"])
 def test_a_bad_answer_is_asked_for_again(bucket, store, what):
     def spoil(method, path, number):
@@ -110,6 +112,34 @@ def test_a_part_that_never_comes_is_one_row_and_the_rest_is_whole(bucket, store,
     assert len(read_back(tmp_path / "scores", "scores")) == 12
 
 
+@pytest.mark.row("B16")
+def test_a_server_that_says_nothing_is_given_up_and_so_is_a_file_that_went(
+    bucket, store, monkeypatch
+):
+    monkeypatch.setattr(far_systems, "ANSWER_S", 1.0)
+    monkeypatch.setattr(far_files, "TRIES", 2)
+    far_systems._s3_at.cache_clear()
+    store.spoil = lambda method, path, number: "stall" if "1%20a.tar" in path else ""
+    began = time.monotonic()
+    reasons = [r.reason for r in records(place_of("s3://tars")) if r.reason]
+    assert reasons == ["shard.unreachable"] and time.monotonic() - began < 12
+    far_systems._s3_at.cache_clear()
+    monkeypatch.undo()
+    for name, value in zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), KEYS, strict=True):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{store.port}")
+    store.spoil = lambda method, path, number: ""
+    place, gone = place_of("s3://tars"), bucket / "tars/deep/9.tar"
+    write_plain_tar(gone, sample_members("late", 1))
+    far_files.far_listing.cache_clear()
+    listed = parts(TEXT, place)
+    gone.unlink()
+    found = [r for part in listed for r in read_part(TEXT, place, part)]
+    assert [r.key for r in found if r.reason == "shard.unreachable"] == ["<deep/9.tar>"]
+    far_files.far_listing.cache_clear()
+
+
+@pytest.mark.row("B16")
 def test_a_table_that_breaks_off_says_how_many_rows_are_missing(store, monkeypatch, tmp_path):
     monkeypatch.setattr(far_files, "PIECE_BYTES", 4_096)
     seen = []
@@ -129,6 +159,7 @@ def test_a_table_that_breaks_off_says_how_many_rows_are_missing(store, monkeypat
     assert facts["unreachable"]["rows"] == 80 - len(whole)
 
 
+@pytest.mark.row("B16")
 def test_a_lie_costs_what_it_tells_and_is_noticed_when_read_again(bucket, store):
     (good, *_) = records(bucket / "tars")
     store.spoil = lambda method, path, number: "lie" if path.endswith(".tar") else ""
