@@ -66,6 +66,7 @@ def parameters_of(layers: Sequence[StyleLayer], *, train_affine: bool) -> list[n
     found: dict[int, nn.Parameter] = {}
     for layer in layers:
         makers = [m.style for m in layer.module.modules() if hasattr(m, "style_kind")]
-        style = set() if train_affine else {id(p) for m in makers for p in m.parameters()}
+        made = [p for maker in makers if isinstance(maker, nn.Module) for p in maker.parameters()]
+        style = set() if train_affine else {id(p) for p in made}
         found |= {id(p): p for p in layer.module.parameters() if id(p) not in style}
     return list(found.values())
