@@ -76,17 +76,16 @@ class ClipTraining:
         text_width, text_layers, text_heads: size of the text transformer.
         context_length: ids per caption, start and end included.
         max_words: size of the vocabulary; rarer words become one unknown word.
-        noise, brightness: largest standard deviation of the noise, and largest shift of the
-            brightness, that training images get (of [-1, 1]); so that guidance is not brittle.
+        noise, brightness: largest deviation of the noise, and shift of the brightness, that
+            training images get (of [-1, 1]); so that guidance is not brittle.
         adversary: largest change of a value of [-1, 1] by which training images are moved against
             the loss, reached after two thirds of the training; without it guidance learns to fool
             the net instead of pleasing it. 0 = off.
         soften: share of the training images that are seen at half of their resolution, as those of
             a stage of lower resolution are.
         mirror: flip half of the images left to right (wrong where captions say left and right).
-        class_weight: of naming an image's class by its embedding, beside the contrast, where the
-            data has classes: two texts that no batch tells apart fall together early and stay so
-            (docs/log.md). 0 = captions alone.
+        class_weight: of naming an image's class by its embedding, where the data has classes: two
+            texts that no batch tells apart would fall together early. 0 = captions alone.
     """
 
     fit: FitConfig = FitConfig(total_kimg=70, batch=64, learning_rate=2.0e-3)
@@ -155,9 +154,7 @@ class ClassifierTraining:
         image_size_px: side of the input.
         soften: share of the training images that are seen at half of their resolution, and again
             of those at a quarter; for a classifier that guides smaller generators. 0 = off.
-        adversary: largest change of a value of [-1, 1] by which training images are moved against
-            the loss, reached after two thirds of the training; a classifier that guides is pleased
-            by noise without it. 0 = off.
+        adversary: as ClipTraining's; a classifier that guides is pleased by noise without it.
     """
 
     fit: FitConfig = FitConfig(total_kimg=20, batch=64, learning_rate=3.0e-3)
@@ -210,9 +207,8 @@ class ScorerEncoderConfig:
     """A second CLIP, for the CLIP score alone: the one that guides can be fooled by what it guided.
 
     Attributes:
-        source: train it (on the judge's drawings, or on the source without them), take the bundled
-            or a published one, or have none; evaluate.clip_scorer names one without running this
-            stage again.
+        source: train it (on the judge's drawings, or else on the source), take the bundled or a
+            published one, or none; evaluate.clip_scorer names one without running this stage again.
         train, pretrained: how, for either source.
     """
 
