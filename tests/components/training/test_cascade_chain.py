@@ -143,7 +143,7 @@ def test_the_upsampler_trains_on_what_the_base_draws(start, monkeypatch):
     result, ticks = run(dataclasses.replace(CASCADE, up_base_share=1.0, up_noise=0.0), start=start)
     assert ticks[-1]["loss/generator/perceptual"] == 0
     model, nets = result.networks.trained["generator"], encoders()
-    batch = Stream(16, nets["clip"]).atom(0, 4)
+    batch = Stream(16, nets["clip"]).atom(0, 32)
     shares = {}
     for share in (0.0, 0.5, 1.0):
         recipe = dataclasses.replace(CASCADE, up_base_share=share, up_noise=0.0)
