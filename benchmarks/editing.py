@@ -248,6 +248,8 @@ class Subject:
         edits = []
         for ws_1LD, image_1CHW in zip(ws_NLD.split(1), before.split(1), strict=True):
             way_E = one_E if self._options.words else goal.ways(goal.own(image_1CHW))[0]
+            if not way_E.any():  # CLIP sees the value already, where the judge does not
+                way_E = one_E
             edits.append(edit_by_channels(self._generator, ws_1LD, channels, way_E, top=top)[0])
         took = 1000 * (time.perf_counter() - started) / len(ws_NLD)
         for alpha in map(float, self._options.strengths.split(",")):
