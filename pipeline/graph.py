@@ -132,7 +132,13 @@ def _node(stage: str, key: str, entry: dict[str, Any], values: dict[str, Any]) -
         return tuple(Path(str(_fill(name, values))) for name in names)
 
     outs = files("outs")
-    reports = tuple(path for path in outs if path.suffix == ".json")
+    # Git keeps a report, DVC's cache what stages read of each other.
+    in_git = [
+        isinstance(x, dict) and not x[next(iter(x))].get("cache", True)
+        for x in entry.get("outs", [])
+    ]
+    kept = zip(outs, in_git, strict=True)
+    reports = tuple(path for path, kept_by_git in kept if kept_by_git and path.suffix == ".json")
     return Node(
         name=f"{stage}@{key}" if key else stage,
         stage=stage,
