@@ -127,7 +127,8 @@ def job_of(name: str, config: Any, seed: int, options: argparse.Namespace) -> An
         stage=f"adapt_{name}",
         seed=seed,
         recipe=json.loads(json.dumps(recipe)),
-        train=dataclasses.asdict(config.train),
+        # Of the start: the entries of a preset state that of the base they are written for.
+        train=dataclasses.asdict(config.train) | {"resolution_px": card["resolution_px"]},
         run_dir=str((options.out / name).absolute()),
         encoders_dir=str(options.encoders.absolute()),
         start_dir=str(options.start.absolute()),

@@ -60,6 +60,7 @@ trial is a run of its own beside this one, with the same prompts and seeds in it
 - Lower is better for `score` and `frechet`, higher for `alignment` and `seed_variety`.
 - Next: its `samples` beside those of the other trials, in the experiment's charts.""",
     "synthesize": "The embedded data set was drawn, dirt included. Next: `filter`.",
+    "source": "Whether the user's data changed since the last run. Next: `score`.",
     "encoders": "The frozen networks that filter, guide and judge. Next: the numbers on the cards.",
     "score": "One row of scores for every sample, readable or not. Next: `filter`, which decides.",
     "filter": """What was kept and what was rejected, with the reason of each sample.

@@ -34,7 +34,7 @@ socket.getaddrinfo = socket.gethostbyname = looked_up
 COMMANDS = {
     "generate": ["generate", "a large red ring on a blue background", "--out", "ring.png"],
     "params": [],
-    "train": ["train_base", "--data", "none", "--encoders", "none", "--out", "base", "--dry-run"],
+    "train": ["train_base", "--dry-run"],
     "data": ["data", "check", "pictures", "--picture", "pairs.png"],
 }
 

@@ -16,7 +16,7 @@ from components.data.decode import Decoded
 from components.data.origins import Origin
 from components.data.records import Record
 from components.data.score_parts import score_source
-from components.data.scorers import ALWAYS, SCORERS, columns_for_rules
+from components.data.scorers import ALWAYS, REPEATS, SCORERS, columns_for_rules
 from components.data.scorers.base import ColumnScorer, Setting, scorer_class
 from components.data.scorers.heads import read_head
 from components.data.scoring import SCORE_SCHEMA, score_schema
@@ -53,7 +53,8 @@ def test_the_default_table_is_as_it_was():
     assert score_schema(ScoreConfig()) == SCORE_SCHEMA
     more = score_schema(ScoreConfig(scorers=("clip", "phash", "entropy", "embedding")))
     assert more.names == [*SCORE_SCHEMA.names, "entropy", "clip_embedding"]
-    assert columns_for_rules(("clip", "entropy")) == [*ALWAYS, "clip_similarity", "entropy"]
+    known = [*ALWAYS, REPEATS, "clip_similarity", "entropy"]
+    assert columns_for_rules(("clip", "entropy")) == known
 
 
 def test_sharpness_and_entropy_by_hand():

@@ -100,7 +100,7 @@ def test_every_number_about_a_model_can_be_a_threshold(rows, judge, clip, painte
     assert {name for name in named if not is_metric(name)} == set()
     assert {"judge.shape", "seed_variety", "memorised", "frechet_judge.ratio"} <= named
     # Of another net, of other models, of the stage.
-    other = {"fid", "kid", *ABOUT_CLASSES, "filter_truth", "upscaling"}
+    other = {"fid", "kid", *ABOUT_CLASSES, "filter_truth", "upscaling", "two_objects"}
     written = {re.sub("judge$", "<net>", name.partition(".")[0]) for name in named} | other
     assert {name.partition(".")[0] for name in METRICS} - {"judge"} <= written | {
         "silhouette_cells"

@@ -256,7 +256,7 @@ def fake_site(**changes: Any) -> Site:
 def use_family(monkeypatch: Any, name: str, recipe: str) -> None:
     """Let this family be the only one, and fake images the data of every job."""
     monkeypatch.setattr(models.families, "FAMILIES", {name: Family(recipe=recipe)})
-    monkeypatch.setattr(site_module, "_open", lambda job, config, split: FakeSource())
+    monkeypatch.setattr(site_module, "_open", lambda *_: FakeSource())
 
 
 def fake_job(folder: Path, family: str, **train: Any) -> TrainingJob:

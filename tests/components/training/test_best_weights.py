@@ -50,7 +50,7 @@ def fakes(monkeypatch, tmp_path):
 
     family = Family(recipe="tests.components.training.fake_recipes:FakeGAN")
     monkeypatch.setattr(models.families, "FAMILIES", {"fake_gan": family})
-    monkeypatch.setattr(site_module, "_open", lambda job, config, split: FakeSource())
+    monkeypatch.setattr(site_module, "_open", lambda *_: FakeSource())
     monkeypatch.setattr(yardstick, "open_net", open_net)
     (tmp_path / "dino").mkdir()
     (tmp_path / "dino" / "card.json").write_text("{}")

@@ -35,7 +35,7 @@ def fakes(monkeypatch):
         },
     )
     monkeypatch.setattr(
-        site_module, "_open", lambda job, config, split: FakeSource() if job.data_dir else None
+        site_module, "_open", lambda job, *_: FakeSource() if job.data_dir else None
     )
 
 

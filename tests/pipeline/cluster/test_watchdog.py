@@ -181,7 +181,7 @@ def test_a_pulse_leaves_nothing_behind_and_a_full_disk_stops_nothing(tmp_path: P
 def test_a_training_rank_says_what_it_does_and_takes_its_sign_away(tmp_path, monkeypatch) -> None:
     family = Family(recipe="tests.components.training.fake_recipes:FakeGAN")
     monkeypatch.setattr(models.families, "FAMILIES", {"fake_gan": family})
-    monkeypatch.setattr(site_module, "_open", lambda job, config, split: FakeSource())
+    monkeypatch.setattr(site_module, "_open", lambda *_: FakeSource())
     seen: list[str] = []
     monkeypatch.setattr(Pulse, "at", lambda pulse, phase: seen.append(phase))
     job = TrainingJob(

@@ -44,7 +44,7 @@ def write_params(folder: Path) -> Path:
         assert re.search(rf"source\.{key} to {value}", header), key
         values["source"][key] = value
     for role in ("classifier", "judge"):
-        values["encoders"][role]["train"] = {"fit": SHORT}
+        values["encoders"].setdefault(role, {})["train"] = {"fit": SHORT}
     for section, changes in SHORTER.items():
         values[section] |= changes
     path = folder / "params.yaml"

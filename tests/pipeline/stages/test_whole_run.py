@@ -45,7 +45,7 @@ def test_one_row_has_the_weight_and_what_it_gave():
     card = {"recipe": recipe, "resolution_px": 64, "data_content_hash": "ab" * 32}
     asked = asked_for(params, card)
     assert asked["guidance_weight"] == asked["clip_weight"] == 1.5
-    assert asked["kimg"] == 24 + 4 + 0.5 and asked["data"] == "ab" * 6
+    assert asked["kimg"] == 24 + 3 + 0.5 and asked["data"] == "ab" * 6
     assert guidance({"name": "projected_gan"}).keys()  # whatever that family can vary
     scores = {
         "judge": {"all": 0.4, "shape": 0.5},
