@@ -61,7 +61,9 @@ def test_no_request_names_a_file_or_an_address(command) -> None:
     ask(address, 0)
     for key in ("path", "file", "image", "url", "init_image", "model", "code", "out"):
         for value in ("/etc/passwd", "file:///etc/passwd", "http://169.254.169.254/latest"):
-            status, answer = post(address, content=json.dumps({"prompt": PROMPT, key: value}).encode())
+            status, answer = post(
+                address, content=json.dumps({"prompt": PROMPT, key: value}).encode()
+            )
             assert (status, f"unknown key '{key}'" in answer["error"]) == (400, True), answer
     status, _ = post(address, prompt="file:///etc/passwd")  # a text like any other
     assert status == 200
