@@ -42,6 +42,13 @@ def lost(address: str, what: str) -> ResourceError:
     return ResourceError(f"the Ray cluster is lost: {what}", f"RAY_ADDRESS={address}", todo)
 
 
+def workers_failed(stage: str, most: int, error: Exception) -> ResourceError:
+    """Return what to tell the user when workers died more often than `max_failures` allows."""
+    what = f"the training workers failed: {str(error).strip().splitlines()[-1]}"
+    todo = "read /tmp/ray/session_latest/logs on the node; the same command continues"
+    return ResourceError(what, f"stage {stage}, max_failures {most}", todo)
+
+
 def not_joined(address: str, error: Exception) -> ResourceError:
     """Return what to tell the user when Ray does not answer, or does not start here ("local")."""
     if address != "local":

@@ -18,12 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from components.errors import ResourceError
 from components.tuning import Search
-from pipeline.cluster import row_batches
+from pipeline.cluster import failures, row_batches
 from pipeline.cluster.answering import leaving_with_the_head
 from pipeline.cluster.config import EXCLUDES, ClusterConfig, own_options
-from pipeline.cluster.failures import failure_from_dict, lost, not_joined, unreachable
 from pipeline.cluster.guardian import Guardian, end_with
 from pipeline.cluster.rank import meet, run_rank
 from pipeline.cluster.shared_ray import place
@@ -58,7 +56,7 @@ def _joined(options: dict[str, Any]) -> Iterator[str]:
         with keeping_handlers():
             ray.init(log_to_driver=False, logging_level="ERROR", **options)
     except Exception as error:  # Ray raises bare ones, as for a node that is late.
-        raise not_joined(options["address"], error) from error
+        raise failures.not_joined(options["address"], error) from error
     try:
         yield str(ray.get_runtime_context().gcs_address)
     finally:
@@ -135,12 +133,11 @@ def train(job: Any, config: ClusterConfig, address: str = "") -> dict[str, Any]:
             with ThreadPoolExecutor(1) as thread:
                 outcome = thread.submit(trainer.fit).result().return_value
         except ray.train.TrainingFailedError as error:
-            what = f"the training workers failed: {str(error).strip().splitlines()[-1]}"
-            where = f"stage {job.stage}, max_failures {config.max_failures}"
-            todo = "read /tmp/ray/session_latest/logs on the node; the same command continues"
-            raise ResourceError(what, where, todo) from error
+            raise failures.workers_failed(job.stage, config.max_failures, error) from error
+        except ray.exceptions.RayError as error:  # What led the workers is gone, with its node.
+            raise failures.lost(address, str(error).strip().splitlines()[0][:160]) from error
     if "failure" in outcome:
-        raise failure_from_dict(outcome["failure"])
+        raise failures.failure_from_dict(outcome["failure"])
     return outcome["result"]
 
 
@@ -286,7 +283,7 @@ def submit(
             runtime = {"working_dir": os.getcwd(), "excludes": EXCLUDES, "env_vars": environment}
             client.submit_job(entrypoint=command, submission_id=name, runtime_env=runtime)
     except (ConnectionError, RuntimeError) as error:
-        raise unreachable(address, error) from error
+        raise failures.unreachable(address, error) from error
 
     async def tail() -> None:
         async for text in client.tail_job_logs(name):
@@ -297,4 +294,4 @@ def submit(
         asyncio.run(tail())
         return str(client.get_job_status(name).value)
     except (OSError, RuntimeError) as error:
-        raise lost(address, str(error).strip().splitlines()[0][:160]) from error
+        raise failures.lost(address, str(error).strip().splitlines()[0][:160]) from error

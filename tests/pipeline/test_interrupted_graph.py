@@ -90,8 +90,11 @@ def test_every_stage_is_interrupted_and_the_next_repro_goes_on(tmp_path: Path) -
                 check=True,
             ).stdout
             assert f"Running stage '{stage}'" in wanted
-            ran = [line for line in wanted.splitlines() if line.startswith("Running stage")]
+            # `source` looks each time whether the data changed: that runs nothing again.
+            lines = [x for x in wanted.splitlines() if x != "Running stage 'source':"]
+            ran = [line for line in lines if line.startswith("Running stage")]
             assert ran[0] == f"Running stage '{stage}':", "an earlier stage would run again"
     said = run_module(folder, "dvc", "repro")
     assert "Running stage" in said
-    assert "Data and pipelines are up to date" in run_module(folder, "dvc", "repro")
+    again = run_module(folder, "dvc", "repro").splitlines()
+    assert [x for x in again if x.startswith("Running stage")] == ["Running stage 'source':"]

@@ -24,6 +24,7 @@ from pathlib import Path
 def train(folder):
     from components.data.batches import BatchSource
     source = BatchSource(Path(folder), "train", 64, 0)
+    source._window_rows = 256  # windows that the smaller data fill, too
     for position in range(0, source.num_rows, 32):
         source.atom(position, 32)
     return 0

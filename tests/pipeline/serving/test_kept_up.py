@@ -81,6 +81,7 @@ def test_serving_goes_on_when_its_process_is_killed(command, kills: int) -> None
             doomed.kill()
             found = [one.result() for one in asked]
         assert all(same(pictures[seed], png) for seed, png in enumerate(found))
+        doomed.wait(PATIENCE_S)  # all may have been answered before it was dead
         assert worker(process).pid != doomed.pid
     for body in (b"[" * 100_000, b'{"a":' * 100_000, b'{"seed": ' + b"7" * 10_000 + b"}"):
         status, answer = post(address, content=body)
