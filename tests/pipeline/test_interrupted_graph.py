@@ -19,6 +19,7 @@ from tests.whole_graph import TINY, copy_project, environment_of, run_module
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(3_000)]
 PATIENCE_S = 600
 # How a run of an hour ends: Ctrl-C, the power, `timeout` or Slurm.
+LOOKING = "Running stage 'source':"
 ENDS = (signal.SIGINT, signal.SIGKILL, signal.SIGTERM)
 
 
@@ -91,10 +92,10 @@ def test_every_stage_is_interrupted_and_the_next_repro_goes_on(tmp_path: Path) -
             ).stdout
             assert f"Running stage '{stage}'" in wanted
             # `source` looks each time whether the data changed: that runs nothing again.
-            lines = [x for x in wanted.splitlines() if x != "Running stage 'source':"]
-            ran = [line for line in lines if line.startswith("Running stage")]
+            ran = [line for line in wanted.splitlines() if line.startswith("Running stage")]
+            ran = ran[1:] if stage != "source" and ran[0] == LOOKING else ran
             assert ran[0] == f"Running stage '{stage}':", "an earlier stage would run again"
     said = run_module(folder, "dvc", "repro")
     assert "Running stage" in said
     again = run_module(folder, "dvc", "repro").splitlines()
-    assert [x for x in again if x.startswith("Running stage")] == ["Running stage 'source':"]
+    assert [x for x in again if x.startswith("Running stage")] == [LOOKING]
