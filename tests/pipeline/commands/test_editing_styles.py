@@ -23,18 +23,9 @@ from pipeline.commands.channel_sweep import SweepWorker
 from pipeline.commands.edit import main as edit
 from pipeline.commands.import_model import main as import_model
 from pipeline.places import bundled_folder
-from tests.pipeline.commands.test_editing_commands import BLUE, RED, SWEEP, artifact
+from tests.pipeline.commands.test_editing_commands import BLUE, RED, SWEEP, model, words
 
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return artifact(tmp_path_factory.mktemp("model") / "model", 0)
-
-
-@pytest.fixture
-def words(model, tmp_path, monkeypatch):
-    monkeypatch.setenv("GANLINE_RUNS_DIR", str(tmp_path / "runs"))
-    return ["--model", str(model), "--encoders", str(bundled_folder() / "encoders")]
+__all__ = ["model", "words"]  # the fixtures
 
 
 def test_a_process_on_ray_sweeps_as_this_one_does(model):
