@@ -118,17 +118,18 @@ def _written(
     paths = [path.with_name(f"near.{next(names)}") for _ in range(count)]
     with ExitStack() as stack:
         files = [stack.enter_context(open(piece, "wb")) for piece in paths]
-        for start, block in _blocks(path, width):
+        for start, block in record_blocks(path, _kind(width), _BLOCK_ROWS):
             for file, at in zip(files, choose(start, block), strict=True):
                 file.write(block[at].tobytes())
     return paths
 
 
-def _blocks(path: Path, width: int) -> Iterator[tuple[int, np.ndarray]]:
+def record_blocks(path: Path, kind: np.dtype, rows: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (number of the first, records) of a file of records of one kind, so many at a time."""
     start = 0
     with open(path, "rb") as file:
-        while content := file.read(_BLOCK_ROWS * _kind(width).itemsize):
-            block = np.frombuffer(content, dtype=_kind(width))
+        while content := file.read(rows * kind.itemsize):
+            block = np.frombuffer(content, dtype=kind)
             yield start, block
             start += len(block)
 
@@ -146,7 +147,7 @@ def _sampled(path: Path, rows: int, width: int) -> np.ndarray:
 
 def _brightness_ranks(path: Path, rows: int, width: int) -> np.ndarray:
     sums = np.empty(rows, dtype=np.int32)
-    for start, block in _blocks(path, width):
+    for start, block in record_blocks(path, _kind(width), _BLOCK_ROWS):
         sums[start : start + len(block)] = block["thumbnail"].sum(axis=1, dtype=np.int32)
     ranks = np.empty(rows, dtype=np.int64)
     ranks[np.argsort(sums, kind="stable")] = np.arange(rows)

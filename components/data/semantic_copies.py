@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from components.data.near_search import record_blocks
+
 MOST_ROWS = 1 << 16  # images looked at in memory: 32 MB at a width of 512
 LEAF_ROWS = 1_024  # so many are compared each with each
 MOST_WIDTH = 1_024  # up to here sums of products of whole numbers below 128 are exact in float32
@@ -161,7 +163,7 @@ def _cut_file(
     paths = [path.with_name(f"meaning.{next(names)}") for _ in range(count)]
     with ExitStack() as stack:
         files = [stack.enter_context(open(piece, "wb")) for piece in paths]
-        for start, block in _blocks(path, width):
+        for start, block in record_blocks(path, _kind(width), _BLOCK_ROWS):
             if crowded:
                 number = (start + np.arange(len(block))) // most_rows
                 chosen = np.stack([number, number], axis=1)
@@ -177,12 +179,3 @@ def _sampled(path: Path, rows: int, width: int) -> np.ndarray:
     wanted = np.linspace(0, rows - 1, min(rows, _SAMPLED)).astype(np.int64)
     records = np.memmap(path, dtype=_kind(width), mode="r")
     return np.array(records["vector"][wanted])
-
-
-def _blocks(path: Path, width: int) -> Iterator[tuple[int, np.ndarray]]:
-    start = 0
-    with open(path, "rb") as file:
-        while content := file.read(_BLOCK_ROWS * _kind(width).itemsize):
-            block = np.frombuffer(content, dtype=_kind(width))
-            yield start, block
-            start += len(block)

@@ -33,7 +33,15 @@ def detours_of(run_dir: Path) -> list[dict[str, Any]]:
     Raises:
         StorageError: the file is not readable; without it the run's seed is not known.
     """
-    path = run_dir / FILE
+    return read_turns(run_dir / FILE)
+
+
+def read_turns(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a JSON list that a run adds to; none yet where there is no file.
+
+    Raises:
+        StorageError: the file is not readable.
+    """
     try:
         found = read_json(path)
         if not isinstance(found, list) or not all(isinstance(turn, dict) for turn in found):
@@ -42,8 +50,13 @@ def detours_of(run_dir: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
-        todo = "bring it back from a copy, or delete the run folder to train anew"
-        raise StorageError(f"not readable: {error}", str(path), todo) from error
+        raise unreadable(path, str(error)) from error
+
+
+def unreadable(path: Path, what: str) -> StorageError:
+    """Return what to tell the user of a run whose own list cannot be read."""
+    todo = "bring it back from a copy, or delete the run folder to train anew"
+    return StorageError(f"not readable: {what}", str(path), todo)
 
 
 def turn(run_dir: Path, at_most: int, state: str, error: Exception) -> bool:

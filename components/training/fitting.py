@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from components.durable_files import replace_file
-from components.errors import ConfigError, OutOfMemory, StorageError, known_error
+from components.errors import ConfigError, OutOfMemory, known_error
 from components.training.config import TrainConfig
+from components.training.detours import read_turns, unreadable
 from components.training.run_log import Record, RunLog
-from models.untrusted.json_file import read_json
 
 if TYPE_CHECKING:
     from components.training.distributed import World
@@ -124,17 +124,11 @@ def sizes_of(run_dir: Path) -> list[dict[str, Any]]:
         StorageError: the file is not readable; without it the run's numbers are not known.
     """
     path = run_dir / FILE
-    try:
-        found = read_json(path)
-        sizes = [turn["size"] for turn in found]
-        if not all(type(size) is int and size > 0 for size in sizes):
-            raise ValueError("a size is no whole number above 0")
-        return list(found)
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        todo = "bring it back from a copy, or delete the run folder to train anew"
-        raise StorageError(f"not readable: {error}", str(path), todo) from error
+    found = read_turns(path)
+    sizes = [turn.get("size") for turn in found]
+    if not all(type(size) is int and size > 0 for size in sizes):
+        raise unreadable(path, "a size is no whole number above 0")
+    return found
 
 
 def _free() -> None:

@@ -43,12 +43,11 @@ def mapper_parser() -> argparse.ArgumentParser:
         "--levels", nargs="+", default=[], metavar="LEVEL", help="coarse, medium, fine; default all"
     )
     numbers = ("steps", "batch", "codes", "seed")
-    weights = WEIGHTS
     for name in numbers:
         parser.add_argument(
             f"--{name}", type=int, default=getattr(default, name), help="default %(default)s"
         )
-    for name in ("psi", "learning_rate", *weights):
+    for name in ("psi", "learning_rate", *WEIGHTS):
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             type=float,
