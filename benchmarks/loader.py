@@ -61,9 +61,10 @@ def _write_set(folder: Path, rows: int, times: int, side: int) -> None:
     from components.data.config import FilterConfig, SourceConfig
     from components.data.decode import encode_png
     from components.data.labels import Labels
+    from components.data.shard_tables import Sample
     from components.data.shards import read_manifest, write_manifest
     from components.data.synthetic import draw, sample_pairs
-    from components.data.training_set import Sample, write_training_set
+    from components.data.training_set import write_training_set
 
     class RandomText:
         embedding_dim, context_length = 512, 77

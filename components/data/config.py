@@ -216,6 +216,9 @@ class FilterConfig:
             with that of an earlier one that is kept, within clusters; 1 = off. It takes
             "embedding" in score.scorers.
         shard_rows: rows per Parquet shard.
+        backend: where shards are made: "local" (a loop in this process) or "ray" (an actor pool,
+            sized by the cluster section); they are the same to the byte. Held-out images of a
+            source of their own are always made here.
         store: folder or URI where the shards are kept, for a cluster without a shared file system;
             the folder of the training set then holds the manifest and a list of hashes alone. "" =
             beside the manifest.
@@ -237,6 +240,7 @@ class FilterConfig:
     near_duplicate_levels: Annotated[float, Between(0.0, 255.0)] = 4.0
     semantic_duplicate_cosine: Annotated[float, Between(0.0, 1.0)] = 1.0
     shard_rows: Annotated[int, Between(1, None)] = 4_096
+    backend: Literal["local", "ray"] = "local"
     store: str = ""
     max_reject_fraction: Fraction = 0.5
 

@@ -131,8 +131,8 @@ class GigaGANFields:
     captions of the micro-batch stay rivals."""
     vision_weight: Annotated[float, Between(0.0, None)] = 1.0
     """Of the heads on a frozen network. Paper: has them, does not tell the weight."""
-    vision_encoder: Literal["clip", "dino"] = "clip"
-    """That network. Paper: CLIP ViT-B/32."""
+    vision_encoder: Literal["clip", "dino", "classifier"] = "clip"
+    """That network. Paper: CLIP ViT-B/32. The text meets pooled vectors: not with dino."""
     vision_width: Annotated[int, Between(1, None), AddedLater(256)] = 256
     """Inner width of these heads. Code of Kumari et al.: 256."""
     diff_augment: tuple[Policy, ...] = ()

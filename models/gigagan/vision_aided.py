@@ -18,6 +18,7 @@ from models.layers.equalized import LEAK
 from models.layers.spectral_norm import SpectralConv2d, SpectralLinear
 
 TARGET = 0.8
+CNN_MAPS = ("stage_1", "stage_2")  # of a CNN, the two with shapes and without single edges
 
 
 def smooth(x_NCHW: Tensor, padding: int = 1) -> Tensor:
@@ -108,15 +109,18 @@ def vision_loss(logits: list[Tensor], *, real: bool, target: float = TARGET) -> 
 
 
 def taps_of(net: Any, image_NCHW: Tensor) -> list[Tensor]:
-    """Return the maps of a frozen transformer, and its pooled vector if it has one.
+    """Return the maps of a frozen network, and its pooled vector if it has one.
 
     Raises:
-        ValueError: the net has neither the word taps of a CLIP nor those of a vision transformer.
+        ValueError: the net is neither a CLIP with word taps, nor a vision transformer, nor a CNN.
     """
     if hasattr(net, "vision_taps"):
         found: list[Tensor] = net.vision_taps(image_NCHW)
         return found
-    taps = [x for name, x in net(image_NCHW).items() if name.startswith("tap_")]
+    seen = net(image_NCHW)
+    if CNN_MAPS[0] in seen:
+        return [*(seen[name] for name in CNN_MAPS), seen["pooled"]]
+    taps = [x for name, x in seen.items() if name.startswith("tap_")]
     if not taps:
         raise ValueError("vision_weight: that network has no maps to judge; set it to 0")
     side = int(taps[0].shape[2] ** 0.5)

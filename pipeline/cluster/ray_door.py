@@ -12,7 +12,7 @@ import dataclasses
 import importlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -142,38 +142,41 @@ def train(job: Any, config: ClusterConfig, address: str = "") -> dict[str, Any]:
 
 
 def map_batches(
-    items: Sequence[dict[str, Any]],
+    items: Iterable[dict[str, Any]],
     worker_class: type,
     constructor_kwargs: dict[str, Any],
     batch_size: int,
     config: ClusterConfig,
     address: str = "",
+    ordered: bool = False,
 ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """Apply `worker_class(**constructor_kwargs)` to batches of items on Ray Data actors.
 
-    Yields (number of the batch, its rows) as they are ready, in any order; the batches are those of
-    a local loop over `items[i : i + batch_size]`, and Ray holds back while the caller writes.
+    Yields (number of the batch, its rows) as they are ready, in any order unless `ordered`; the
+    batches are those of a local loop. Ray holds back while the caller writes, and of the items no
+    more than a window lies in memory.
 
     Args:
         items: what one call receives `batch_size` of.
         worker_class: its instances, one per actor, map a list of items to a list of rows.
     """
-    packed = row_batches.pack(items, batch_size)
     with connect(address, config, config.scoring_workers * config.cpus_per_worker, "ray.data"):
         import ray.data
 
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        ray.data.DataContext.get_current().enable_progress_bars = False
-        dataset = ray.data.from_items(packed, override_num_blocks=max(1, len(packed)))
-        mapped = dataset.map_batches(
-            row_batches.BatchActor,
-            fn_constructor_args=(worker_class, constructor_kwargs),
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=config.scoring_workers),
-            num_cpus=config.cpus_per_worker,
-            num_gpus=config.resources_per_worker.get("GPU", 0),
-        )
-        yield from map(row_batches.unpack, mapped.iter_rows())
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.execution_options.preserve_order = ordered
+        for packed in row_batches.windows(items, batch_size):
+            mapped = ray.data.from_items(packed, override_num_blocks=len(packed)).map_batches(
+                row_batches.BatchActor,
+                fn_constructor_args=(worker_class, constructor_kwargs),
+                batch_size=1,
+                compute=ray.data.ActorPoolStrategy(size=config.scoring_workers),
+                num_cpus=config.cpus_per_worker,
+                num_gpus=config.resources_per_worker.get("GPU", 0),
+            )
+            yield from map(row_batches.unpack, mapped.iter_rows())
 
 
 def tune(

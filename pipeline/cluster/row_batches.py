@@ -7,14 +7,24 @@ nested values on the way; so the far side computes on exactly the batches of a l
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
+# Batches that are handed over at a time: what lies in the launcher's memory. Each window starts
+# the actors anew, so it holds many.
+WINDOW = 512
 
-def pack(items: Sequence[dict[str, Any]], batch_size: int) -> list[dict[str, Any]]:
-    """Return one record {index, items} per batch of `batch_size` items, in order."""
-    starts = range(0, len(items), batch_size)
-    return [{"index": i, "items": pickle.dumps(list(items[i : i + batch_size]))} for i in starts]
+
+def windows(
+    items: Iterable[dict[str, Any]], batch_size: int, window: int = WINDOW
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield records {index, items}, one per batch of `batch_size` items, in lists of `window`."""
+    stream = iter(items)
+    batches = enumerate(iter(lambda: list(islice(stream, batch_size)), []))
+    records = ({"index": number, "items": pickle.dumps(some)} for number, some in batches)
+    while found := list(islice(records, window)):
+        yield found
 
 
 def unpack(record: dict[str, Any]) -> tuple[int, list[dict[str, Any]]]:

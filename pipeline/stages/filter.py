@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from components.data.decisions import Decisions
     from components.data.score_files import ScoreFiles
+    from components.data.training_set import MapShards
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -197,12 +199,8 @@ def _write_shards(context: StageContext, found: Found) -> dict[str, Any] | None:
     from components.data.labels import Labels
     from components.data.shard_store import FILE as STORE_FILE
     from components.data.shard_store import move_to_store
-    from components.data.training_set import (
-        ClipText,
-        KeptSamples,
-        heldout_samples,
-        write_training_set,
-    )
+    from components.data.shard_tables import ClipText
+    from components.data.training_set import KeptSamples, heldout_samples, write_training_set
 
     arguments, source = context.arguments, context.params.source
     scores, kept, heldout = found.scores, found.decisions.kept_N, found.heldout_N
@@ -229,7 +227,7 @@ def _write_shards(context: StageContext, found: Found) -> dict[str, Any] | None:
         text_encoder,
         facts,
         work,
-        origins,
+        _on_ray(context) if context.params.filter.backend == "ray" else None,
     )
     shutil.rmtree(work, ignore_errors=True)
     (arguments.out / STORE_FILE).unlink(missing_ok=True)
@@ -243,6 +241,20 @@ def _write_shards(context: StageContext, found: Found) -> dict[str, Any] | None:
         return None
     good = counts.pop("", 0)
     return {"in": good + sum(counts.values()), "kept": good, "rejected": counts}
+
+
+def _on_ray(context: StageContext) -> MapShards:
+    from pipeline.cluster.ray_door import map_batches
+
+    def map_shards(
+        items: Iterator[dict[str, Any]], worker: type, arguments: dict[str, Any]
+    ) -> Iterator[dict[str, Any]]:
+        address, cluster = os.environ.get("RAY_ADDRESS", ""), context.params.cluster
+        answers = map_batches(items, worker, arguments, 1, cluster, address, ordered=True)
+        for _, (answer,) in answers:
+            yield answer
+
+    return map_shards
 
 
 def _work_folder(context: StageContext, facts: dict[str, Any]) -> Path:

@@ -22,8 +22,9 @@ from components.data.filtering import copy_rules_of, rules_of
 from components.data.labels import Labels
 from components.data.score_files import open_scores
 from components.data.scoring import SCORE_SCHEMA
+from components.data.shard_tables import Sample
 from components.data.shards import ShardWriter, write_json
-from components.data.training_set import Sample, write_training_set
+from components.data.training_set import write_training_set
 
 
 def png_bytes(

@@ -10,7 +10,7 @@ from components.data.config import ScoreConfig, SourceConfig
 from components.data.origins import Origin
 from components.data.score_parts import score_source
 from components.data.scoring import SCORE_SCHEMA
-from components.data.training_set import ClipText
+from components.data.shard_tables import ClipText
 from components.errors import ConfigError, StorageError
 from tests.components.data.makers import (
     FlatNet,

@@ -12,7 +12,8 @@ from components.data.batches import BatchSource
 from components.data.config import FilterConfig, SourceConfig
 from components.data.labels import Labels
 from components.data.shard_store import FILE, StoredShards, move_to_store
-from components.data.training_set import Sample, write_training_set
+from components.data.shard_tables import Sample
+from components.data.training_set import write_training_set
 from components.errors import DataError, StorageError
 from tests.components.data.makers import HashedText, encoded, picture
 from tests.components.data.object_store import KEYS, spoilt_store

@@ -8,7 +8,8 @@ import pytest
 from components.data.batches import BatchSource
 from components.data.config import FilterConfig, SourceConfig
 from components.data.labels import Labels
-from components.data.training_set import Sample, write_training_set
+from components.data.shard_tables import Sample
+from components.data.training_set import write_training_set
 from components.training.site import rows_shown
 from tests.components.data.makers import HashedText, encoded
 

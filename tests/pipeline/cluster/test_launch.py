@@ -22,7 +22,7 @@ from pipeline.cluster import launch
 from pipeline.cluster.config import ClusterConfig, ray_environment
 from pipeline.cluster.failures import failure_from_dict, failure_to_dict
 from pipeline.cluster.guardian import Guardian
-from pipeline.cluster.row_batches import BatchActor, pack, unpack
+from pipeline.cluster.row_batches import BatchActor, unpack, windows
 from pipeline.cluster.soft_stop import stop_requested, stopping_softly
 from pipeline.fingerprint import data_content_hash, training_fingerprint
 from pipeline.progress import Progress, line_of, read_ticks
@@ -150,8 +150,9 @@ def test_packed_batches_are_the_batches_of_a_local_loop():
     items = [{"key": str(i), "value": (None, i, i / 3)[1 + i % 2]} for i in range(11)]
     local = [row for i in range(0, 11, 4) for row in tiny_world.Sizer(3)(items[i : i + 4])]
     actor = BatchActor(tiny_world.Sizer, {"factor": 3})
+    one, two = windows(iter(items), 4, window=2)  # Two batches, then the last.
     records = []
-    for record in reversed(pack(items, 4)):  # Ray gives them back in any order.
+    for record in reversed(one + two):  # Ray gives them back in any order.
         out = actor({"index": [record["index"]], "items": [record["items"]]})
         records.append({"index": out["index"][0], "rows": out["rows"][0]})
     found = dict(map(unpack, records))

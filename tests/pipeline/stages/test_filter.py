@@ -10,7 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from components.data import scoring, training_set
+from components.data import scoring, shard_tables
 from components.data.batches import BatchSource
 from components.data.captions import ATTRIBUTES
 from components.data.config import SourceConfig
@@ -58,7 +58,7 @@ def patched():
     truth: dict[bytes, dict[str, str]] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scoring, "ClipSimilarity", lambda folder: TruthNet(truth))
-        patch.setattr(training_set, "ClipText", lambda folder: HashedText())
+        patch.setattr(shard_tables, "ClipText", lambda folder: HashedText())
         yield truth, patch
 
 
