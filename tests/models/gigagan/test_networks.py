@@ -11,8 +11,10 @@ from models.gigagan.fields import SMALL
 from models.gigagan.losses import mismatch, same_captions
 from models.gigagan.recipe import GigaGAN
 from models.gigagan.unet import Upsampler
+from models.gigagan.vision_aided import taps_of
 from models.interfaces import Batch, Condition, ConditionShape, Site, Start
 from tests.models.conftest import FakeCnn, small_clip
+from tests.models.features.small_nets import small_cnn
 from tests.models.gigagan import published
 
 PAPER = ConditionShape(pooled_dim=768, token_dim=768)
@@ -47,6 +49,21 @@ def reading(recipe, size=16, start=None):
 def asked(clip, prompts):
     ids = clip.tokenize(prompts)
     return Condition(pooled_ND=clip.encode_text(prompts), ids_NT=ids)
+
+
+def test_heads_on_a_cnn_see_two_maps_and_meet_the_text_at_the_pooled_vector():
+    torch.manual_seed(0)
+    cnn, clip = small_cnn().requires_grad_(False), small_clip()
+    encoders = {"clip": clip, "classifier": cnn}
+    site = Site(resolution=16, shape=WORDS, encoder=encoders.__getitem__)
+    networks = GigaGAN(**SMALL | {"vision_encoder": "classifier"}).build(site)
+    heads, image = networks.trained["vision_heads"], torch.rand(2, 3, 16, 16) * 2 - 1
+    taps, seen = taps_of(cnn, image), cnn(image)
+    wanted = [seen[name] for name in ("stage_1", "stage_2", "pooled")]
+    assert all(torch.equal(x, y) for x, y in zip(taps, wanted, strict=True))
+    one, two = (heads(taps, text) for text in torch.randn(2, 2, WORDS.pooled_dim))
+    same = [torch.equal(x, y) for x, y in zip(one, two, strict=True)]
+    assert same == [True, True, False]
 
 
 def test_words_steer_the_image_only_where_it_attends_to_them():
