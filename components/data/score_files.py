@@ -20,7 +20,7 @@ from components.data.shards import checked_shards
 from components.errors import ResourceError
 
 ROWS_AT_ONCE = 65_536
-ENGINE_MEMORY_MIB = 2_048  # what the engine holds before it writes to disk
+ENGINE_MEMORY_MIB = 512  # what the engine holds before it writes to disk
 _ORDER = ("shard", "offset", "key")
 
 
