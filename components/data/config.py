@@ -158,8 +158,10 @@ class ScoreConfig:
         batch: samples per call of the scorer.
         scorers: which columns are written: "clip" (similarity of image and caption), "phash"
             (fingerprints for near copies), "sharpness", "entropy", "caption" (facts about its
-            words), "embedding" (CLIP's, float16), and heads on that embedding: "aesthetic", "nsfw",
+            words), "tokens" (its length for CLIP), "language" (how surely it is of `language`),
+            "embedding" (CLIP's, float16), and heads on that embedding: "aesthetic", "nsfw",
             "watermark".
+        language: which one the scorer "language" asks for, as en, de, zh (ISO 639).
         heads: name of a head -> its file of weights, a safetensors file or LAION's .pth.
     """
 
@@ -167,6 +169,7 @@ class ScoreConfig:
     backend: Literal["local", "ray"] = "local"
     batch: Annotated[int, Between(1, None)] = 256
     scorers: tuple[str, ...] = ("clip", "phash")
+    language: str = "en"
     heads: dict[str, str] = field(default_factory=dict)
 
 

@@ -10,7 +10,7 @@ Legend: N images, D width of CLIP's embedding.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from components.data.decode import Decoded, decode, parse_colour
 from components.data.origins import origin_at, origin_of, records_of
 from components.data.reasons import Reason
 from components.data.records import Record
-from components.data.scorers.base import ColumnScorer, EmbeddingNet, Setting, scorer_class
+from components.data.scorers.base import EmbeddingNet, Setting, scorer_class
 from components.data.scorers.clip import ClipSimilarity
 from components.data.sources import Part
 
@@ -88,7 +88,7 @@ class Scorer:
         self.compares = "clip" in self.config.scorers and self.origins[0].config.condition == "text"
         self.embeds = any(kind.embeds for kind in kinds)
         self.net: EmbeddingNet | None = net
-        if net is None and (self.compares or self.embeds):
+        if net is None and (self.compares or self.embeds or any(kind.reads for kind in kinds)):
             self.net = ClipSimilarity(Path(encoders) / "clip")
         named = zip(self.config.scorers, kinds, strict=True)
         self.scorers = [kind(self._setting(name)) for name, kind in named]
@@ -96,7 +96,7 @@ class Scorer:
     def _setting(self, name: str) -> Setting:
         path = self.config.heads.get(name)
         width = int(getattr(self.net, "embedding_dim", 0))
-        return Setting(width, Path(path) if path else None)
+        return Setting(width, Path(path) if path else None, self.config.language)
 
     def __call__(self, items: Sequence[Row]) -> list[Row]:
         """Return the rows of all samples of the parts, in stored order."""
@@ -128,8 +128,11 @@ class Scorer:
         if asked and self.net is not None:
             some = [rows[number] for number in asked]
             embedding_ND = self.net.embed(images) if self.embeds else None
-            if embedding_ND is not None:
-                _add_embedded(some, self.scorers, embedding_ND)
+            for scorer in self.scorers:
+                if embedding_ND is not None:
+                    _add(some, scorer.of_embeddings(embedding_ND))
+                if scorer.reads:
+                    _add(some, scorer.of_captions(captions, self.net))
             if self.compares:
                 _add_similarity(some, self.net, images, captions, embedding_ND)
         return rows
@@ -154,13 +157,11 @@ class Scorer:
         return row
 
 
-def _add_embedded(
-    rows: Sequence[Row], scorers: Iterable[ColumnScorer], embedding_ND: np.ndarray
-) -> None:
-    for scorer in scorers:
-        for column, values in scorer.of_embeddings(embedding_ND).items():
-            for row, value in zip(rows, values, strict=True):
-                row[column] = value
+def _add(rows: Sequence[Row], found: Mapping[str, Sequence[Any]]) -> None:
+    """Write columns of a batch into its rows."""
+    for column, values in found.items():
+        for row, value in zip(rows, values, strict=True):
+            row[column] = value
 
 
 def _add_similarity(

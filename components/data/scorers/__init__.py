@@ -30,6 +30,8 @@ SCORERS = {
     "sharpness": Named("sharpness.Sharpness", ("sharpness",)),
     "entropy": Named("entropy.Entropy", ("entropy",)),
     "caption": Named("caption.Caption", ("caption_words", "caption_distinct", "caption_letters")),
+    "tokens": Named("tokens.Tokens", ("caption_tokens",)),
+    "language": Named("language.Language", ("caption_language",)),
     "embedding": Named("embedding.Embedding", ()),
     "aesthetic": Named("heads.Aesthetic", ("aesthetic",), weights=True),
     "nsfw": Named("heads.Nsfw", ("nsfw",), weights=True),

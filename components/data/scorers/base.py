@@ -34,29 +34,41 @@ class EmbeddingNet(Protocol):
     def cosines(self, embedding_ND: np.ndarray, captions: Sequence[str]) -> np.ndarray:
         """Return the same for images that are embedded already."""
 
+    def lengths(self, captions: Sequence[str]) -> list[int]:
+        """Return how many tokens each caption has, start and end included, before any is cut."""
+
 
 @dataclass(frozen=True)
 class Setting:
-    """What a scorer is built with: width of CLIP's embedding (0: no CLIP), its file of weights."""
+    """What a scorer is built with.
+
+    Attributes:
+        embedding_dim: width of CLIP's embedding; 0: no CLIP.
+        weights: its file.
+        language: `score.language`.
+    """
 
     embedding_dim: int = 0
     weights: Path | None = None
+    language: str = ""
 
 
 class ColumnScorer:
-    """A scorer of readable samples; one overrides `of_sample` or `of_embeddings`.
+    """A scorer of readable samples; one overrides `of_sample`, `of_embeddings` or `of_captions`.
 
     Attributes:
         columns: name -> type of what it writes; no other scorer writes them.
         cost: "cheap" (below a hundredth of decoding), "pixels" (about as decoding) or "net".
         device: "cpu", or "net" where it runs beside CLIP.
         embeds: it takes CLIP's embedding of the image.
+        reads: it takes the captions together with CLIP.
     """
 
     columns: ClassVar[Mapping[str, pa.DataType]]
     cost: ClassVar[Literal["cheap", "pixels", "net"]] = "cheap"
     device: ClassVar[Literal["cpu", "net"]] = "cpu"
     embeds: ClassVar[bool] = False
+    reads: ClassVar[bool] = False
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
@@ -67,6 +79,12 @@ class ColumnScorer:
 
     def of_embeddings(self, embedding_ND: np.ndarray) -> dict[str, Sequence[Any]]:
         """Return values of a batch: column -> one value for each image."""
+        return {}
+
+    def of_captions(
+        self, captions: Sequence[Sequence[str]], net: EmbeddingNet
+    ) -> dict[str, Sequence[Any]]:
+        """Return values of a batch, of all captions of each image: column -> one value each."""
         return {}
 
 

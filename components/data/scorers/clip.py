@@ -44,6 +44,10 @@ class ClipSimilarity:
         """Return the cosine of each pair, float32 [N]; images as `small` returns them."""
         return self.cosines(self.embed(images), captions)
 
+    def lengths(self, captions: Sequence[str]) -> list[int]:
+        """Return the number of tokens of each caption, before any is cut."""
+        return list(self.net.tokenize.lengths(list(captions)))
+
     def embed(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Return L2-normalised embeddings of images as `small` returns them, float32 [N, D]."""
         torch = self._torch

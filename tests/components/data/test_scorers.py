@@ -161,12 +161,15 @@ class EmbeddingNet(FlatNet):
     def cosines(self, embedding_ND, captions):
         return embedding_ND[:, 0]
 
+    def lengths(self, captions):
+        return [len(text) for text in captions]
+
 
 def test_chosen_columns_are_in_the_table_and_those_left_out_are_empty(tmp_path):
     members = [("a.png", encoded(picture())), ("a.txt", b"a b"), ("b.png", b"no"), ("b.txt", b"b")]
     write_plain_tar(tmp_path / "src/a.tar", members)
     save_file(layers(8, 1), tmp_path / "head.safetensors")
-    scorers = ("clip", "entropy", "caption", "embedding", "aesthetic")
+    scorers = ("clip", "entropy", "caption", "tokens", "embedding", "aesthetic")
     config = ScoreConfig(scorers=scorers, heads={"aesthetic": str(tmp_path / "head.safetensors")})
     places = tmp_path, config, tmp_path / "work", tmp_path / "scores"
     origins = [Origin(SourceConfig(path=""), tmp_path / "src")]
@@ -179,9 +182,36 @@ def test_chosen_columns_are_in_the_table_and_those_left_out_are_empty(tmp_path):
     assert good["aesthetic"] == pytest.approx(float(head(embedding)[0]), abs=1e-5)
     assert np.allclose(good["clip_embedding"], embedding[0], atol=1e-3)
     assert good["clip_similarity"] == pytest.approx(float(embedding[0, 0]), abs=1e-6)
+    assert good["caption_tokens"] == 3 and bad["caption_tokens"] is None
     assert good["caption_words"] == 2 and good["phash"] is None and good["entropy"] > 0
     assert all(bad[name] is None for name in ("entropy", "aesthetic", "clip_embedding", "phash"))
     json.dumps(good["aesthetic"])
+
+
+def test_a_caption_is_as_surely_of_a_language_as_its_least_sure_text():
+    def sure(language, *texts):
+        asked = scorer_class("language")(Setting(language=language))
+        sample = Record("k", "a.tar", 0, b"x", caption=texts[0], captions=texts)
+        image = Decoded(np.zeros((8, 8, 3), np.uint8), "PNG", "RGB")
+        return asked.of_sample(sample, image)["caption_language"]
+
+    english = "a small red bird sits on the branch of an old tree"
+    german = "ein kleiner roter Vogel sitzt auf dem Ast eines alten Baumes"
+    assert sure("en", english) > 0.9 > 0.1 > sure("en", german)
+    assert sure("de", german) > 0.9
+    assert sure("en", english, german) == sure("en", german)
+    with pytest.raises(ConfigError, match=r"no language 'klingon' \(score.language\): give one of"):
+        sure("klingon", english)
+
+
+def test_tokens_are_counted_as_clip_counts_them():
+    class Clip:
+        def lengths(self, captions):
+            return [2 + len(text.split()) for text in captions]
+
+    kind = scorer_class("tokens")
+    found = kind(Setting()).of_captions([("a b",), ("a", "a b c d")], Clip())
+    assert found == {"caption_tokens": [4, 6]}
 
 
 def test_a_head_of_another_clip_is_refused(tmp_path):
