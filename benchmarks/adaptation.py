@@ -151,13 +151,15 @@ def wanted_of(recipe: Any, eyes: Eyes, pictures: Sequence[np.ndarray]) -> tuple[
         SystemExit: the sentences share the target in no attribute, or the pictures no value.
     """
     from components.data.captions import attributes_of
+    from models.editing.templates import alternatives
 
     if pictures:
         seen = eyes.look(np.concatenate(pictures)).values
         told = [{name: seen[name][i] for name in ATTRIBUTES} for i in range(len(pictures))]
         words = {name: told[0][name] for name in ATTRIBUTES}
     else:
-        sentences = [template.replace("{}", recipe.target) for template in recipe.templates]
+        templates = alternatives(recipe.templates)
+        sentences = [template.replace("{}", recipe.target) for template in templates]
         told = [attributes_of(sentence) or {} for sentence in sentences]
         words = dict.fromkeys(ATTRIBUTES, recipe.target)
     for name, word in words.items():
