@@ -7,7 +7,8 @@ A case is an entry of `adapt`, or a name, an entry, and the fields that differ f
 leading `train.`: its sizes). The same codes are drawn by the frozen and the adapted model; the
 judge, which nothing here trains against, names what both show. What was to change is read off the
 recipe: the value that its sentences or its pictures share. A sheet
-of each case, frozen beside adapted, is left in --out. Needs the embedded drawings: the judge and
+of each case, frozen beside adapted, is left in --out, and `all.png`: the frozen model's first
+images, then a row for each case. Needs the embedded drawings: the judge and
 the texts know no others. The same command gives the same numbers.
 """
 
@@ -51,11 +52,13 @@ def main(argv: list[str] | None = None) -> int:
     options.encoders = options.encoders or bundled_folder() / "encoders"
     params = load_params(options.params)
     cases = [case_of(text, params.adapt) for text in options.case or list(params.adapt)]
-    eyes, found = Eyes(options.encoders), {}
+    eyes, found, rows = Eyes(options.encoders), {}, []
     print(HEAD)
     for name, config in cases:
-        found[name] = run_case(name, config, params.seed, options, eyes)
+        found[name], shown = run_case(name, config, params.seed, options, eyes)
+        rows += shown if not rows else shown[1:]
         print(row(name, found[name], found[name]["seconds"]), flush=True)
+    _sheet(options.out / "all.png", rows)
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     return 0
@@ -81,8 +84,10 @@ def case_of(text: str, entries: dict[str, Any]) -> tuple[str, Any]:
 
 def run_case(
     name: str, config: Any, seed: int, options: argparse.Namespace, eyes: Eyes
-) -> dict[str, Any]:
-    """Adapt, draw both models, compare; return the numbers with `seconds` and `cpu_s`."""
+) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """Adapt, draw both models, compare; return the numbers, with `seconds` and `cpu_s`, and the
+    first images of both.
+    """
     from components.artifacts.artifact import load_generator
     from components.sampling import generate_from
     from components.training.distributed import World
@@ -99,18 +104,20 @@ def run_case(
     adapted, _ = load_generator(Path(result["artifact"]))
     condition, seeds = batches.atom(0, options.num).condition, list(range(options.num))
     before, after = (generate_from(net, condition, seeds) for net in (original, adapted))
-    _sheet(options.out / f"{name}.png", before[:SHOWN], after[:SHOWN])
+    pairs = [x[i : i + COLUMNS] for i in range(0, SHOWN, COLUMNS) for x in (before, after)]
+    _sheet(options.out / f"{name}.png", pairs)
     folder = recipe.target_pictures
     pictures = [_pixels(x) for x in site.pictures(folder)] if folder else []
     wanted = wanted_of(recipe, eyes, pictures)
     watched = {k: v for k, v in result["metrics"].items() if k.startswith(("watch/", "loss/"))}
-    return {
+    numbers = {
         **compare(eyes.look(before), eyes.look(after), *wanted),
         "seconds": took[0],
         "cpu_s": took[1],
         "nimg": result["nimg"],
         "watched": watched,
     }
+    return numbers, pairs[:2]
 
 
 def job_of(name: str, config: Any, seed: int, options: argparse.Namespace) -> Any:
@@ -151,13 +158,15 @@ def wanted_of(recipe: Any, eyes: Eyes, pictures: Sequence[np.ndarray]) -> tuple[
         SystemExit: the sentences share the target in no attribute, or the pictures no value.
     """
     from components.data.captions import attributes_of
+    from models.editing.templates import alternatives
 
     if pictures:
         seen = eyes.look(np.concatenate(pictures)).values
         told = [{name: seen[name][i] for name in ATTRIBUTES} for i in range(len(pictures))]
         words = {name: told[0][name] for name in ATTRIBUTES}
     else:
-        sentences = [template.replace("{}", recipe.target) for template in recipe.templates]
+        templates = alternatives(recipe.templates)
+        sentences = [template.replace("{}", recipe.target) for template in templates]
         told = [attributes_of(sentence) or {} for sentence in sentences]
         words = dict.fromkeys(ATTRIBUTES, recipe.target)
     for name, word in words.items():
@@ -172,15 +181,16 @@ def _pixels(picture_1CHW: Any) -> np.ndarray:
     return np.asarray(to_uint8(picture_1CHW))
 
 
-def _sheet(path: Path, before: np.ndarray, after: np.ndarray) -> None:
-    """Write rows of the frozen model's images, each row above the adapted model's."""
+def _sheet(path: Path, rows: Sequence[np.ndarray]) -> None:
+    """Write rows of images; shorter ones end in white, empty ones are left out."""
     from components.pictures.sheets import image_grid
 
-    rows = []
-    for start in range(0, len(before), COLUMNS):
-        rows += [before[start : start + COLUMNS], after[start : start + COLUMNS]]
+    rows = [row for row in rows if len(row)]
+    count = max(map(len, rows))
+    white = [np.full((count - len(x), *x.shape[1:]), 255, x.dtype) for x in rows]
+    images = [np.concatenate(pair) for pair in zip(rows, white, strict=True)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    image_grid(np.concatenate(rows), COLUMNS).save(path)
+    image_grid(np.concatenate(images), count).save(path)
 
 
 if __name__ == "__main__":

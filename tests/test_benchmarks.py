@@ -7,8 +7,16 @@ import json
 
 import pytest
 import yaml
+from PIL import Image
 
-from benchmarks import adaptation, adaptive, editing, images_to_distance, upscaling
+from benchmarks import (
+    adaptation,
+    adaptive,
+    editing,
+    images_to_distance,
+    inverted_edits,
+    upscaling,
+)
 from benchmarks.stylegan_t import main
 from components.errors import Interrupted
 from tests.pipeline.commands.test_editing_commands import artifact
@@ -104,7 +112,9 @@ def test_adaptations_are_counted_on_the_same_codes(tmp_path, capsys) -> None:
     assert (found["attribute"], found["value"], found["num"]) == ("background", "blue", 6)
     assert set(found["kept"]) == {"colour", "shape", "size"}
     assert min(found["kept"].values()) > 0.5 and 0.8 < found["diversity"] < 1.2  # two images
-    assert found["nimg"] == 2 and (tmp_path / "short.png").is_file()
+    assert found["nimg"] == 2
+    pictures = [Image.open(tmp_path / f"{name}.png") for name in ("short", "all")]
+    assert pictures[0].size == pictures[1].size  # of 6 codes both have one row of each model
     assert "| short | background: blue |" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="the entries of adapt are"):
         adaptation.main([*words, "--case", "none"])
@@ -124,6 +134,15 @@ def test_edits_of_all_methods_are_counted(tmp_path, capsys) -> None:
     assert "| mapper | background: blue |" in capsys.readouterr().out
     assert editing.main([*words, "--words", "--method", "optimise", "--space", "s"]) == 0
     assert json.loads((tmp_path / "n.json").read_text())[0]["settings"]["words"] == "True"
+
+
+def test_drawings_are_inverted_and_edited(tmp_path, capsys) -> None:
+    words = ["bundled/release", "--num", "1", "--inversion-steps", "1", "--steps", "1"]
+    assert inverted_edits.main([*words, "--out", str(tmp_path / "edited.png")]) == 0
+    width, height = Image.open(tmp_path / "edited.png").size
+    assert height > 2 * width  # the drawing, the image that was found, the edited one
+    line = capsys.readouterr().out
+    assert line.startswith("drawn ") and "; found " in line and "; edited " in line
 
 
 def test_adaptive_layers_are_compared_with_the_same_maths(tmp_path) -> None:

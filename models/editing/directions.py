@@ -43,8 +43,11 @@ def prompt_direction(neutral_TE: Tensor, target_TE: Tensor) -> Tensor:
 
 
 def along(before_NE: Tensor, after_NE: Tensor, direction_E: Tensor) -> Tensor:
-    """Return [N]: the cosine of what each embedding moved by with a direction of unit length."""
-    return unit(after_NE - before_NE) @ direction_E
+    """Return [N]: the cosine of what each embedding moved by with a direction of unit length, one
+    for all [E] or one for each [N, E].
+    """
+    moved_NE = unit(after_NE - before_NE)
+    return moved_NE @ direction_E if direction_E.ndim == 1 else (moved_NE * direction_E).sum(dim=1)
 
 
 def channel_directions(features_CI2E: Tensor) -> Tensor:

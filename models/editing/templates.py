@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Sequence
 
 PLAIN = ("{}",)
@@ -21,3 +23,16 @@ def imagenet_templates() -> tuple[str, ...]:
 def filled(templates: Sequence[str], text: str) -> list[str]:
     """Return every sentence with the text in it."""
     return [template.replace("{}", text) for template in templates]
+
+
+def alternatives(templates: Sequence[str]) -> tuple[str, ...]:
+    """Return every sentence that templates stand for: "a [small|large] {}" is two of them.
+
+    Sentences without brackets are returned as they are.
+    """
+    found: list[str] = []
+    for template in templates:
+        parts = re.split(r"\[([^\[\]]*\|[^\[\]]*)\]", template)
+        choices = [x.split("|") if i % 2 else [x] for i, x in enumerate(parts)]
+        found += map("".join, itertools.product(*choices))
+    return tuple(found)

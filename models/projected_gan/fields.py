@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from models.fields import Between
+from models.fields import AddedLater, Between
 
+Stage = Literal["stage_0", "stage_1", "stage_2", "stage_3"]
 Policy = Literal["color", "translation", "cutout"]
 
 
@@ -74,6 +75,12 @@ class ProjectedGANFields:
     """Width in which features meet the condition. Code: 64."""
     head_kernel_size: Annotated[int, Between(1, None)] = 9
     """vit: taps of the heads' convolution along the tokens, odd."""
+    cnn_heads: Annotated[tuple[Stage, ...], AddedLater(())] = ()
+    """vit: maps of the frozen classifier that get heads too, together with as much say as all
+    tokens. Ours, as `stylegan_t` has."""
+    pixel_head: Annotated[int, Between(0, None), AddedLater(0)] = 0
+    """vit: width of a head that sees the picture itself, with as much say as all tokens together; 0
+    = none. Ours."""
     norm_batch: Annotated[int, Between(1, None)] = 8
     """Samples that share batch-norm statistics in training. Code: its batch per GPU, 8."""
     generator_learning_rate: Annotated[float, Between(0.0, 1.0)] = 2e-4
@@ -91,8 +98,9 @@ class ProjectedGANFields:
 
     @property
     def encoder_roles(self) -> tuple[str, ...]:
-        """The frozen net behind the discriminator; none behind one that sees pixels."""
-        return {"cnn": ("classifier",), "vit": ("dino",), "pixels": ()}[self.discriminator_network]
+        """The frozen nets behind the discriminator; none behind one that sees pixels."""
+        vit = ("dino", "classifier") if self.cnn_heads else ("dino",)
+        return {"cnn": ("classifier",), "vit": vit, "pixels": ()}[self.discriminator_network]
 
     def misfits(self, condition: str, resolution: int | None = None) -> dict[str, str]:
         """Return nothing: it draws from text, from classes and from neither."""

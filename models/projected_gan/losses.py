@@ -16,6 +16,7 @@ from models.layers.augment import diff_augment, mirror_half
 from models.layers.crops import crop_or_shrink
 from models.losses.adversarial import hinge_discriminator, hinge_generator
 from models.projected_gan.fields import ProjectedGANFields
+from models.stylegan_t.discriminator import PIXELS
 
 
 def generator_loss(
@@ -63,14 +64,19 @@ def _generate(
 def _features(
     recipe: ProjectedGANFields, networks: Networks, image: Tensor, rng: torch.Generator
 ) -> dict[str, Tensor]:
-    """Augment, and read the frozen net: four maps, or the transformer's taps; or the pixels."""
+    """Augment, and read the frozen nets: four maps, or the transformer's taps with the maps that
+    get heads too; or the pixels."""
     image = diff_augment(image, recipe.diff_augment, rng)
     if recipe.discriminator_network == "pixels":
         return {"pixels": image}
-    (role,) = recipe.encoder_roles
-    net: Any = networks.frozen[role]
+    net: Any = networks.frozen[recipe.encoder_roles[0]]
     if recipe.discriminator_network == "vit":
-        taps: dict[str, Tensor] = net(crop_or_shrink(image, net.image_size, rng))
+        seen = crop_or_shrink(image, net.image_size, rng)
+        taps: dict[str, Tensor] = {**net(seen), PIXELS: seen}
+        if recipe.cnn_heads:
+            cnn: Any = networks.frozen["classifier"]
+            pyramid = cnn.pyramid(seen, cnn.image_size)
+            taps |= {stage: pyramid[stage].flatten(2) for stage in recipe.cnn_heads}
         return taps
     maps: dict[str, Tensor] = net.pyramid(image, recipe.feature_size_px)
     return maps

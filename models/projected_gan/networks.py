@@ -53,12 +53,19 @@ def make_generator(recipe: ProjectedGANFields, resolution: int, shape: Condition
 
 
 def make_discriminator(
-    recipe: ProjectedGANFields, features: Any, resolution: int, shape: ConditionShape
+    recipe: ProjectedGANFields,
+    features: Any,
+    resolution: int,
+    shape: ConditionShape,
+    classifier: Any = None,
 ) -> nn.Module:
     """Return the discriminator that `discriminator_network` names; see
     `ProjectedGAN.discriminator`.
     """
     if recipe.discriminator_network == "vit":
+        maps = (
+            {f"stage_{i}": c for i, c in enumerate(classifier.stage_channels)} if classifier else {}
+        )
         return StyleGANTDiscriminator(
             num_taps=features.num_taps,
             tap_dim=features.tap_dim,
@@ -67,6 +74,8 @@ def make_discriminator(
             kernel_size=recipe.head_kernel_size,
             label_dim=recipe.label_dim,
             virtual_batch=recipe.norm_batch,
+            pixel_head=recipe.pixel_head,
+            map_channels={stage: maps[stage] for stage in recipe.cnn_heads},
         )
     shared: dict[str, Any] = {
         "shape": shape,

@@ -29,15 +29,18 @@ class ProjectedGAN(ProjectedGANFields):
 
         return make_generator(self, resolution, shape)
 
-    def discriminator(self, features: Any, resolution: int, shape: ConditionShape) -> nn.Module:
-        """Return a fresh discriminator that reads `features`, the net of its encoder role or None.
+    def discriminator(
+        self, features: Any, resolution: int, shape: ConditionShape, classifier: Any = None
+    ) -> nn.Module:
+        """Return a fresh discriminator that reads `features`, the net of its first encoder role or
+        None, and with `cnn_heads` also the maps of `classifier`.
 
         Raises:
             ValueError: the net's maps cannot be projected at this size, or a scale is too small.
         """
         from models.projected_gan.networks import make_discriminator
 
-        return make_discriminator(self, features, resolution, shape)
+        return make_discriminator(self, features, resolution, shape, classifier)
 
     def build(self, site: Site) -> Networks:
         """Return generator, discriminator and the frozen net, if there is one; a start of the same
@@ -58,7 +61,8 @@ class ProjectedGAN(ProjectedGANFields):
         generator = self.generator(site.resolution, site.shape)
         frozen = {role: site.encoder(role) for role in self.encoder_roles}
         features = next(iter(frozen.values()), None)
-        discriminator = self.discriminator(features, site.resolution, site.shape)
+        classifier = frozen.get("classifier") if self.cnn_heads else None
+        discriminator = self.discriminator(features, site.resolution, site.shape, classifier)
         if site.start is not None:
             _continue_from(site.start, generator, discriminator)
         trained = {"generator": generator, "discriminator": discriminator}

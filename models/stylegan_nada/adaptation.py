@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models.editing.clip_view import Embed, embedder
-from models.editing.templates import imagenet_templates
+from models.editing.templates import alternatives, imagenet_templates
 from models.interfaces import Batch, Condition, Losses, Networks, Site
 from models.layers.precision import full_precision
 from models.layers.style_space import StyleLayer
@@ -21,6 +21,7 @@ from models.stylegan_nada.goals import (
     NUM_SOURCE_IMAGES,
     Goal,
     between_texts,
+    from_each,
     to_pictures,
 )
 from models.stylegan_nada.losses import weighted
@@ -120,7 +121,9 @@ class Adaptation:
         embed = embedder(net, fields.resize)
         if "target" in self._pictures:
             return to_pictures(embed, weight, self._source(embed), self._pictures["target"])
-        templates = fields.templates or imagenet_templates()
+        templates = alternatives(fields.templates or imagenet_templates())
+        if fields.sources:
+            return from_each(net, embed, weight, fields.sources, fields.target, templates)
         return between_texts(net, embed, weight, fields.source, fields.target, templates)
 
     def _source(self, embed: Embed) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from models.fields import Between
+from models.fields import AddedLater, Between
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,10 @@ class StyleGANNADAFields:
     """Family and fields of the network that is adapted. The stage fills it in from the start."""
     source: str = ""
     """What the images show now, without an article; unused with source_pictures."""
+    sources: Annotated[tuple[str, ...], AddedLater(())] = ()
+    """In place of `source`, where images differ in it: what stands in the templates' hole. Each
+    image goes from the sentence that CLIP finds nearest to the same with `target`, so whole
+    sentences are wanted; with global_weight also to that sentence. Ours."""
     target: str = ""
     """What they are to show; '' with target_pictures."""
     source_pictures: str = ""
@@ -29,7 +33,8 @@ class StyleGANNADAFields:
     target_pictures: str = ""
     """Folder of pictures in place of `target`; three are enough. Paper: section 4.3."""
     templates: tuple[str, ...] = ()
-    """Sentences with {} for a text; () = the 79 of ImageNet. Code: these."""
+    """Sentences with {} for a text; () = the 79 of ImageNet. Code: these. "[small|large]" in one
+    makes two of it. Ours."""
     prompts: tuple[str, ...] = ()
     """What a text-to-image model is asked for meanwhile; () = `source`. Unused with data."""
     clips: tuple[str, ...] = ("clip",)
@@ -95,8 +100,12 @@ class StyleGANNADAFields:
             wrong["target"] = "got nothing; allowed: a text, or target_pictures"
         if self.target and self.target_pictures:
             wrong["target"] = "got a text and target_pictures; allowed: one of them"
-        if self.target and not self.source:
-            wrong["source"] = "got nothing; allowed: a text, for target is one"
+        if self.target and not self.source and not self.sources:
+            wrong["source"] = "got nothing; allowed: a text, or sources, for target is a text"
+        if self.sources and (self.source or not self.target):
+            wrong["sources"] = "got texts; allowed: () with a source, and without a target"
+        if self.sources and self.angle_weight:
+            wrong["angle_weight"] = "got a weight; allowed: 0, for sources are several texts"
         if self.source_pictures and not self.target_pictures:
             wrong["source_pictures"] = "got a folder; allowed: '', for target is a text"
         if self.angle_weight and self.target_pictures:

@@ -1,6 +1,6 @@
 """Where CLIP wants the images to go: directions, and the ends that they lead to.
 
-Legend: N images, T templates, E width of an embedding.
+Legend: N images, T templates, P pairs of sentences, E width of an embedding.
 """
 
 from __future__ import annotations
@@ -18,6 +18,22 @@ from models.editing.directions import mean_direction, text_direction
 from models.editing.templates import filled
 
 NUM_SOURCE_IMAGES = 16  # of the original, that stand for the source of target pictures
+CHUNK = 256  # sentences that are read at once
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """What images may show, and where each goes then: all of unit length [P, E].
+
+    Attributes:
+        before_PE: what an image may show.
+        ways_PE: from there to its end; zeros where both are the same sentence.
+        ends_PE: the same sentence with the target in it.
+    """
+
+    before_PE: Tensor
+    ways_PE: Tensor
+    ends_PE: Tensor
 
 
 @dataclass(frozen=True)
@@ -30,6 +46,7 @@ class Goal:
         direction_E: of unit length.
         end_E: embedding of the target, of unit length.
         text_cosine: of the two texts' mean embeddings; 0 with pictures, where it is not used.
+        sentences: of several sources: then each image goes its own way.
     """
 
     embed: Embed
@@ -37,6 +54,16 @@ class Goal:
     direction_E: Tensor
     end_E: Tensor
     text_cosine: float
+    sentences: Sentences | None = None
+
+    def toward(self, before_NE: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the way and the end of images that were embedded: of all [E], or of each [N, E],
+        from the sentence that it is nearest to.
+        """
+        if self.sentences is None:
+            return self.direction_E, self.end_E
+        own_N = (before_NE @ self.sentences.before_PE.T).argmax(dim=1)
+        return self.sentences.ways_PE[own_N], self.sentences.ends_PE[own_N]
 
 
 def between_texts(
@@ -53,6 +80,39 @@ def between_texts(
         end_E=net.encode_text([target])[0],
         text_cosine=float(means[0] @ means[1]),
     )
+
+
+def from_each(
+    net: Any,
+    embed: Embed,
+    weight: float,
+    sources: Sequence[str],
+    target: str,
+    templates: Sequence[str],
+) -> Goal:
+    """Return the goal of one target and several sources: a pair of sentences for every source in
+    every template. `direction_E` is the mean of their ways.
+    """
+    ends_TE = _read(net, filled(templates, target))
+    before_STE = torch.stack([_read(net, filled(templates, source)) for source in sources])
+    ways_STE = F.normalize(ends_TE - before_STE, dim=-1)
+    return Goal(
+        embed=embed,
+        weight=weight,
+        direction_E=F.normalize(ways_STE.flatten(0, 1).mean(dim=0), dim=0),
+        end_E=net.encode_text([target])[0],
+        text_cosine=0.0,
+        sentences=Sentences(
+            before_PE=before_STE.flatten(0, 1),
+            ways_PE=ways_STE.flatten(0, 1),
+            ends_PE=ends_TE.expand_as(before_STE).flatten(0, 1),
+        ),
+    )
+
+
+def _read(net: Any, sentences: Sequence[str]) -> Tensor:
+    parts = [list(sentences[i : i + CHUNK]) for i in range(0, len(sentences), CHUNK)]
+    return F.normalize(torch.cat([net.encode_text(part) for part in parts]), dim=1)
 
 
 def to_pictures(embed: Embed, weight: float, source_NE: Tensor, pictures: Sequence[Tensor]) -> Goal:

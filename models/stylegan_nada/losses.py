@@ -17,8 +17,8 @@ def directional(before_NE: Tensor, after_NE: Tensor, direction_E: Tensor) -> Ten
 
 
 def to_end(after_NE: Tensor, end_E: Tensor) -> Tensor:
-    """Return 1 minus the cosine with the target: the global loss."""
-    return 1 - after_NE @ end_E
+    """Return 1 minus the cosine with the target, one for all or one for each: the global loss."""
+    return 1 - (after_NE @ end_E if end_E.ndim == 1 else (after_NE * end_E).sum(dim=1))
 
 
 def angle(before_NE: Tensor, after_NE: Tensor, text_cosine: float) -> Tensor:
@@ -38,10 +38,11 @@ def weighted(
         weights: of the directional, the global and the angle loss; 0 leaves one out.
     """
     found = {}
+    way, end = goal.toward(before_NE)
     if weights[0]:
-        found["directional"] = directional(before_NE, after_NE, goal.direction_E) * weights[0]
+        found["directional"] = directional(before_NE, after_NE, way) * weights[0]
     if weights[1]:
-        found["global"] = to_end(after_NE, goal.end_E) * weights[1]
+        found["global"] = to_end(after_NE, end) * weights[1]
     if weights[2]:
         found["angle"] = angle(before_NE, after_NE, goal.text_cosine) * weights[2]
     return {name: x * goal.weight for name, x in found.items()}

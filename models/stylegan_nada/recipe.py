@@ -106,7 +106,7 @@ class StyleGANNADA(StyleGANNADAFields):
         """Return an endless stream of what the original can be asked for."""
         from models.stylegan_nada.adaptation import Asked
 
-        prompts = self.prompts or ((self.source,) if self.source else ("",))
+        prompts = self.prompts or self.sources or ((self.source,) if self.source else ("",))
         return Asked(site, prompts)
 
     # --- Training.

@@ -92,6 +92,19 @@ def test_parts_combine_by_fields(encoder, generator, discriminator, shape):
     assert image.shape == (N, 3, SIZE, SIZE)
 
 
+def test_tokens_are_joined_by_maps_of_the_classifier_and_by_the_picture(encoder):
+    trained = {}
+    for name, fields in {"tokens": {}, "all": {"cnn_heads": ("stage_1",), "pixel_head": 4}}.items():
+        recipe, networks = build(encoder, discriminator_network="vit", **fields)
+        before = {n: p.clone() for n, p in networks.trained["discriminator"].named_parameters()}
+        step(recipe, networks, batch_of(SHAPES["none"]))
+        after = dict(networks.trained["discriminator"].named_parameters())
+        moved = {n.split(".")[0] for n, p in after.items() if not torch.equal(p, before[n])}
+        trained[name] = moved
+    assert trained["all"] - trained["tokens"] == {"map_heads", "pixel_head"}
+    assert tuple(networks.frozen) == recipe.encoder_roles == ("dino", "classifier")
+
+
 @pytest.mark.parametrize("discriminator", ["cnn", "vit", "pixels"])
 def test_every_batch_norm_has_the_field_s_group(encoder, discriminator):
     _, networks = build(encoder, norm_batch=2, discriminator_network=discriminator)

@@ -224,6 +224,8 @@ def test_spread_of_known_embeddings():
         ({"target": ""}, "target"),
         ({"target_pictures": "x"}, "target"),
         ({"source": ""}, "source"),
+        ({"sources": ("a", "b")}, "sources"),
+        ({"source": "", "sources": ("a", "b"), "angle_weight": 1.0}, "angle_weight"),
         ({"source_pictures": "x"}, "source_pictures"),
         ({"clips": ("clip", "b")}, "clip_weights"),
         ({"templates": ("no hole",)}, "templates"),
