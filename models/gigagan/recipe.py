@@ -36,7 +36,8 @@ class GigaGAN(GigaGANFields):
         wrong = super().misfits(condition, resolution)
         if self.further:
             what = "allowed: none, train each upsampler alone and join them by `ganline cascade`"
-            wrong["further"] = f"got {len(self.further)} upsamplers; {what}"
+            wrong["further"] = f"got {len(self.further)} of them; {what}"
+            wrong.pop("base_px", None)  # it speaks of one upsampler
         return wrong
 
     # --- Networks.
