@@ -109,7 +109,7 @@ def _tools() -> dict[str, tuple[str, Callable[[], Main]]]:
         "mix": "mix the styles of two sets of seeds",
         "sweep": "draw the same seeds at several truncations",
         "upscale": "enlarge a picture with a model's upsampler",
-        "cascade": "join a base and an upsampler to one model",
+        "cascade": "join a base and upsamplers to one model",
         "app": "open a page to type a prompt and see pictures",
         "serve": "answer prompts with images over HTTP on 127.0.0.1",
         "export": "write the model as ONNX files, or for torch.export",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from models.fields import Between
+from models.fields import AddedLater, Between
 
 # bundled: the net that comes with the project, trained once by its own encoders stage; it knows the
 # embedded drawings and nothing else.
@@ -22,23 +22,23 @@ class PretrainedConfig:
     """A published network, used with `source: pretrained`.
 
     Attributes:
-        name: model name, of open_clip for the clip role (ViT-L-14), else of timm
-            (vit_small_patch16_224.dino, tf_efficientnet_lite1).
+        name: of open_clip for the clip role (ViT-L-14), else of timm (tf_efficientnet_lite1).
         tag: open_clip's name of the weights (openai, laion2b_s32b_b82k); timm has it in the name.
         file: local .safetensors with the weights; "" fetches them from the model hub.
+        heads: with `name: lpips`, `vgg.pth` of the lpips package; `file` is then VGG-16.
         sha256: what `file` must hash to; "" is not checked.
         strict: false allows tensors in the file that the network has no place for (a classifier).
         arguments: further arguments of timm.create_model, such as pad_type: same.
         hooks: blocks of a vision transformer that are tapped; empty = four, evenly spaced.
         image_size_px: side of the network's input; 0 = its own.
-        mean, std: per channel, of images in [0, 1]; empty = the network's own. For weights that
-            were trained on another normalisation than timm's of that name.
+        mean, std: per channel, of images in [0, 1]; empty = the network's own, timm's of that name.
     """
 
     name: str = ""
     tag: str = ""
     file: str = ""
     sha256: str = ""
+    heads: Annotated[str, AddedLater("")] = ""
     strict: bool = True
     arguments: dict[str, bool | int | float | str] = field(default_factory=dict)
     hooks: tuple[int, ...] = ()

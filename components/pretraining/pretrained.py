@@ -11,7 +11,9 @@ from components.errors import ConfigError, DataError
 from components.pretraining.config import PretrainedConfig
 from models.features import ClipNet, CnnNet, VitNet
 from models.features.folder import file_sha256
+from models.features.lpips import LpipsNet, load_lpips
 
+LPIPS = "lpips"  # the name of what is LPIPS and not one of timm's networks
 NUM_LISTED = 8  # keys named in an error
 
 
@@ -28,10 +30,31 @@ def open_pretrained(role: str, config: PretrainedConfig, where: str = "") -> tup
         DataError: the weights cannot be had, are not what sha256 says, or do not fit.
     """
     where = where or f"encoders.{role}.pretrained"
+    if config.heads or config.name == LPIPS:
+        return _lpips(role, config, where)
     net = _clip(config, where) if role in ("clip", "scorer") else _timm(role, config, where)
     weights, source = _weights(config, where)
     _load(net.network, weights, config, where)
     return net, source
+
+
+def _lpips(role: str, config: PretrainedConfig, where: str) -> tuple[LpipsNet, str]:
+    """Return LPIPS on VGG-16, of its two published files."""
+    if role not in ("classifier", "guide"):
+        raise ConfigError(f"{role} cannot be LPIPS", where, "use the role guide or classifier")
+    if config.name != LPIPS or not config.file or not config.heads:
+        got = f"name {config.name!r}, file {config.file!r}, heads {config.heads!r}"
+        todo = f"set name to {LPIPS}, file to VGG-16's weights and heads to the lpips package's"
+        raise ConfigError(f"LPIPS needs two files, got {got}", where, todo)
+    vgg, heads = Path(config.file), Path(config.heads)
+    if vgg.is_file():
+        _check_sha256(vgg, config, where)
+    try:
+        net = load_lpips(vgg, heads)
+    except ValueError as error:
+        todo = "file: torchvision's VGG-16; heads: vgg.pth of the lpips package, version 0.1"
+        raise DataError(str(error), where, todo) from error
+    return net, f"files: {vgg.name}, {heads.name}"
 
 
 def _clip(config: PretrainedConfig, where: str) -> ClipNet:
@@ -108,15 +131,20 @@ def _weights(config: PretrainedConfig, where: str) -> tuple[dict[str, Tensor], s
     path = Path(config.file)
     if not path.is_file():
         raise DataError(f"no file {path}", f"{where}.file", "give a .safetensors file of the model")
-    if config.sha256:
-        found = file_sha256(path)
-        if found != config.sha256.lower():
-            todo = "fetch the file again or correct sha256"
-            raise DataError(f"{path} has sha256 {found}, wanted {config.sha256}", where, todo)
+    _check_sha256(path, config, where)
     try:
         return load_file(path), f"file: {path.name}"
     except SafetensorError as error:
         raise DataError(f"{path} is no safetensors file: {error}", where, "convert it") from error
+
+
+def _check_sha256(path: Path, config: PretrainedConfig, where: str) -> None:
+    if not config.sha256:
+        return
+    found = file_sha256(path)
+    if found != config.sha256.lower():
+        todo = "fetch the file again or correct sha256"
+        raise DataError(f"{path} has sha256 {found}, wanted {config.sha256}", where, todo)
 
 
 def _fetch(config: PretrainedConfig, where: str) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from models.features.attributes import AttributeNet
 from models.features.clip import ClipNet, ClipText
 from models.features.cnn import CnnNet
 from models.features.folder import FeatureCard, check_weights, read_card, read_weights, write_net
+from models.features.lpips import LpipsNet
 from models.features.vit import VitNet
 from models.untrusted.bounded_build import BROKEN, file_shapes, outline
 
@@ -21,6 +22,7 @@ KINDS: dict[str, Any] = {
     "clip_text": ClipText,
     "vit": VitNet,
     "cnn": CnnNet,
+    "lpips": LpipsNet,
     "attributes": AttributeNet,
 }
 

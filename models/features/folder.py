@@ -30,7 +30,7 @@ class FeatureCard:
 
     Attributes:
         role: what it serves as: clip, dino, classifier, judge.
-        kind: which class holds it: clip, clip_text, vit, cnn, attributes.
+        kind: which class holds it: clip, clip_text, vit, cnn, lpips, attributes.
         architecture: what the class's `build` needs.
         image_size_px, mean, std: its preprocessing (statistics of images in [0, 1]).
         source: where the weights come from, in words.

@@ -1,11 +1,11 @@
-"""Base and upsampler as one generator, and an upsampler alone.
+"""Base and upsamplers as one generator, and an upsampler alone.
 
 Legend: N samples, L entries of the base's w, D its width, Z width of z.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -109,62 +109,87 @@ class UpsamplerModel(nn.Module):
 
 
 class Cascade(nn.Module):
-    """A base and an upsampler on its images; implements `models.interfaces.Generator`.
+    """A base and upsamplers on its images; implements `models.interfaces.Generator`.
 
-    Its codes are the base's and one more entry, which holds z for the upsampler.
+    Its codes are the base's and one more entry for each upsampler, which holds its z.
 
     Args:
         base: text to small images.
-        upsampler: those to large ones; its z is as wide as the base's or narrower.
+        upsamplers: one or more; each takes the images of the one before. No z is wider than the
+            base's w.
+
+    Raises:
+        ValueError: a z is wider than w, or one makes other sizes than the next takes.
     """
 
-    def __init__(self, base: GigaGANGenerator, upsampler: UpsamplerModel) -> None:
+    def __init__(self, base: GigaGANGenerator, *upsamplers: UpsamplerModel) -> None:
         super().__init__()
-        if upsampler.z_dim > base.w_dim:
-            raise ValueError(
-                f"the upsampler's z has {upsampler.z_dim} numbers and the base's w {base.w_dim}: "
-                "raise w_dim or lower z_dim"
-            )
-        self.base, self.upsampler = base, upsampler
-        self.z_dim, self.w_dim = max(base.z_dim, upsampler.z_dim), base.w_dim
-        self.resolution, self.num_ws = upsampler.resolution, base.num_ws + 1
-        self.words = base.words or upsampler.words
+        side = base.resolution
+        for one in upsamplers:
+            if one.z_dim > base.w_dim:
+                raise ValueError(
+                    f"the upsampler's z has {one.z_dim} numbers and the base's w {base.w_dim}: "
+                    "raise w_dim or lower z_dim"
+                )
+            if one.tile_px != side:
+                raise ValueError(
+                    f"an upsampler takes {one.tile_px} px and is given {side} px: give one that "
+                    f"takes {side} px"
+                )
+            side = one.resolution
+        self.base, self.upsampler = base, upsamplers[0]
+        self.further = nn.ModuleList(upsamplers[1:])
+        self.z_dim, self.w_dim = max(base.z_dim, *(u.z_dim for u in upsamplers)), base.w_dim
+        self.resolution, self.num_ws = side, base.num_ws + len(upsamplers)
+        self.words = next((part.words for part in (base, *upsamplers) if part.words), "")
         self.reader: WordReader | None = None
 
     @property
+    def upsamplers(self) -> list[UpsamplerModel]:
+        """Return all upsamplers, the first first."""
+        return [self.upsampler, *self.further]  # type: ignore[list-item]
+
+    @property
     def upscaler(self) -> UpsamplerModel:
-        """Return what enlarges pictures."""
-        return self.upsampler
+        """Return what enlarges pictures: the last, which has learnt the largest ones."""
+        return self.upsamplers[-1]
 
     def map(self, z_NZ: Tensor, condition: Condition, truncation: float | Tensor = 1.0) -> Tensor:
-        """Return ws [N, L + 1, D]; the last entry holds z, which is never truncated."""
+        """Return ws [N, L + 1, D] (L + 2 with two upsamplers, and so on).
+
+        The last entries hold the upsamplers' z, which is never truncated.
+        """
         condition = self._worded(condition)
         ws_NLD = self.base.map(z_NZ[:, : self.base.z_dim], condition, truncation)
-        z = z_NZ[:, : self.upsampler.z_dim].to(ws_NLD)
-        last = F.pad(z, (0, self.w_dim - z.shape[1]))
-        return torch.cat([ws_NLD, last[:, None]], dim=1)
+        noises = [z_NZ[:, : one.z_dim].to(ws_NLD) for one in self.upsamplers]
+        last = [F.pad(z, (0, self.w_dim - z.shape[1]))[:, None] for z in noises]
+        return torch.cat([ws_NLD, *last], dim=1)
 
     def synthesize(self, ws_NLD: Tensor, condition: Condition, noise: Any = "const") -> Tensor:
         """Return images [N, 3, resolution, resolution], about [-1, 1] and not clamped."""
         condition = self._worded(condition)
-        small = self.base.synthesize(ws_NLD[:, :-1], condition)
-        return self._enlarged(small, ws_NLD, condition)
+        small = self.base.synthesize(ws_NLD[:, : self.base.num_ws], condition)
+        return self._enlarged(small, ws_NLD, [condition] * len(self.upsamplers))
 
     def synthesize_mixed(
         self, ws_NLD: Tensor, own: Condition, style: Condition, layers: Collection[int]
     ) -> Tensor:
-        """Return images whose `layers` read the words of `style`; the last layer is the upsampler.
+        """Return images whose `layers` read the words of `style`; the last are the upsamplers.
 
         See `models.interfaces.Generator`.
         """
         own, style = self._worded(own), self._worded(style)
-        small = self.base.synthesize_mixed(ws_NLD[:, :-1], own, style, layers)
-        last = style if self.num_ws - 1 in layers else own
-        return self._enlarged(small, ws_NLD, last)
+        first = self.base.num_ws
+        small = self.base.synthesize_mixed(ws_NLD[:, :first], own, style, layers)
+        told = [style if layer in layers else own for layer in range(first, self.num_ws)]
+        return self._enlarged(small, ws_NLD, told)
 
-    def _enlarged(self, small_N3HW: Tensor, ws_NLD: Tensor, condition: Condition) -> Tensor:
-        z_NZ = ws_NLD[:, -1, : self.upsampler.z_dim]
-        return self.upsampler.upscale(small_N3HW, z_NZ, condition)
+    def _enlarged(self, image_N3HW: Tensor, ws_NLD: Tensor, told: Sequence[Condition]) -> Tensor:
+        """Return images that have gone through each upsampler, told its own condition."""
+        codes = ws_NLD[:, self.base.num_ws :].unbind(dim=1)
+        for one, code_ND, condition in zip(self.upsamplers, codes, told, strict=True):
+            image_N3HW = one.upscale(image_N3HW, code_ND[:, : one.z_dim], condition)
+        return image_N3HW
 
     def _worded(self, condition: Condition) -> Condition:
         return condition if self.reader is None else self.reader(condition)

@@ -1,9 +1,12 @@
-"""Join a base and an upsampler, two artifacts of their own, to a cascade."""
+"""Join a base and an upsampler, two artifacts of their own, to a cascade; or add one to it."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
+
+from torch import Tensor
 
 from models.interfaces import ConditionShape, Joined, Start
 from models.warm_start import check_family
@@ -19,11 +22,16 @@ SHARED = (
 )
 # Those of an upsampler's training: the cascade goes on with them.
 TRAINING = ("perceptual_weight", "perceptual_encoder")
-UPSAMPLER, BASE = "upsampler.", "base."
+# Those of an upsampler's training that are of no use where it is not the first.
+OF_THE_FIRST = ("up_noise", "up_base_share", "up_learning_rate")
+UPSAMPLER, BASE, FURTHER = "upsampler.", "base.", "further."
 
 
 def joined(recipe: Any, base: Start, upsampler: Start) -> Joined:
-    """Return the cascade of a base of this recipe and an upsampler, or the upsampler of a cascade.
+    """Return the cascade of a base of this recipe and an upsampler.
+
+    A base that is a cascade gets one upsampler more; of an upsampler that is a cascade all its
+    upsamplers are taken.
 
     Raises:
         ValueError: another family, a base that is none, sizes that do not meet, or an upsampler
@@ -31,8 +39,8 @@ def joined(recipe: Any, base: Start, upsampler: Start) -> Joined:
     """
     check_family(upsampler.card, recipe.name)
     theirs = type(recipe)(**_frozen(upsampler.card["recipe"]["fields"]))
-    if recipe.parts != "base":
-        raise ValueError(f"the base is a model of parts {recipe.parts}: give one of parts base")
+    if recipe.parts == "upsampler":
+        raise ValueError("the base is a model of parts upsampler: give one of parts base")
     if theirs.parts == "base":
         raise ValueError("the upsampler is a base: give one of parts upsampler or cascade")
     small = base.card["resolution_px"]
@@ -43,37 +51,59 @@ def joined(recipe: Any, base: Start, upsampler: Start) -> Joined:
         )
     shape = ConditionShape(**base.card["shape"])
     told = _is_told(recipe, theirs, shape, ConditionShape(**upsampler.card["shape"]))
-    own = {
-        field.name: getattr(theirs, field.name)
-        for field in dataclasses.fields(theirs)
-        if field.name.startswith("up_") or field.name in TRAINING
-    }
-    own |= {
-        "up_text": told,
-        "up_z_dim": theirs.up_z_dim or theirs.z_dim,
-        "up_head_dim": theirs.up_head_dim or theirs.head_dim,
-    }
-    tensors = dict(upsampler.generator)
-    if theirs.parts == "cascade":
-        tensors = {
-            name.removeprefix(UPSAMPLER): x
-            for name, x in tensors.items()
-            if name.startswith(UPSAMPLER)
-        }
+    added = [_own_fields(one, told) for one in theirs.upsamplers()]
+    if recipe.parts == "base":
+        first, *later = added
+        training = {name: getattr(theirs, name) for name in TRAINING + OF_THE_FIRST}
+        made = dataclasses.replace(
+            recipe, parts="cascade", base_px=small, **training, **first, further=tuple(later)
+        )
+        tensors = {BASE + name: x for name, x in base.generator.items()}
+    else:
+        made = dataclasses.replace(recipe, further=(*recipe.further, *added))
+        tensors = dict(base.generator)
+    have = len(recipe.upsamplers()) if recipe.parts == "cascade" else 0
     return Joined(
-        recipe=dataclasses.replace(recipe, parts="cascade", base_px=small, **own),
+        recipe=made,
         resolution=upsampler.card["resolution_px"],
         shape=shape,
-        generator={
-            **{BASE + name: x for name, x in base.generator.items()},
-            **{UPSAMPLER + name: x for name, x in tensors.items()},
-        },
+        generator=tensors | _placed(upsampler.generator, theirs.parts, have),
     )
 
 
+def _own_fields(recipe: Any, told: bool) -> dict[str, Any]:
+    """Return the fields that an upsampler's network is made of, none left to another field."""
+    names = [field.name for field in dataclasses.fields(recipe) if field.name.startswith("up_")]
+    return {name: getattr(recipe, name) for name in names if name not in OF_THE_FIRST} | {
+        "up_text": told and recipe.up_text,
+        "up_z_dim": recipe.up_z_dim or recipe.z_dim,
+        "up_head_dim": recipe.up_head_dim or recipe.head_dim,
+    }
+
+
+def _placed(tensors: Mapping[str, Tensor], parts: str, have: int) -> dict[str, Tensor]:
+    """Return the tensors of all upsamplers of a model under a cascade's names, after the `have`
+    upsamplers that it has.
+    """
+
+    def prefix(index: int) -> str:
+        return f"{FURTHER}{index - 1}." if index else UPSAMPLER
+
+    if parts == "upsampler":
+        return {prefix(have) + name: x for name, x in tensors.items()}
+    placed = {}
+    for name, x in tensors.items():
+        if name.startswith(UPSAMPLER):
+            placed[prefix(have) + name.removeprefix(UPSAMPLER)] = x
+        elif name.startswith(FURTHER):
+            number, _, rest = name.removeprefix(FURTHER).partition(".")
+            placed[prefix(have + 1 + int(number)) + rest] = x
+    return placed
+
+
 def _is_told(recipe: Any, theirs: Any, shape: ConditionShape, shown: ConditionShape) -> bool:
-    """Whether the upsampler reads a text or a class; ValueError where it reads another one."""
-    if not theirs.up_text or shown == ConditionShape():
+    """Whether an upsampler reads a text or a class; ValueError where it reads another one."""
+    if shown == ConditionShape() or not any(one.up_text for one in theirs.upsamplers()):
         return False
     if shown != shape:
         raise ValueError(

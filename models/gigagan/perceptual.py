@@ -16,8 +16,12 @@ from models.gigagan.vision_aided import taps_of
 
 def perceptual(net: Any, image_NCHW: Tensor, real_NCHW: Tensor) -> Tensor:
     """Return [N]: squared distance of features of unit length, averaged over places, summed over
-    maps (LPIPS of Zhang et al. 2018 without its learned weights).
+    maps (LPIPS of Zhang et al. 2018 without its learned weights); of a net with a distance of its
+    own, which is LPIPS with them, that one.
     """
+    if hasattr(net, "distance"):
+        found: Tensor = net.distance(image_NCHW, real_NCHW.to(image_NCHW))
+        return found
     total = torch.zeros(len(image_NCHW), device=image_NCHW.device)
     with torch.no_grad():
         wanted = feature_maps(net, real_NCHW.to(image_NCHW))

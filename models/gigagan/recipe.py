@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
+from models.fields import AddedLater
 from models.gigagan.fields import GigaGANFields
 
 if TYPE_CHECKING:
@@ -17,12 +18,27 @@ if TYPE_CHECKING:
     from models.gigagan.text_head import TextReader
     from models.interfaces import ConditionShape, Joined, Networks, Phase, Site, Start
 
+Value = bool | int | float | str | tuple[int, ...]
+
 
 @dataclass(frozen=True, kw_only=True)
 class GigaGAN(GigaGANFields):
     """Fields are the family's hyper-parameters; defaults are the paper's 64 px text-to-image model
     and AuraSR's upsampler.
     """
+
+    further: Annotated[tuple[dict[str, Value], ...], AddedLater(())] = ()
+    """Of a cascade, the up_ fields of each upsampler after the first, in order: `ganline cascade`
+    writes them. No stage trains one with any; each upsampler trains by itself."""
+
+    def misfits(self, condition: str, resolution: int | None = None) -> dict[str, str]:
+        """See `GigaGANFields.misfits`; and further upsamplers, which no stage trains."""
+        wrong = super().misfits(condition, resolution)
+        if self.further:
+            what = "allowed: none, train each upsampler alone and join them by `ganline cascade`"
+            wrong["further"] = f"got {len(self.further)} of them; {what}"
+            wrong.pop("base_px", None)  # it speaks of one upsampler
+        return wrong
 
     # --- Networks.
 
@@ -38,7 +54,26 @@ class GigaGAN(GigaGANFields):
             return self.upsampler(shape)
         from models.gigagan.cascade import Cascade
 
-        return Cascade(self.base(self.base_px, shape), self.upsampler(shape))
+        chain = [one.upsampler(shape) for one in self.upsamplers()]
+        return Cascade(self.base(self.base_px, shape), *chain)
+
+    def upsamplers(self) -> list[GigaGAN]:
+        """Return for each upsampler, the first first, the recipe whose `upsampler` it is.
+
+        Raises:
+            TypeError: `further` has names that are no fields.
+        """
+        chain = [replace(self, further=())]
+        for fields in self.further:
+            known = {k: tuple(x) if isinstance(x, list) else x for k, x in fields.items()}
+            px = chain[-1].base_px * chain[-1].up_factor
+            chain.append(replace(chain[0], base_px=px, **known))  # type: ignore[arg-type]
+        return chain
+
+    @property
+    def up_factor(self) -> int:
+        """How much larger the first upsampler makes an image."""
+        return int(2 ** (len(self.up_mults) - len(self.up_down_mults)))
 
     def base(self, resolution: int, shape: ConditionShape) -> GigaGANGenerator:
         """Return a fresh text-to-image generator."""
@@ -103,8 +138,7 @@ class GigaGAN(GigaGANFields):
         """Return a fresh discriminator; an upsampler's is not shown the sizes of its input."""
         from models.gigagan.discriminator import GigaGANDiscriminator
 
-        factor = 2 ** (len(self.up_mults) - len(self.up_down_mults))
-        steps = factor.bit_length() - 1 if self.up_pyramid else 1
+        steps = self.up_factor.bit_length() - 1 if self.up_pyramid else 1
         return GigaGANDiscriminator(
             resolution=resolution,
             text=self._text(shape, self.text_depth),
@@ -196,7 +230,7 @@ class GigaGAN(GigaGANFields):
         )
 
     def joined(self, base: Start, upsampler: Start) -> Joined:
-        """Return the cascade of a base of this recipe and an upsampler.
+        """Return the cascade of a base or cascade of this recipe and an upsampler.
 
         Raises:
             ValueError: they do not fit together.

@@ -1,4 +1,4 @@
-"""`ganline cascade`: join a base and an upsampler to one model, which draws as one.
+"""`ganline cascade`: join a base and upsamplers to one model, which draws as one.
 
 ganline cascade artifacts/base artifacts/upsampler --out artifacts/cascade
 """
@@ -15,6 +15,7 @@ from pipeline.places import set_quiet_environment
 
 EXAMPLES = """examples:
   ganline cascade artifacts/base artifacts/upsampler --out artifacts/cascade
+  ganline cascade artifacts/base artifacts/to_256 artifacts/to_1024 --out artifacts/large
   ganline cascade artifacts/release artifacts/px256 --out artifacts/again --force
   ganline cascade artifacts/base artifacts/upsampler --encoders artifacts/encoders --out both
 """
@@ -26,11 +27,18 @@ def main(argv: list[str] | None = None) -> int:
         prog="ganline cascade",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Write the model that draws with a base and enlarges with an upsampler. Both "
-        "are releases or artifacts, imported or trained; of a cascade the upsampler is taken.",
+        description="Write the model that draws with a base and enlarges with one upsampler after "
+        "another. All are releases or artifacts, imported or trained; a base may be a cascade, and "
+        "of a cascade that stands as upsampler its upsamplers are taken.",
     )
     parser.add_argument("base", type=Path, metavar="BASE", help="draws small images")
-    parser.add_argument("upsampler", type=Path, metavar="UPSAMPLER", help="enlarges them")
+    parser.add_argument(
+        "upsamplers",
+        type=Path,
+        metavar="UPSAMPLER",
+        nargs="+",
+        help="enlarges them; the next enlarges what this one makes",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the artifact")
     parser.add_argument(
         "--encoders",
@@ -50,8 +58,8 @@ def _work(options: argparse.Namespace) -> None:
     from components.artifacts.joining import join
 
     out = options.out
-    check_result_folder(out, (options.base, options.upsampler), force=options.force)
-    card = join(options.base, options.upsampler, out, options.encoders)
+    check_result_folder(out, (options.base, *options.upsamplers), force=options.force)
+    card = join(options.base, options.upsamplers, out, options.encoders)
     small = card["recipe"]["fields"].get("base_px", 0)
     print(f"{out}: {small} px of {options.base} become {card['resolution_px']} px")
     for part, facts in card["joined_from"].items():

@@ -28,6 +28,7 @@ def missing_inputs(params: Params) -> dict[str, str]:
         config = getattr(params.encoders, role)
         if config.source == "pretrained":
             named[f"encoders.{role}.pretrained.file"] = config.pretrained.file
+            named[f"encoders.{role}.pretrained.heads"] = config.pretrained.heads
     named["evaluate.inception_file"] = params.evaluate.inception_file
     named["evaluate.clip_scorer.file"] = params.evaluate.clip_scorer.file
     return {key: path for key, path in named.items() if path and not _is_there(path)}

@@ -1,6 +1,7 @@
 """One small net of each kind, with random weights."""
 
 from models.features import AttributeNet, ClipNet, CnnNet, VitNet
+from models.features.lpips import LpipsNet
 
 PREPROCESSING = {"image_size_px": 32, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
 WORDS = ["a", "blue", "circle", "red"]
@@ -56,9 +57,14 @@ def small_judge() -> AttributeNet:
     return AttributeNet.build(architecture, **PREPROCESSING)
 
 
+def small_lpips() -> LpipsNet:
+    return LpipsNet.build({"widths": [4, 4, 6, 6, 8]}, **PREPROCESSING)
+
+
 SMALL_NETS = {
     "clip": small_clip,
     "vit": small_vit,
     "cnn": small_cnn,
     "attributes": small_judge,
+    "lpips": small_lpips,
 }

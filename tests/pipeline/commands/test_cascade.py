@@ -28,6 +28,7 @@ from pipeline.serving.bodies import Images
 from pipeline.serving.models import Drawer
 from tests.models.gigagan.published import (
     UP,
+    own,
     photo,
     words_world,
     write_clip,
@@ -124,11 +125,12 @@ def test_ours_join_too_and_of_a_cascade_the_upsampler_is_taken(
 
 APART = {
     "sizes": (["base", "aura"], 2, "the base makes 8 px and the upsampler takes 16 px"),
+    "second": (["aurora", "aura", "aura"], 2, "the base makes 64 px and the upsampler takes 16"),
     "two bases": (["aurora", "base"], 2, "the upsampler is a base"),
     "two upsamplers": (["aura", "aura"], 2, "the base is a model of parts upsampler"),
     "texts": (["base", "wide"], 2, "base and upsampler differ in text_width"),
     "missing": (["gone", "aura"], 5, "card.json"),
-    "itself": (["base", "up", "--out", "base", "--force"], 2, "is one of the two"),
+    "itself": (["base", "up", "--out", "base", "--force"], 2, "is one of its parts"),
 }
 
 
@@ -198,3 +200,94 @@ def test_fields_of_an_upsampler_can_stand_apart_from_the_base() -> None:
     told: Any = dataclasses.replace(recipe, up_text=True).generator(16, shape)  # type: ignore[type-var]
     assert told.upsampler.text.dim == SMALL["text_width"]
     assert told.upsampler.network.middle[0].to_qkv.weight.shape[0] == 3 * 2 * 3
+
+
+@pytest.fixture(scope="module")
+def long(world: Path) -> Path:
+    """Write upsamplers from 64 px and from 16 px, and the cascade 16 -> 64 -> 128 px."""
+    told = ConditionShape(**read_card(world / "base")["shape"])
+    own(world / "to_128", 128, ConditionShape(), parts="upsampler", base_px=64, **UP)
+    own(world / "to_32", 32, told, parts="upsampler", base_px=16, **UP, up_z_dim=3)
+    words = [str(world / name) for name in ("aurora", "aura", "to_128")]
+    assert cascade([*words, "--out", str(world / "long")]) == 0
+    return world
+
+
+def test_several_upsamplers_draw_as_the_parts_one_after_the_other(
+    long: Path, tmp_path: Path, capsys
+) -> None:
+    model, _ = load_release(long / "long")
+    base, _ = load_release(long / "aurora")
+    first, _ = load_generator(long / "aura")
+    second, _ = load_generator(long / "to_128")
+    z = torch.randn(2, model.generator.z_dim)
+    condition = model.condition(["a red ring", "a blue ring"])
+    code = base.generator.map(z[:, : base.generator.z_dim], condition)
+    image = base.generator.synthesize(code, condition)
+    for one in (first, second):
+        image = one.upscale(image, z[:, : one.z_dim], condition)
+    assert model.generator.resolution == 128
+    ws = model.generator.map(z, condition)
+    assert ws.shape[1] == base.generator.num_ws + 2
+    assert torch.equal(model.generator.synthesize(ws, condition), image)
+    drawn = str(tmp_path / "drawn.png")
+    # The command draws it, and the last upsampler is the one that enlarges pictures.
+    assert generate_command(["a ring", "--model", str(long / "long"), "--out", drawn]) == 0
+    assert Image.open(drawn).size == (128, 128)
+    file = str(photo(tmp_path, 70, 40))
+    for name in ("long", "to_128"):
+        words = [file, "--model", str(long / name), "--out", str(tmp_path / f"{name}.png")]
+        assert upscale(words) == 0
+    assert (tmp_path / "long.png").read_bytes() == (tmp_path / "to_128.png").read_bytes()
+
+
+def test_a_cascade_gets_one_upsampler_more_or_gives_all_of_its_own(
+    long: Path, tmp_path: Path, capsys
+) -> None:
+    def joined(out: str, *parts: Path) -> Path:
+        assert cascade([*map(str, parts), "--out", str(tmp_path / out)]) == 0
+        return tmp_path / out
+
+    short = joined("short", long / "aurora", long / "aura")
+    more = joined("more", short, long / "to_128")
+    taken = joined("taken", long / "aurora", long / "long")
+    said = capsys.readouterr().out
+    assert said.count("licence of the base: research only") == 3
+    whole = (long / "long" / "generator.safetensors").read_bytes()
+    card = read_card(long / "long")
+    assert list(card["joined_from"]) == ["base", "upsampler", "upsampler 2"]
+    for folder in (more, taken):
+        assert (folder / "generator.safetensors").read_bytes() == whole
+        again = read_card(folder)
+        assert again["joined_from"] == card["joined_from"]
+        assert again["recipe"] == card["recipe"]
+
+
+def test_each_upsampler_of_several_can_read_the_words(long: Path, tmp_path: Path) -> None:
+    out, encoders = tmp_path / "told", ["--encoders", str(long / "encoders")]
+    words = [str(long / name) for name in ("base", "up", "to_32")]
+    assert cascade([*words, "--out", str(out), *encoders]) == 0
+    fields = read_card(out)["recipe"]["fields"]
+    assert fields["up_text"] is True
+    assert fields["further"][0]["up_text"] is True
+    model, _ = load_release(out)
+    own_only, style_only = generate(model, ["a red ring", "a blue ring"], [0, 0])
+    last = model.generator.num_ws - 1
+    prompts = (["a red ring"], [0], ["a blue ring"], [0])
+    fine = mix(model, *prompts, [last])[0]
+    assert (fine != own_only).any()
+    assert (fine != style_only).any()
+    assert np.array_equal(mix(model, *prompts, list(range(last + 1)))[0], style_only)
+
+
+def test_no_stage_trains_several_upsamplers() -> None:
+    fields = {**SMALL, **UP, "parts": "cascade", "base_px": 8, "further": ({"up_dim": 6},)}
+    recipe: Any = recipe_from({"name": "gigagan", **fields})
+    network: Any = recipe.generator(32, ConditionShape(pooled_dim=4, token_dim=6))
+    assert [one.tile_px for one in network.upsamplers] == [8, 16]
+    assert network.resolution == 32
+    (wrong,) = recipe.misfits("text", 32).values()
+    assert wrong == (
+        "got 1 of them; allowed: none, train each upsampler alone and join them by "
+        "`ganline cascade`"
+    )

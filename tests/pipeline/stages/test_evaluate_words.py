@@ -51,8 +51,8 @@ def test_a_cascade_is_measured_like_any_model(tmp_path: Path, monkeypatch, whole
             seed=0,
             encoders={"clip": read_card(encoders / "clip").sha256},
         )
-    parts = (world / "artifacts" / name for name in ("small", "up"))
-    join(*parts, world / "artifacts" / "cascade", encoders if whole else None)
+    small, up = (world / "artifacts" / name for name in ("small", "up"))
+    join(small, [up], world / "artifacts" / "cascade", encoders if whole else None)
     run_evaluate(world, model="cascade")
     report = json.loads((world / "artifacts/evaluation/metrics.json").read_text())
     assert report["model"]["family"] == "gigagan"
