@@ -102,6 +102,7 @@ NOT_RUN = {
     "git clone *": "needs a server",
     "python -m benchmarks.adaptation *": "trains for minutes: a measurement",
     "python -m benchmarks.editing *": "trains for minutes: a measurement",
+    "python -m benchmarks.inverted_edits *": "searches for minutes: a picture of the docs",
     "dvc metrics show": "DVC's own printout of a file that tests read",
 }
 

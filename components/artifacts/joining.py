@@ -43,7 +43,8 @@ def join(
         made = _joined(start, large, base, path)
         added = _origins(path, large.card)
         origins += added[1:] or added  # of a cascade the base is not taken
-        now = {"name": made.recipe.name, "fields": dataclasses.asdict(made.recipe)}
+        fields = dataclasses.asdict(made.recipe)  # type: ignore[call-overload]
+        now = {"name": made.recipe.name, "fields": fields}
         card = {**small.card, "recipe": now, "resolution_px": made.resolution}
         start = dataclasses.replace(start, card=card, generator=made.generator)
     return write_artifact(
