@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+_NO_FIELDS = {"key", "status", "kimg", "score", "frechet", "alignment", "seed_variety", "error"}
 
 
 def draw_trials(
@@ -18,6 +21,7 @@ def draw_trials(
     Args:
         path: the file.
         rows: trials with `key`, `status`, `frechet`, `alignment`, `seed_variety` (their colour).
+            Where one field alone was searched, its value stands beside each trial.
         front: those on the Pareto front, by rising Frechet distance.
         chosen: key of the winner.
     """
@@ -28,6 +32,15 @@ def draw_trials(
     axes.set(
         xlabel="Frechet distance (lower is better)", ylabel="CLIP alignment (higher is better)"
     )
+    fields = sorted(set().union(*rows) - _NO_FIELDS)
+    if len(fields) == 1:
+        axes.set_title(f"each trial with its {fields[0]}", fontsize="medium")
+        aside: dict[str, Any] = {"xytext": (6, 4), "textcoords": "offset points", "fontsize": 8}
+        for row in rows:
+            axes.annotate(f"{row[fields[0]]:.2g}", (row["frechet"], row["alignment"]), **aside)
+    # As real images is the best there is: the scale ends there.
+    least = math.floor(10 * min((row["seed_variety"] for row in rows), default=0)) / 10
+    scale: dict[str, Any] = {"vmin": min(max(least, 0.0), 0.9), "vmax": 1}
     if not rows:
         axes.text(0.5, 0.5, "no trials", ha="center", transform=axes.transAxes)
     for status, marker in (("finished", "o"), ("stopped", "x")):
@@ -35,8 +48,7 @@ def draw_trials(
         if some:
             places = [row["frechet"] for row in some], [row["alignment"] for row in some]
             varied = [row["seed_variety"] for row in some]
-            # As real images is the best there is: the scale ends there.
-            marks = axes.scatter(*places, c=varied, vmin=0, vmax=1, marker=marker, label=status)
+            marks = axes.scatter(*places, c=varied, marker=marker, label=status, **scale)
             if marker == "o":
                 figure.colorbar(marks, label="seed variety (1 = as real images)")
     if front:
