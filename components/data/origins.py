@@ -145,11 +145,15 @@ class OriginImages:
             raise DataError(what, f"{origin} {inside}", "score again (raise score.revision)")
         return found
 
+    def close(self) -> None:
+        """Close the files that are open."""
+        self._stack.close()
+
     def __enter__(self) -> OriginImages:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        self.close()
 
 
 def _marked(origin: Origin, shard: str) -> str:

@@ -39,8 +39,8 @@ SCORE_SHARD_ROWS = 100_000
 _SIGNATURE = b"ganline.part"
 _NAMED = 3  # hidden entries that are named
 
-# (items, worker class, constructor arguments) -> (number of the item, its rows), in any order.
-MapParts = Callable[[list[Row], type, Row], Iterable[tuple[int, list[Row]]]]
+# (items, worker class, constructor arguments) -> (number of the item, its rows).
+MapParts = Callable[[Iterable[Row], type, Row], Iterable[tuple[int, list[Row]]]]
 
 
 def score_source(

@@ -136,6 +136,7 @@ class ShardTables:
         text_encoder: TextEncoder | None,
     ) -> None:
         self.origins: list[Origin] = [origin_of(one) for one in origins]
+        self._images = OriginImages(self.origins)
         self.readings = {origin.name: origin.config for origin in self.origins}
         self.config, self.labels = config, labels
         self.text_encoder = text_encoder
@@ -169,8 +170,19 @@ class ShardTables:
         Raises:
             DataError: the source is not what was scored.
         """
-        with OriginImages(self.origins) as reader:
-            return self.of_samples(sample_of(row, reader, self.origins) for row in rows)
+        return self.of_samples(map(self._sample, rows))
+
+    def close(self) -> None:
+        """Close the files of the sources."""
+        self._images.close()
+
+    def _sample(self, row: Row) -> Sample:
+        image = self._images.read(
+            row["shard"], row["offset"], row["num_bytes"], row["sha256"] or ""
+        )
+        origin = origin_at(self.origins, row["shard"])[0].name
+        words = (row["caption"], row["group"], row["label"])
+        return Sample(row["key"], image, *words, tuple(row["captions"] or ()), origin)
 
     def of_samples(self, samples: Iterable[Sample]) -> pa.Table:
         """Return the table of all these samples.
@@ -218,18 +230,6 @@ class ShardTables:
         if self.text_encoder is not None and "more_captions" in self.schema.names:
             columns |= _more([list(s.captions[1:]) for s in samples], self.text_encoder)
         return pa.table(columns, schema=self.schema)
-
-
-def sample_of(row: Row, reader: OriginImages, origins: Sequence[Origin]) -> Sample:
-    """Return the sample that a row of the scores tells of.
-
-    Raises:
-        DataError: the source is not what was scored.
-    """
-    image = reader.read(row["shard"], row["offset"], row["num_bytes"], row["sha256"] or "")
-    origin = origin_at(origins, row["shard"])[0].name
-    words = (row["caption"], row["group"], row["label"])
-    return Sample(row["key"], image, *words, tuple(row["captions"] or ()), origin)
 
 
 def table_of(made: Row) -> pa.Table:

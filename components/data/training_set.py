@@ -5,7 +5,8 @@ How the samples of a shard become its table: shard_tables.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,24 +17,21 @@ import pyarrow as pa
 from components.data.config import FilterConfig, SourceConfig
 from components.data.decode import decode, parse_colour
 from components.data.labels import Labels
-from components.data.origins import Origin, OriginImages, origin_at, parts_of, records_of
+from components.data.origins import Origin, origin_at, parts_of, records_of
 from components.data.reasons import Reason
 from components.data.score_files import ScoreFiles
+from components.data.score_parts import MapParts
 from components.data.shard_tables import (
     ROW_COLUMNS,
     Row,
     Sample,
     ShardTables,
     TextEncoder,
-    sample_of,
     table_of,
 )
 from components.data.shards import ShardWriter, move_shards, rows_per_group, write_manifest
 
 _ROWS_AT_ONCE = 1_024
-
-# (items, worker class, constructor arguments) -> the answer to each item, in order.
-MapShards = Callable[[Iterator[Row], type, Row], Iterable[Row]]
 
 
 class KeptSamples:
@@ -41,11 +39,6 @@ class KeptSamples:
 
     def __init__(self, scores: ScoreFiles, keep_N: np.ndarray, origins: Sequence[Origin]) -> None:
         self.scores, self.keep_N, self.origins = scores, keep_N, origins
-
-    def __iter__(self) -> Iterator[Sample]:
-        with OriginImages(self.origins) as reader:
-            for row in self.rows():
-                yield sample_of(row, reader, self.origins)
 
     def rows(self, count: int = 0) -> Iterator[Row]:
         """Yield the ROW_COLUMNS of all but the first `count` rows; no image is read."""
@@ -85,7 +78,7 @@ def heldout_samples(
 
 
 def write_training_set(
-    splits: Mapping[str, Iterable[Sample]],
+    splits: Mapping[str, Iterable[Sample] | KeptSamples],
     out: Path,
     config: FilterConfig,
     source: SourceConfig,
@@ -93,7 +86,7 @@ def write_training_set(
     text_encoder: TextEncoder | None,
     facts: dict[str, Any],
     work: Path | None = None,
-    map_shards: MapShards | None = None,
+    map_parts: MapParts | None = None,
 ) -> str:
     """Write out/<split>-*.parquet and out/manifest.json; return the content hash.
 
@@ -108,33 +101,22 @@ def write_training_set(
         facts: added to the manifest.
         work: folder of shards that an earlier try with the same arguments finished; they are taken
             as they are, where the samples of a split are `KeptSamples`. None: `out` itself, anew.
-        map_shards: makes the tables of `KeptSamples` elsewhere, by `ShardTables`. None: here.
+        map_parts: makes the tables of `KeptSamples` elsewhere, in order. None: here.
     """
     (out / "manifest.json").unlink(missing_ok=True)
     told = (split.origins for split in splits.values() if isinstance(split, KeptSamples))
     origins = next(told, [Origin(source, Path())])
     build: Row = {"origins": [origin.plain() for origin in origins], "config": config}
     build |= {"labels": labels, "text_encoder": text_encoder}
-    tables = ShardTables(**build)
     written = {}
     group_rows = rows_per_group(config.resolution_px)
-    for split, samples in splits.items():
-        resumes = work is not None and isinstance(samples, KeptSamples)
-        writer = ShardWriter(
-            work or out, split, tables.schema, config.shard_rows, group_rows, resumes
-        )
-        done = sum(shard["rows"] for shard in writer.shards)
-        made: Iterable[pa.Table]
-        if not isinstance(samples, KeptSamples):
-            made = map(tables.of_samples, _in_shards(samples, config.shard_rows))
-        elif map_shards is None:
-            made = map(tables.of_rows, _in_shards(samples.rows(done), config.shard_rows))
-        else:
-            items = ({"rows": some} for some in _in_shards(samples.rows(done), config.shard_rows))
-            made = _mapped(map_shards(items, ShardTables, build), text_encoder)
-        for table in made:
-            writer.write_shard(table)
-        written[split] = writer.close()
+    with closing(ShardTables(**build)) as tables:
+        for split, samples in splits.items():
+            place = (work or out, split, tables.schema, config.shard_rows, group_rows)
+            writer = ShardWriter(*place, work is not None and isinstance(samples, KeptSamples))
+            for table in _tables(samples, writer, tables, build, map_parts):
+                writer.write_shard(table)
+            written[split] = writer.close()
     if work is not None:
         move_shards(work, out, list(splits))
     manifest = {
@@ -147,15 +129,29 @@ def write_training_set(
     return write_manifest(out, manifest | facts)
 
 
+def _tables(
+    samples: Iterable[Sample] | KeptSamples,
+    writer: ShardWriter,
+    tables: ShardTables,
+    build: Row,
+    map_parts: MapParts | None,
+) -> Iterator[pa.Table]:
+    """Yield a table for each shard that the writer does not have yet."""
+    if not isinstance(samples, KeptSamples):
+        yield from map(tables.of_samples, _in_shards(samples, writer.shard_rows))
+        return
+    done = sum(shard["rows"] for shard in writer.shards)
+    shards = _in_shards(samples.rows(done), writer.shard_rows)
+    if map_parts is None:
+        yield from map(tables.of_rows, shards)
+        return
+    for _, (made,) in map_parts(({"rows": rows} for rows in shards), ShardTables, build):
+        if tables.text_encoder is not None:
+            tables.text_encoder.cut += made.get("cut", 0)
+        yield table_of(made)
+
+
 def _in_shards(rows: Iterable[Any], shard_rows: int) -> Iterator[list[Any]]:
     stream = iter(rows)
     while some := list(islice(stream, shard_rows)):
         yield some
-
-
-def _mapped(answers: Iterable[Row], text_encoder: TextEncoder | None) -> Iterator[pa.Table]:
-    """Yield the tables that were made elsewhere; captions that were cut there count here."""
-    for made in answers:
-        if text_encoder is not None:
-            text_encoder.cut += made.get("cut", 0)
-        yield table_of(made)

@@ -12,6 +12,7 @@ from components.pretraining.config import PretrainedConfig
 from models.features import ClipNet, CnnNet, VitNet
 from models.features.folder import file_sha256
 from models.features.lpips import LpipsNet, load_lpips
+from models.interop.tensor_file import read_tensors
 
 LPIPS = "lpips"  # the name of what is LPIPS and not one of timm's networks
 NUM_LISTED = 8  # keys named in an error
@@ -50,10 +51,10 @@ def _lpips(role: str, config: PretrainedConfig, where: str) -> tuple[LpipsNet, s
     if vgg.is_file():
         _check_sha256(vgg, config, where)
     try:
-        net = load_lpips(vgg, heads)
+        net = load_lpips(read_tensors(vgg), read_tensors(heads))
     except ValueError as error:
         todo = "file: torchvision's VGG-16; heads: vgg.pth of the lpips package, version 0.1"
-        raise DataError(str(error), where, todo) from error
+        raise DataError(str(error), f"{where}: {vgg}, {heads}", todo) from error
     return net, f"files: {vgg.name}, {heads.name}"
 
 

@@ -12,9 +12,7 @@ Legend: N images, C channels, H W pixels, s side of a map.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -99,24 +97,22 @@ def _network(widths: Sequence[int]) -> nn.Module:
     return network  # type: ignore[no-any-return]
 
 
-def load_lpips(vgg: Path, heads: Path) -> LpipsNet:
-    """Return LPIPS with the weights of two files.
+def load_lpips(vgg: Mapping[str, Tensor], heads: Mapping[str, Tensor]) -> LpipsNet:
+    """Return LPIPS with published weights.
 
     Args:
-        vgg: torchvision's VGG-16 as .pth, or timm's vgg16.tv_in1k as .safetensors; what stands
-            behind its maps is not read.
-        heads: `vgg.pth` of the `lpips` package, version 0.1 (lin0.model.1.weight to lin4).
+        vgg: torchvision's VGG-16, or timm's vgg16.tv_in1k; what stands behind its maps is not read.
+        heads: those of the `lpips` package, version 0.1 (lin0.model.1.weight to lin4).
 
     Raises:
-        ValueError: a file is missing, holds more than tensors, or is another network's.
+        ValueError: the tensors are another network's.
     """
-    trunk = {n: x for n, x in _tensors(vgg).items() if not n.startswith(UNUSED)}
-    lins = _tensors(heads)
+    trunk = {n: x for n, x in vgg.items() if not n.startswith(UNUSED)}
     names = [f"lin{index}.model.1.weight" for index in range(len(DEPTHS))]
-    if sorted(lins) != names or any(lins[n].ndim != 4 for n in names):
-        raise ValueError(f"{heads} holds {_some(lins)}: wanted {names[0]} to lin4, [1, C, 1, 1]")
-    architecture = {"widths": [lins[name].shape[1] for name in names]}
-    given = trunk | {f"lins.{n}.weight": lins[name] for n, name in enumerate(names)}
+    if sorted(heads) != names or any(heads[n].ndim != 4 for n in names):
+        raise ValueError(f"the heads are {_some(heads)}: wanted {names[0]} to lin4, [1, C, 1, 1]")
+    architecture = {"widths": [heads[name].shape[1] for name in names]}
+    given = trunk | {f"lins.{n}.weight": heads[name] for n, name in enumerate(names)}
     with torch.device("meta"):
         wanted = {n: x.shape for n, x in _network(architecture["widths"]).state_dict().items()}
     differ = [
@@ -126,41 +122,14 @@ def load_lpips(vgg: Path, heads: Path) -> LpipsNet:
     ]
     if differ:
         raise ValueError(
-            f"{vgg} and {heads} are not VGG-16 and its heads: {_some(differ)} missing, unknown or "
-            "of another shape"
+            f"not VGG-16 and its heads: {_some(differ)} missing, unknown or of another shape"
         )
     for name, x in given.items():
         if not x.is_floating_point() or not bool(x.isfinite().all()):
-            raise ValueError(f"{name} of {vgg} or {heads} holds what is no finite number")
+            raise ValueError(f"{name} of VGG-16 or its heads holds what is no finite number")
     net = LpipsNet.build(architecture, image_size_px=SIDE_PX, mean=MEAN, std=STD)
     net.network.load_state_dict(given)
     return net
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a .pth or .safetensors file by name."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise ValueError(f"no file {path}")
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ValueError(f"{path} is no safetensors file: {error}") from error
-    try:
-        content = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
-    # A file that is no checkpoint breaks the reader in many ways; none of them runs its code.
-    except Exception as error:
-        text = " ".join(str(error).split())[:120]
-        what = f"is not a file of tensors alone ({type(error).__name__}: {text})"
-        raise ValueError(f"{path} {what}") from error
-    if not isinstance(content, Mapping) or not all(
-        isinstance(name, str) and torch.is_tensor(x) for name, x in content.items()
-    ):
-        raise ValueError(f"{path} holds a {type(content).__name__}, wanted names with tensors")
-    return dict(content)
 
 
 def _some(names: Any) -> str:

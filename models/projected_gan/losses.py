@@ -16,7 +16,7 @@ from models.layers.augment import diff_augment, mirror_half
 from models.layers.crops import crop_or_shrink
 from models.losses.adversarial import hinge_discriminator, hinge_generator
 from models.projected_gan.fields import ProjectedGANFields
-from models.stylegan_t.discriminator import PIXELS
+from models.stylegan_t.discriminator import seen_by
 
 
 def generator_loss(
@@ -72,11 +72,6 @@ def _features(
     net: Any = networks.frozen[recipe.encoder_roles[0]]
     if recipe.discriminator_network == "vit":
         seen = crop_or_shrink(image, net.image_size, rng)
-        taps: dict[str, Tensor] = {**net(seen), PIXELS: seen}
-        if recipe.cnn_heads:
-            cnn: Any = networks.frozen["classifier"]
-            pyramid = cnn.pyramid(seen, cnn.image_size)
-            taps |= {stage: pyramid[stage].flatten(2) for stage in recipe.cnn_heads}
-        return taps
+        return seen_by(net, networks.frozen.get("classifier"), seen, recipe.cnn_heads)
     maps: dict[str, Tensor] = net.pyramid(image, recipe.feature_size_px)
     return maps

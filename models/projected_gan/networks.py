@@ -9,7 +9,7 @@ from models.projected_gan.fastgan import FastGANGenerator
 from models.projected_gan.fields import ProjectedGANFields
 from models.projected_gan.pixel_scales import PixelDiscriminator
 from models.stylegan2.generator import StyleGAN2Generator
-from models.stylegan_t.discriminator import StyleGANTDiscriminator
+from models.stylegan_t.discriminator import StyleGANTDiscriminator, channels_of
 from models.stylegan_t.generator import StyleGANTGenerator
 
 if TYPE_CHECKING:
@@ -63,9 +63,6 @@ def make_discriminator(
     `ProjectedGAN.discriminator`.
     """
     if recipe.discriminator_network == "vit":
-        maps = (
-            {f"stage_{i}": c for i, c in enumerate(classifier.stage_channels)} if classifier else {}
-        )
         return StyleGANTDiscriminator(
             num_taps=features.num_taps,
             tap_dim=features.tap_dim,
@@ -75,7 +72,7 @@ def make_discriminator(
             label_dim=recipe.label_dim,
             virtual_batch=recipe.norm_batch,
             pixel_head=recipe.pixel_head,
-            map_channels={stage: maps[stage] for stage in recipe.cnn_heads},
+            map_channels=channels_of(classifier, recipe.cnn_heads),
         )
     shared: dict[str, Any] = {
         "shape": shape,

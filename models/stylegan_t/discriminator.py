@@ -12,7 +12,8 @@ logits of a sample.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,30 @@ from models.layers.spectral_norm import SpectralConv1d, advance_power_iteration
 from models.stylegan_t.pixel_head import PixelHead
 
 PIXELS = "pixels"  # beside the taps: the picture that the transformer saw
+
+
+def seen_by(
+    transformer: Any, cnn: Any, seen_N3HW: Tensor, stages: Sequence[str]
+) -> dict[str, Tensor]:
+    """Return what heads judge: the taps [N, C, L], PIXELS, and maps of a second network alike.
+
+    Args:
+        transformer: frozen, with taps.
+        cnn: frozen, with a pyramid of maps; not asked without stages.
+        seen_N3HW: pictures in [-1, 1] of the transformer's size.
+        stages: maps of `cnn` that have heads.
+    """
+    taps = {**transformer(seen_N3HW), PIXELS: seen_N3HW}
+    if stages:
+        maps = cnn.pyramid(seen_N3HW, cnn.image_size)
+        taps |= {stage: maps[stage].flatten(2) for stage in stages}
+    return taps
+
+
+def channels_of(cnn: Any, stages: Sequence[str]) -> dict[str, int]:
+    """Return the channels of maps of a frozen CNN by name; it is not asked without stages."""
+    known = {f"stage_{i}": c for i, c in enumerate(cnn.stage_channels)} if stages else {}
+    return {stage: known[stage] for stage in stages}
 
 
 class ConvolutionStage(nn.Module):

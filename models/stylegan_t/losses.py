@@ -19,7 +19,7 @@ from models.losses.adversarial import hinge_discriminator, hinge_generator
 from models.losses.alignment import spherical_distance_squared
 from models.losses.schedules import blur_sigma_px
 from models.losses.seen_fakes import SeenFakes
-from models.stylegan_t.discriminator import PIXELS
+from models.stylegan_t.discriminator import PIXELS, seen_by
 from models.stylegan_t.fields import StyleGANTFields
 from models.text_to_image import AlignedGenerator
 
@@ -117,8 +117,4 @@ def _taps(
     sigma_px = blur_sigma_px(nimg, recipe.blur_init_sigma_px, recipe.blur_fade_kimg)
     image = diff_augment(blur(image, sigma_px), recipe.diff_augment, rng)
     seen = crop_or_shrink(image, dino.image_size, rng)
-    taps = {**dino(seen), PIXELS: seen}
-    if recipe.cnn_heads:
-        cnn: Any = networks.frozen["classifier"]
-        taps |= {stage: x.flatten(2) for stage, x in cnn.pyramid(seen, cnn.image_size).items()}
-    return taps
+    return seen_by(dino, networks.frozen.get("classifier"), seen, recipe.cnn_heads)

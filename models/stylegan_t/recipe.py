@@ -96,9 +96,8 @@ class StyleGANT(StyleGANTFields):
             )
 
     def _discriminator(self, dino: Any, cnn: Any, shape: ConditionShape) -> StyleGANTDiscriminator:
-        from models.stylegan_t.discriminator import StyleGANTDiscriminator
+        from models.stylegan_t.discriminator import StyleGANTDiscriminator, channels_of
 
-        maps = {f"stage_{i}": c for i, c in enumerate(cnn.stage_channels)} if cnn else {}
         return StyleGANTDiscriminator(
             num_taps=dino.num_taps,
             tap_dim=dino.tap_dim,
@@ -107,7 +106,7 @@ class StyleGANT(StyleGANTFields):
             kernel_size=self.head_kernel_size,
             label_dim=self.label_dim,
             pixel_head=self.pixel_head,
-            map_channels={stage: maps[stage] for stage in self.cnn_heads},
+            map_channels=channels_of(cnn, self.cnn_heads),
         )
 
     def _text_encoder(self, site: Site) -> nn.Module | None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
     from components.data.decisions import Decisions
     from components.data.score_files import ScoreFiles
-    from components.data.training_set import MapShards
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -201,6 +199,7 @@ def _write_shards(context: StageContext, found: Found) -> dict[str, Any] | None:
     from components.data.shard_store import move_to_store
     from components.data.shard_tables import ClipText
     from components.data.training_set import KeptSamples, heldout_samples, write_training_set
+    from pipeline.cluster.on_actors import rows_on_ray
 
     arguments, source = context.arguments, context.params.source
     scores, kept, heldout = found.scores, found.decisions.kept_N, found.heldout_N
@@ -218,6 +217,8 @@ def _write_shards(context: StageContext, found: Found) -> dict[str, Any] | None:
         facts = {"clip_sha256": json.loads((clip / "card.json").read_text())["sha256"]}
     facts |= found.shares()
     work = _work_folder(context, facts)
+    ray = context.params.filter.backend == "ray"
+    on_ray = rows_on_ray(context.params.cluster, ordered=True) if ray else None
     write_training_set(
         splits,
         arguments.out,
@@ -227,7 +228,7 @@ def _write_shards(context: StageContext, found: Found) -> dict[str, Any] | None:
         text_encoder,
         facts,
         work,
-        _on_ray(context) if context.params.filter.backend == "ray" else None,
+        on_ray,
     )
     shutil.rmtree(work, ignore_errors=True)
     (arguments.out / STORE_FILE).unlink(missing_ok=True)
@@ -241,20 +242,6 @@ def _write_shards(context: StageContext, found: Found) -> dict[str, Any] | None:
         return None
     good = counts.pop("", 0)
     return {"in": good + sum(counts.values()), "kept": good, "rejected": counts}
-
-
-def _on_ray(context: StageContext) -> MapShards:
-    from pipeline.cluster.ray_door import map_batches
-
-    def map_shards(
-        items: Iterator[dict[str, Any]], worker: type, arguments: dict[str, Any]
-    ) -> Iterator[dict[str, Any]]:
-        address, cluster = os.environ.get("RAY_ADDRESS", ""), context.params.cluster
-        answers = map_batches(items, worker, arguments, 1, cluster, address, ordered=True)
-        for _, (answer,) in answers:
-            yield answer
-
-    return map_shards
 
 
 def _work_folder(context: StageContext, facts: dict[str, Any]) -> Path:

@@ -11,17 +11,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.places import runs_folder
 from pipeline.stages.frame import StageContext, resolved, run_stage
-
-if TYPE_CHECKING:
-    from components.data.score_parts import MapParts
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -56,6 +51,7 @@ def _work(context: StageContext) -> None:
 
     from components.data.score_parts import score_source
     from components.data.sources import settled
+    from pipeline.cluster.on_actors import rows_on_ray
 
     arguments, params = context.arguments, context.params
     for origin in arguments.source:
@@ -69,7 +65,7 @@ def _work(context: StageContext) -> None:
         params.score,
         work,
         arguments.out,
-        map_parts=_on_ray(context) if params.score.backend == "ray" else None,
+        map_parts=rows_on_ray(params.cluster) if params.score.backend == "ray" else None,
     )
     shutil.rmtree(work, ignore_errors=True)
     if facts["resumed"]:
@@ -93,19 +89,6 @@ def _work_folder(context: StageContext) -> Path:
     places.append(str(arguments.out.resolve()))
     text = json.dumps([places, resolved(context.params, "score")], sort_keys=True)
     return runs_folder() / f"score-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-
-
-def _on_ray(context: StageContext) -> MapParts:
-    from pipeline.cluster.ray_door import map_batches
-
-    def map_parts(
-        items: list[dict[str, Any]], worker: type, arguments: dict[str, Any]
-    ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-        # One part per call: a part is what an actor reads by itself.
-        address = os.environ.get("RAY_ADDRESS", "")
-        return map_batches(items, worker, arguments, 1, context.params.cluster, address)
-
-    return map_parts
 
 
 if __name__ == "__main__":

@@ -126,25 +126,24 @@ def read_head(path: Path) -> Head:
 
 
 def _tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    import torch
     from safetensors import SafetensorError, safe_open
 
+    from models.interop.tensor_file import read_tensors
+
+    if not path.is_file():
+        todo = "give the path of a safetensors file or of LAION's .pth"
+        raise StorageError("no such file", str(path), todo)
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="np") as file:
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                 told = file.metadata() or {}
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            found, told = {str(name): value.numpy() for name, value in state.items()}, {}
+            state, told = read_tensors(path), {}
+            found = {name: value.float().numpy() for name, value in state.items()}
         return {name: np.asarray(value, dtype=np.float32) for name, value in found.items()}, told
-    except FileNotFoundError:
-        todo = "give the path of a safetensors file or of LAION's .pth"
-        raise StorageError("no such file", str(path), todo) from None
-    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError) as error:
+    except (OSError, SafetensorError, ValueError, TypeError) as error:
         raise _unknown(path, " ".join(str(error).split())[:80]) from None
-    except Exception as error:  # what the reader of pickles raises has no common family
-        raise _unknown(path, type(error).__name__) from None
 
 
 def _unknown(path: Path, what: str) -> StorageError:

@@ -13,8 +13,9 @@ from components.errors import ConfigError, DataError
 from components.pretraining.config import PretrainedConfig
 from components.pretraining.pretrained import open_pretrained
 from models.features import load_feature_net, save_feature_net
-from models.features.lpips import load_lpips
+from models.features.lpips import LpipsNet, load_lpips
 from models.gigagan.perceptual import perceptual
+from models.interop.tensor_file import read_tensors
 
 WIDTHS = (4, 6, 8, 10, 12)
 GENERATOR = torch.Generator().manual_seed(0)
@@ -31,6 +32,10 @@ def vgg(widths: tuple[int, ...] = WIDTHS) -> nn.Module:
     model.features = torchvision.models.vgg.make_layers(plan)
     model.classifier = nn.Sequential(nn.Linear(widths[-1], 5), nn.ReLU(), nn.Linear(5, 3))
     return model
+
+
+def opened(vgg: Path, heads: Path) -> LpipsNet:
+    return load_lpips(read_tensors(vgg), read_tensors(heads))
 
 
 def files(folder: Path) -> tuple[Path, Path]:
@@ -61,7 +66,7 @@ def by_the_paper(trunk: Path, heads: Path, one: Tensor, other: Tensor) -> Tensor
 
 def test_the_distance_is_the_papers(tmp_path: Path) -> None:
     trunk, heads = files(tmp_path)
-    net = load_lpips(trunk, heads)
+    net = opened(trunk, heads)
     wanted = by_the_paper(trunk, heads, *IMAGES)
     assert wanted.min() > 1e-3
     torch.testing.assert_close(net.distance(*IMAGES), wanted, rtol=1e-5, atol=1e-7)
@@ -76,7 +81,7 @@ def test_the_distance_is_the_papers(tmp_path: Path) -> None:
 
 
 def test_its_gradient_is_finite_where_images_are_flat_or_equal(tmp_path: Path) -> None:
-    net = load_lpips(*files(tmp_path))
+    net = opened(*files(tmp_path))
     for other in (torch.zeros(1, 3, 32, 32), IMAGES[0][:1]):
         image = torch.zeros(1, 3, 32, 32, requires_grad=True)
         net.distance(image, other).sum().backward()
@@ -99,7 +104,7 @@ def test_the_role_opens_and_its_folder_opens_again(tmp_path: Path) -> None:
         save_feature_net(tmp_path / "guide", net, role="guide", source=source)
         again = load_feature_net(tmp_path / "guide")
         assert torch.equal(again.distance(*IMAGES), net.distance(*IMAGES))
-        assert torch.equal(net.distance(*IMAGES), load_lpips(trunk, heads).distance(*IMAGES))
+        assert torch.equal(net.distance(*IMAGES), opened(trunk, heads).distance(*IMAGES))
 
 
 def changed(path: Path, **tensors: Tensor | None) -> None:
