@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import shutil
@@ -100,10 +101,13 @@ def bring_up(places: list[str], nodes: list[subprocess.Popen[bytes]]) -> TwoNode
 
 def take_down(places: list[str], nodes: list[subprocess.Popen[bytes]]) -> None:
     """Kill the nodes: one that is asked to end first drains itself, for half a minute."""
-    living = [node for node in nodes if node.poll() is None]
-    family = [p for node in living for p in psutil.Process(node.pid).children(recursive=True)]
-    for process in [*living, *family]:
-        process.kill()
+    family: list[psutil.Process] = []
+    for node in nodes:  # a node may end by itself at any line here: its head is gone
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family += psutil.Process(node.pid).children(recursive=True)
+    for process in [*nodes, *family]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
     for node in nodes:
         node.wait(60)
     psutil.wait_procs(family, timeout=30)
