@@ -49,11 +49,12 @@ class Condition:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """One micro-batch. image_NCHW is None for a recipe that needs no data (`Recipe.needs_data`)."""
+    """One micro-batch; no images without `needs_data`. rivals_RD: all micro-batches' texts."""
 
     size: int
     condition: Condition = field(default_factory=Condition)
     image_NCHW: Tensor | None = None
+    rivals_RD: Tensor | None = None
     captions: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
 
@@ -178,10 +179,8 @@ class ConditionShape:
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """The artifact a stage starts from.
-
-    card: its card.json. generator: the EMA weights by name. discriminator: likewise, if kept.
-    text_encoder: likewise, if the model has a text encoder of its own.
+    """The artifact a stage starts from: its card.json, the EMA weights by name, likewise the
+    discriminator's if kept, and those of a text encoder of its own.
     """
 
     card: Mapping[str, Any]
@@ -242,14 +241,14 @@ class Recipe(Protocol):
     """A family: a frozen keyword-only dataclass whose fields are its hyper-parameters.
 
     Class constants: `name`; `tunable`, field -> (low, high) with the most useful first;
-    `needs_data`. Only some have `norm_batch`, a constant or a field: samples that share batch-norm
-    statistics at most; `adapts`: it changes a model of another family, whose name and fields go
-    into its field `parent`; `picture_folders`, the folders that it will ask `Site.pictures` for;
-    `stream(site)`: conditions for a recipe that needs no data, where there is none;
-    `reads_words`, which words of the frozen text tower they attend to ("penultimate", "last", "" =
-    none); `start_misfits(fields, px)`: as `misfits`, for a stage of more pixels that starts from an
-    artifact with these fields and this resolution; `joined(base, upsampler)`, a `Joined` of two
-    artifacts, each a `Start`, or ValueError; `shrinks`, as a Generator.
+    `needs_data`. Only some have `norm_batch`: samples that share batch-norm statistics at most;
+    `adapts`: it changes a model of another family, whose name and fields go into its field
+    `parent`; `picture_folders`, that it will ask `Site.pictures` for; `stream(site)`: conditions
+    where no data is needed; `reads_words` of the frozen text tower ("penultimate", "last", "" =
+    none); `compares_captions`, so that a batch brings `rivals_RD`; `start_misfits(fields, px)`: as
+    `misfits`, for a stage of more pixels that starts from an artifact with these fields and this
+    resolution; `joined(base, upsampler)`, a `Joined` of two artifacts, each a `Start`, or
+    ValueError; `shrinks`, as a Generator.
     """
 
     name: ClassVar[str]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from components.errors import ConfigError
 from components.training.config import TrainConfig
@@ -51,12 +53,22 @@ def atoms_of_rank(config: TrainConfig, world: World) -> range:
 class Feed:
     """Hand out (index, micro-batch) pairs of one iteration on the device, fetching the next in the
     background.
+
+    Args:
+        sum_over_ranks: of a tensor, called in `take`; given, each micro-batch brings the captions
+            of the whole batch (`Batch.rivals_RD`), whatever its size and the number of ranks.
     """
 
     def __init__(
-        self, source: BatchSource, indices: range, config: TrainConfig, device: torch.device
+        self,
+        source: BatchSource,
+        indices: range,
+        config: TrainConfig,
+        device: torch.device,
+        sum_over_ranks: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self._source, self._indices, self._config, self._device = source, indices, config, device
+        self._sum_over_ranks = sum_over_ranks
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="feed")
         self._ahead: tuple[int, Future[list[Batch]]] | None = None
 
@@ -73,12 +85,29 @@ class Feed:
         batches = self._ahead[1].result()
         following = nimg + self._config.batch
         self._ahead = (following, self._thread.submit(self._fetch, following))
-        return list(zip(self._indices, map(self._place, batches), strict=True))
+        atoms = list(zip(self._indices, map(self._place, batches), strict=True))
+        if self._sum_over_ranks is None:
+            return atoms
+        rivals_RD = self._captions(atoms, self._sum_over_ranks)
+        return [(index, replace(batch, rivals_RD=rivals_RD)) for index, batch in atoms]
 
     def _fetch(self, nimg: int) -> list[Batch]:
         size = self._config.atom_size
         batches = [self._source.atom(nimg + index * size, size) for index in self._indices]
         return [_pinned(b) for b in batches] if self._device.type == "cuda" else batches
+
+    def _captions(
+        self, atoms: Sequence[Atom], sum_over_ranks: Callable[[Tensor], Tensor]
+    ) -> Tensor | None:
+        """Return the pooled embeddings [batch, D] of all ranks' captions; None = there are none."""
+        size, own = self._config.atom_size, [batch.condition.pooled_ND for _, batch in atoms]
+        if own[0] is None:
+            return None
+        # Each rank fills its rows; zeros of the others make the sum exact.
+        rows_RD = own[0].new_zeros(self._config.batch, own[0].shape[1])
+        for (index, _), pooled_ND in zip(atoms, own, strict=True):
+            rows_RD[index * size : (index + 1) * size] = pooled_ND
+        return sum_over_ranks(rows_RD)
 
     def _place(self, batch: Batch) -> Batch:
         batch = batch.to(self._device)

@@ -123,7 +123,9 @@ def train(
         device=device,
     )
 
-    with Signals(stop) as signals, Feed(batches, indices, config, device) as feed:
+    compares = getattr(recipe, "compares_captions", False)
+    feeding = Feed(batches, indices, config, device, world.all_reduce_sum if compares else None)
+    with Signals(stop) as signals, feeding as feed:
         while state.nimg < goal_nimg and not state.stopped:
             # --- Batch, and one optimizer step of every due phase.
             ticker.start()

@@ -11,6 +11,7 @@ Deviations:
   starts at zero.
 - Adam without weight decay (paper: AdamW, 0.00001, and 0.01 on attention).
 - A caption of another sample is drawn for each sample on its own, and never an equal one.
-- The contrastive loss compares within the micro-batch, and leaves out captions equal to its own.
+- The contrastive loss compares with the captions of the whole batch, and leaves out those equal to
+  its own.
 - Penalty, losses: one value per sample.
 """

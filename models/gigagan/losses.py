@@ -135,7 +135,8 @@ def generator_loss(
         logits = _vision(recipe, networks, seen[0], condition)
         terms["vision"] = recipe.vision_weight * vision_loss(logits, real=True)
     if recipe.clip_weight and condition.pooled_ND is not None:
-        loss = contrastive(networks.frozen["clip"], fakes[0], condition, recipe.clip_scale)
+        clip, rivals_RD = networks.frozen["clip"], batch.rivals_RD
+        loss = contrastive(clip, fakes[0], condition.pooled_ND, rivals_RD, recipe.clip_scale)
         terms["clip"] = recipe.clip_weight * loss
         stats["clip"] = loss.detach()
     if "perceptual" in networks.frozen:
@@ -171,27 +172,36 @@ def r1_loss(
     return Losses(terms={"r1": penalty}, stats={"gradient": length_N.detach().sqrt()})
 
 
-def contrastive(clip: Any, image_NCHW: Tensor, condition: Condition, scale: float = 0.0) -> Tensor:
-    """Return [N]: cross-entropy of each image to its own caption among all of the micro-batch
-    (equation 9); captions equal to its own do not count against it.
+def contrastive(
+    clip: Any,
+    image_NCHW: Tensor,
+    text_ND: Tensor,
+    rivals_RD: Tensor | None = None,
+    scale: float = 0.0,
+) -> Tensor:
+    """Return [N]: cross-entropy of each image to its own caption among those of the batch (equation
+    9); captions equal to its own do not count against it.
 
     Args:
         clip: the frozen net.
         image_NCHW: in [-1, 1].
-        condition: with pooled embeddings.
+        text_ND: pooled embeddings of their captions.
+        rivals_RD: those of the whole batch; None = the images' own. Four captions teach much less
+            than eight, so a micro-batch must not be all that an image is held against.
         scale: of the cosines; 0 = the net's own.
     """
-    assert condition.pooled_ND is not None
     own_scale = getattr(getattr(clip, "network", None), "logit_scale", None)
     factor: Any = scale
     if not scale:
         factor = LOGIT_SCALE
         if own_scale is not None:
             factor = own_scale.detach().exp().clamp(max=LOGIT_SCALE)
-    logits_NN = clip(image_NCHW)["pooled"].float() @ condition.pooled_ND.float().t() * factor
-    own = torch.eye(len(logits_NN), dtype=torch.bool, device=logits_NN.device)
-    logits_NN = logits_NN.masked_fill(same_captions(condition) & ~own, -torch.inf)
-    return -logits_NN.log_softmax(dim=1).diagonal()
+    rivals_RD = text_ND if rivals_RD is None else rivals_RD
+    image_ND = clip(image_NCHW)["pooled"].float()
+    own_N1 = (image_ND * text_ND).sum(dim=1, keepdim=True)
+    same_NR = (text_ND[:, None] == rivals_RD[None]).all(dim=2)
+    others_NR = (image_ND @ rivals_RD.float().t()).masked_fill(same_NR, -torch.inf)
+    return -(torch.cat([own_N1, others_NR], dim=1) * factor).log_softmax(dim=1)[:, 0]
 
 
 def read_words(networks: Networks, condition: Condition) -> Condition:

@@ -40,6 +40,11 @@ class GigaGAN(GigaGANFields):
             wrong.pop("base_px", None)  # it speaks of one upsampler
         return wrong
 
+    @property
+    def compares_captions(self) -> bool:
+        """Whether a loss holds each image against the captions of the whole batch."""
+        return self.clip_weight > 0
+
     # --- Networks.
 
     def generator(self, resolution: int, shape: ConditionShape) -> nn.Module:

@@ -14,9 +14,12 @@ from models.gigagan.adaptive_conv import (
 )
 from models.gigagan.attention import SelfAttention, attend
 from models.gigagan.generator import TextMapping
+from models.gigagan.losses import contrastive
 from models.gigagan.perceptual import feature_maps, perceptual
 from models.gigagan.tiles import mirrored, upscale_strips
 from tests.models.conftest import FakeCnn, FakeVit
+
+HALVES = (slice(0, 4), slice(4, 8))
 
 
 @pytest.mark.parametrize("up", [False, True])
@@ -151,3 +154,23 @@ def test_the_perceptual_distance_is_of_each_image_and_0_of_itself(net):
     for row in range(2):
         alone = perceptual(net, image[row : row + 1], other[row : row + 1])
         torch.testing.assert_close(alone[0], both[row])
+
+
+def test_contrastive_loss_of_a_part_of_the_batch_is_that_part_of_the_whole():
+    text_ND = F.normalize(torch.randn(8, 5), dim=1)
+    text_ND[6] = text_ND[1]  # the same caption twice: no rivals of each other
+    image_NCHW = torch.randn(8, 5, 1, 1)
+
+    def clip(x_NCHW):
+        return {"pooled": F.normalize(x_NCHW.flatten(1), dim=1)}
+
+    whole_N = contrastive(clip, image_NCHW, text_ND, scale=7.0)
+    parts = [contrastive(clip, image_NCHW[i], text_ND[i], text_ND, 7.0) for i in HALVES]
+    torch.testing.assert_close(torch.cat(parts), whole_N)
+    similarity_NN = 7.0 * clip(image_NCHW)["pooled"] @ text_ND.T
+    for i in range(8):
+        others = [j for j in range(8) if j == i or {i, j} != {1, 6}]
+        wanted = F.cross_entropy(similarity_NN[i, others], torch.tensor(others.index(i)))
+        torch.testing.assert_close(whole_N[i], wanted)
+    alone_N = contrastive(clip, image_NCHW[:4], text_ND[:4], scale=7.0)
+    assert (alone_N < whole_N[:4]).all()  # fewer rivals are less to learn from
