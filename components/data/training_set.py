@@ -147,7 +147,7 @@ def _tables(
         return
     for _, (made,) in map_parts(({"rows": rows} for rows in shards), ShardTables, build):
         if tables.text_encoder is not None:
-            tables.text_encoder.cut += made.get("cut", 0)
+            tables.text_encoder.cut += made["cut"]
         yield table_of(made)
 
 

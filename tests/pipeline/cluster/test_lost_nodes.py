@@ -5,9 +5,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -71,23 +69,6 @@ class Jobs:
 
     def kill(self) -> None:
         take_down(self.places, self.processes)
-
-
-@pytest.fixture
-def begin(monkeypatch) -> Iterator[Any]:
-    """Start a cluster; what was started ends with the test."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")
-    started: list[Any] = []
-
-    def start_one(kind: type) -> Any:
-        started.append(kind())
-        return started[-1]
-
-    yield start_one
-    for one in started:
-        one.kill()
 
 
 def run_dir(world: Path) -> Path:

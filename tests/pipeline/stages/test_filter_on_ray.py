@@ -12,8 +12,9 @@ import pytest
 from components.data import scoring
 from components.data.config import FilterConfig
 from components.data.labels import Labels
-from components.data.shard_tables import ShardTables, table_of
+from components.data.shard_tables import ShardTables
 from components.errors import DataError
+from pipeline.cluster.row_batches import BatchActor, unpack, windows
 from pipeline.stages import synthesize
 from tests.components.data.makers import HashedText
 from tests.pipeline.stages.test_filter import (
@@ -89,11 +90,11 @@ def test_shards_made_on_ray_are_the_same_also_when_an_actor_is_killed(
 
 def test_a_sample_that_is_gone_is_told_in_words(tmp_path: Path) -> None:
     source = {"config": {"path": "", "kind": "image_folder"}, "folder": str(tmp_path), "name": ""}
-    tables = ShardTables(
-        origins=[source], config=FilterConfig(), labels=Labels.of([]), text_encoder=HashedText()
-    )
+    build = {"origins": [source], "config": FilterConfig(), "labels": Labels.of([])}
+    actor = BatchActor(ShardTables, build | {"text_encoder": HashedText()})
     row = dict.fromkeys(("caption", "group", "label", "sha256"), "") | {"captions": None}
     row |= {"key": "k", "shard": "gone.png", "offset": 0, "num_bytes": 9}
-    (made,) = tables([{"rows": [row]}])
+    ((packed,),) = windows([{"rows": [row]}], 1)
+    made = actor({name: [value] for name, value in packed.items()})
     with pytest.raises(DataError, match="gone"):
-        table_of(made)
+        unpack({name: value[0] for name, value in made.items()})
