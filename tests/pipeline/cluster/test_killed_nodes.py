@@ -23,11 +23,11 @@ LAST = 0.95  # of the time that a stage takes: later than this it may be over
 
 @pytest.fixture
 def world(tmp_path: Path) -> Path:
-    """A clone of the project with 500 pairs in 13 tars and random nets."""
+    """A clone of the project with 240 pairs in 12 tars and random nets."""
     checkout(tmp_path)
     write_encoders(tmp_path / "encoders")
-    loose = {"clip_similarity_min": -1.0, "shard_rows": 40}
-    write_params(tmp_path, synthesize={"shard_pairs": 40}, filter=loose)
+    loose = {"clip_similarity_min": -1.0, "shard_rows": 20}
+    write_params(tmp_path, synthesize={"pairs": 240, "shard_pairs": 20}, filter=loose)
     raw, truth = str(tmp_path / "raw"), str(tmp_path / "truth")
     assert run(synthesize, tmp_path, "--raw", raw, "--truth", truth) == 0
     return tmp_path
