@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,10 @@ def rows_on_ray(
         from pipeline.cluster.ray_door import map_batches
         from pipeline.cluster.row_job import rows_of_job
 
-        address = ray_address()
+        stream = iter(items)
+        if (first := next(stream, None)) is None:
+            return iter(())  # no Ray for nothing to do
+        items, address = chain([first], stream), ray_address()
         if is_distant(address):
             submit = submit_rows(config, address, say)
             return rows_of_job(items, worker, arguments, ordered, submit)

@@ -30,12 +30,25 @@ class Nodes:
     """Two nodes without a dashboard, that can be killed and started anew."""
 
     def __init__(self) -> None:
+        for attempt in range(3):  # Ray gives a node 30 s to start, on a busy machine too
+            try:
+                self._start()
+                return
+            except Exception:
+                if attempt == 2:
+                    raise
+
+    def _start(self) -> None:
         from ray.cluster_utils import Cluster
 
         head = {"num_cpus": 1, "include_dashboard": False}
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
-        self.cluster.add_node(num_cpus=1)
-        self.cluster.wait_for_nodes(PATIENCE_S)
+        try:
+            self.cluster.add_node(num_cpus=1)
+            self.cluster.wait_for_nodes(PATIENCE_S)
+        except Exception:
+            self.kill()
+            raise
 
     @property
     def address(self) -> str:
