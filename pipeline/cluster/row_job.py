@@ -8,13 +8,14 @@ and a stage keeps its finished parts itself.
 from __future__ import annotations
 
 import os
-import pickle
+import secrets
 import shutil
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ from pipeline.cluster.mailbox import Mailbox
 from pipeline.places import runs_folder
 
 Rows = Iterator[tuple[int, list[dict[str, Any]]]]
-Submit = Callable[[dict[str, Any], Path], Any]
-CALL, SIGN, ITEMS, ROWS = "call", "alive", "items", "rows"
+Submit = Callable[[dict[str, Any], Path, str], Any]
+SIGN, ITEMS, ROWS = "alive", "items", "rows"
+KEY = "GANLINE_ROWS_KEY"  # the job's environment variable
 _SIGN_S, _GONE_S = 2.0, 120.0
 _LATE_S = 60.0  # a network's file system may show a file so much later
 
@@ -36,7 +38,8 @@ class _Beside(threading.Thread):
 
     def __init__(self, work: Callable[[], Any]) -> None:
         super().__init__(daemon=True)
-        self._work, self._error = work, None
+        self._work = work
+        self._error: BaseException | None = None
         self.start()
 
     def run(self) -> None:
@@ -65,18 +68,19 @@ def rows_of_job(
 
     Args:
         items, worker, arguments, ordered: as there; they can be pickled.
-        submit: (task, folder) -> result; runs `serve` on the cluster and waits for its end.
+        submit: (task, folder, key) -> result; runs `serve` on the cluster and waits for its end.
 
     Raises:
         GanlineError: what the job ended with.
     """
     folder = runs_folder() / "rows" / f"rows-{uuid.uuid4().hex[:12]}"
     folder.mkdir(parents=True)
-    (folder / CALL).write_bytes(pickle.dumps((worker, arguments)))
     (folder / SIGN).touch()
+    key = secrets.token_hex()
     try:
-        job = _Beside(lambda: submit({"ordered": ordered}, folder))
-        sender = _Beside(lambda: _send(items, folder, job))
+        job = _Beside(lambda: submit({"ordered": ordered}, folder, key))
+        messages = chain([(worker, arguments)], items)
+        sender = _Beside(lambda: _send(messages, folder, key, job))
         sign = _Beside(lambda: _give_sign(folder))
 
         over = 0.0
@@ -90,17 +94,17 @@ def rows_of_job(
                 what = "the job ended, and its last rows did not come"
                 raise ResourceError(what, str(folder), "is it the same folder on every node?")
 
-        yield from Mailbox(folder / ROWS, check)
+        yield from Mailbox(folder / ROWS, key, check)
         while not job.ended():
             time.sleep(_SIGN_S / 10)
     finally:
         shutil.rmtree(folder, ignore_errors=True)  # a job that still runs sees it and ends
 
 
-def _send(items: Iterable[dict[str, Any]], folder: Path, job: _Beside) -> None:
-    box = Mailbox(folder / ITEMS, lambda: None if not job.ended() else _no_reader())
-    for item in items:
-        box.put(item)
+def _send(messages: Iterable[Any], folder: Path, key: str, job: _Beside) -> None:
+    box = Mailbox(folder / ITEMS, key, lambda: None if not job.ended() else _no_reader())
+    for message in messages:
+        box.put(message)
     box.close()
 
 
@@ -136,11 +140,16 @@ class _Watch:
             raise ResourceError("the command that asked for rows is gone", str(self._sign), todo)
 
 
-def serve(folder: Path, config: ClusterConfig, ordered: bool) -> int:
-    """Make the rows of the items that come, on the cluster whose head this is; return how many."""
-    worker, arguments = pickle.loads((folder / CALL).read_bytes())
+def serve(folder: Path, config: ClusterConfig, ordered: bool, key: str) -> int:
+    """Make the rows of the items that come, on the cluster whose head this is; return how many.
+
+    Raises:
+        ResourceError: the command that asks is gone.
+        StorageError: a message is not its own.
+    """
     watch, count = _Watch(folder), 0
-    items, rows = Mailbox(folder / ITEMS, watch), Mailbox(folder / ROWS, watch)
+    items, rows = iter(Mailbox(folder / ITEMS, key, watch)), Mailbox(folder / ROWS, key, watch)
+    worker, arguments = next(items)
     for made in ray_door.map_batches(items, worker, arguments, 1, config, "auto", ordered):
         rows.put(made)
         count += 1

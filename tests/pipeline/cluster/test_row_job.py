@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from components.errors import DataError, ResourceError
+from components.errors import DataError, ResourceError, StorageError
 from pipeline.cluster import mailbox, ray_door, row_job
 from pipeline.cluster.config import ClusterConfig
 from pipeline.cluster.mailbox import LIMIT, Mailbox
+from pipeline.cluster.on_actors import shared
 from pipeline.stages import synthesize
 from tests.pipeline import tiny_world
 from tests.pipeline.actors import by_actor
@@ -26,7 +27,7 @@ ROWS = [(i, [{**item, "together": 3}]) for i, item in enumerate(ITEMS)]
 
 
 def test_messages_come_in_order_and_few_lie_unread(tmp_path: Path) -> None:
-    box = Mailbox(tmp_path / "box", lambda: None)
+    box = Mailbox(tmp_path / "box", "key", lambda: None)
     most = 0
 
     def send() -> None:
@@ -38,12 +39,28 @@ def test_messages_come_in_order_and_few_lie_unread(tmp_path: Path) -> None:
     sender.start()
     time.sleep(0.3)
     found = []
-    for message in Mailbox(tmp_path / "box", lambda: None):
+    for message in Mailbox(tmp_path / "box", "key", lambda: None):
         most = max(most, sum(path.name.isdigit() for path in (tmp_path / "box").iterdir()))
         found.append(message)
     sender.join()
     assert found == ITEMS and LIMIT // 2 < most <= LIMIT
     assert [path.name for path in (tmp_path / "box").iterdir()] == ["end"]
+
+
+def test_a_message_that_nobody_has_sent_is_not_opened(tmp_path: Path) -> None:
+    def box(key: str) -> Mailbox:
+        return Mailbox(tmp_path / "box", key, lambda: None)
+
+    sender = box("key")
+    sender.put("one")
+    sender.put("two")
+    sender.close()
+    first, second = tmp_path / "box/00000000", tmp_path / "box/00000001"
+    with pytest.raises(StorageError, match="nobody has sent"):
+        next(iter(box("another key")))
+    first.write_bytes(second.read_bytes())  # a good one, at another place
+    with pytest.raises(StorageError, match="nobody has sent"):
+        next(iter(box("key")))
 
 
 @pytest.fixture
@@ -56,7 +73,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         return by_actor(items, worker, arguments)
 
     monkeypatch.setattr(ray_door, "map_batches", rows)
-    return lambda task, folder: row_job.serve(folder, ClusterConfig(), **task)
+    return lambda task, folder, key: row_job.serve(folder, ClusterConfig(), key=key, **task)
 
 
 def test_rows_of_a_job_are_those_of_a_loop_and_leave_nothing(here: Any, tmp_path: Path) -> None:
@@ -73,7 +90,7 @@ def test_what_the_job_or_the_items_raise_is_raised_here(here: Any, tmp_path: Pat
     with pytest.raises(DataError, match="no rows"):
         list(row_job.rows_of_job(torn(), tiny_world.Sizer, {"factor": 3}, True, here))
 
-    def refused(task: dict[str, Any], folder: Path) -> None:
+    def refused(task: dict[str, Any], folder: Path, key: str) -> None:
         raise ResourceError("no Ray cluster takes it", "RAY_ADDRESS", "start it")
 
     with pytest.raises(ResourceError, match="no Ray cluster"):
@@ -95,6 +112,25 @@ def test_a_job_ends_when_the_command_that_asked_is_gone(
     sign.unlink()
     with pytest.raises(ResourceError, match="is gone"):
         row_job._Watch(tmp_path)()
+
+
+def test_what_a_stage_wrote_is_shared_by_its_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = tmp_path / "clip"
+    net.mkdir()
+    (net / "card.json").write_text('{"sha256": "a"}')
+    (net / "model.safetensors").write_bytes(b"1234")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert shared(net) == net
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    monkeypatch.setenv("GANLINE_RUNS_DIR", str(tmp_path / "runs"))
+    first = shared(net)
+    assert first.parent == tmp_path / "runs/inputs" and written(first) == written(net)
+    assert shared(net) == first
+    (net / "card.json").unlink()  # the copy is a link: a stage writes its files anew
+    (net / "card.json").write_text('{"sha256": "b"}')
+    assert written(shared(net)) == written(net) != written(first)
 
 
 def written(folder: Path) -> dict[str, bytes]:
