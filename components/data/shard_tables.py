@@ -144,17 +144,16 @@ class ShardTables:
         self.schema = _schema(self.text_encoder, several=several, named=len(self.origins) > 1)
 
     def __call__(self, items: Sequence[Row]) -> list[Row]:
-        """Return {"table": bytes of Arrow's stream, "cut": captions cut} of each {"rows"}; with
-        {"fault": fields of a DataError} instead of the table where a sample cannot be read.
+        """Return {"table": bytes of Arrow's stream, "cut": captions cut} of each {"rows"}.
+
+        Raises:
+            DataError: the source is not what was scored.
         """
         return [self._made(item["rows"]) for item in items]
 
     def _made(self, rows: Sequence[Row]) -> Row:
         before = self.text_encoder.cut if self.text_encoder else 0
-        try:
-            table = self.of_rows(rows)
-        except DataError as error:  # told in words: a far side wraps what is raised
-            return {"fault": [error.what, error.where, error.todo]}
+        table = self.of_rows(rows)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table)
@@ -233,13 +232,7 @@ class ShardTables:
 
 
 def table_of(made: Row) -> pa.Table:
-    """Return the table that `ShardTables` gave as bytes.
-
-    Raises:
-        DataError: it gave a fault.
-    """
-    if "fault" in made:
-        raise DataError(*made["fault"])
+    """Return the table that `ShardTables` gave as bytes."""
     return pa.ipc.open_stream(made["table"]).read_all()
 
 

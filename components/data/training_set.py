@@ -5,6 +5,7 @@ How the samples of a shard become its table: shard_tables.py.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
@@ -108,15 +109,15 @@ def write_training_set(
     origins = next(told, [Origin(source, Path())])
     build: Row = {"origins": [origin.plain() for origin in origins], "config": config}
     build |= {"labels": labels, "text_encoder": text_encoder}
-    written = {}
-    group_rows = rows_per_group(config.resolution_px)
+    sizes = (config.shard_rows, rows_per_group(config.resolution_px))
     with closing(ShardTables(**build)) as tables:
+        writers = {}
         for split, samples in splits.items():
-            place = (work or out, split, tables.schema, config.shard_rows, group_rows)
-            writer = ShardWriter(*place, work is not None and isinstance(samples, KeptSamples))
-            for table in _tables(samples, writer, tables, build, map_parts):
-                writer.write_shard(table)
-            written[split] = writer.close()
+            resumes = work is not None and isinstance(samples, KeptSamples)
+            writers[split] = ShardWriter(work or out, split, tables.schema, *sizes, resumes)
+        for split, table in _tables(splits, writers, tables, build, map_parts):
+            writers[split].write_shard(table)
+        written = {split: writer.close() for split, writer in writers.items()}
     if work is not None:
         move_shards(work, out, list(splits))
     manifest = {
@@ -130,25 +131,44 @@ def write_training_set(
 
 
 def _tables(
-    samples: Iterable[Sample] | KeptSamples,
-    writer: ShardWriter,
+    splits: Mapping[str, Iterable[Sample] | KeptSamples],
+    writers: Mapping[str, ShardWriter],
     tables: ShardTables,
     build: Row,
     map_parts: MapParts | None,
-) -> Iterator[pa.Table]:
-    """Yield a table for each shard that the writer does not have yet."""
-    if not isinstance(samples, KeptSamples):
-        yield from map(tables.of_samples, _in_shards(samples, writer.shard_rows))
-        return
-    done = sum(shard["rows"] for shard in writer.shards)
-    shards = _in_shards(samples.rows(done), writer.shard_rows)
+) -> Iterator[tuple[str, pa.Table]]:
+    """Yield (split, table) for each shard that the split's writer does not have yet, in order."""
+    for split, samples in splits.items():
+        if not isinstance(samples, KeptSamples):
+            for some in _in_shards(samples, writers[split].shard_rows):
+                yield split, tables.of_samples(some)
+    todo = _missing_shards(splits, writers)
     if map_parts is None:
-        yield from map(tables.of_rows, shards)
+        for split, rows in todo:
+            yield split, tables.of_rows(rows)
         return
-    for _, (made,) in map_parts(({"rows": rows} for rows in shards), ShardTables, build):
+    order: deque[str] = deque()
+
+    def items() -> Iterator[Row]:
+        for split, rows in todo:
+            order.append(split)
+            yield {"rows": rows}
+
+    for _, (made,) in map_parts(items(), ShardTables, build):
         if tables.text_encoder is not None:
-            tables.text_encoder.cut += made.get("cut", 0)
-        yield table_of(made)
+            tables.text_encoder.cut += made["cut"]
+        yield order.popleft(), table_of(made)
+
+
+def _missing_shards(
+    splits: Mapping[str, Iterable[Sample] | KeptSamples], writers: Mapping[str, ShardWriter]
+) -> Iterator[tuple[str, list[Row]]]:
+    """Yield (split, its rows) for each shard of `KeptSamples` that is not there."""
+    for split, samples in splits.items():
+        if isinstance(samples, KeptSamples):
+            done = sum(shard["rows"] for shard in writers[split].shards)
+            for rows in _in_shards(samples.rows(done), writers[split].shard_rows):
+                yield split, rows
 
 
 def _in_shards(rows: Iterable[Any], shard_rows: int) -> Iterator[list[Any]]:

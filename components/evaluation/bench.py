@@ -6,7 +6,7 @@ without its net, its resize and its counts. Legend: N real images, M generated i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,11 +22,12 @@ from components.evaluation.alignment import attribute_accuracy, clip_score, prom
 from components.evaluation.cards import metric_card
 from components.evaluation.config import EvaluateConfig
 from components.evaluation.distances import Moments, frechet_distance
-from components.evaluation.features import features_of, generated, real_features, stack
+from components.evaluation.features import real_features
 from components.evaluation.held_out_looks import HeldOutLooks, Read
-from components.evaluation.looks import Looks
+from components.evaluation.looking import look
 from components.evaluation.memorisation import IMAGES_LIMIT
 from components.evaluation.nets import MeasuringNet, open_distance_net, open_net, open_scorer
+from components.evaluation.pieces import REAL, Piece, Seen, pieces_of
 from components.evaluation.sampled import Sampled
 from models.text_to_image import give_words
 
@@ -50,6 +51,7 @@ class Bench:
         read: caption or name of a class -> the attributes that it tells of, None for none.
         asked: whether prompts or classes decide what the generator draws.
         training: a BatchSource of the rows that the generator was trained on; None = not at hand.
+        seen: what other machines have seen ahead, by piece.
     """
 
     source: Any
@@ -63,6 +65,7 @@ class Bench:
     read: Read = attributes_of
     asked: bool = True
     training: Any = None
+    seen: dict[Piece, Seen] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -131,15 +134,36 @@ class Bench:
         if self.text_encoder is not None:
             give_words(generator, self.text_encoder)
 
+    @property
+    def nets(self) -> dict[str, MeasuringNet]:
+        """The nets that are there: `net` of the distances, `clip`, `judge`."""
+        found = {"net": self.net, "clip": self.clip, "judge": self.judge}
+        return {name: net for name, net in found.items() if net is not None}
+
+    def look(self, piece: Piece, generator: Any = None) -> Seen:
+        """Return what is seen on a piece, now or ahead."""
+        return self.seen.get(piece) or look(self, piece, generator)
+
+    def real_pieces(self, of: str, net: MeasuringNet, count: int) -> list[Piece]:
+        """Return the pieces of real images that one of the nets looks at."""
+        by = next(name for name, one in self.nets.items() if one.sha256 == net.sha256)
+        return pieces_of(of, count, self.config.batch, [by])
+
+    def real_vectors(self, pieces: Sequence[Piece]) -> Iterator[dict[str, Tensor]]:
+        """Yield what the one net of each piece sees."""
+        for piece in pieces:
+            yield self.look(piece)["features"][piece.by[0]]
+
+    @property
+    def num_held_out(self) -> int:
+        """Held-out images that are looked at: N = min(rows, num_real)."""
+        return min(self.source.num_rows, self.config.num_real)
+
     def real(self, net: MeasuringNet) -> dict[str, Tensor]:
-        """Return what a net sees on the held-out images: N = min(rows, num_real)."""
-        return real_features(
-            self.source,
-            net,
-            count=min(self.source.num_rows, self.config.num_real),
-            batch=self.config.batch,
-            cache=self.cache,
-        )
+        """Return what a net sees on the held-out images."""
+        count = self.num_held_out
+        parts = self.real_vectors(self.real_pieces(REAL, net, count))
+        return real_features(self.source, net, count=count, parts=parts, cache=self.cache)
 
     @cached_property
     def real_ND(self) -> Tensor:
@@ -156,6 +180,21 @@ class Bench:
         """What can be seen of held-out images without a net."""
         return HeldOutLooks.of(self.source, self.config, self.read)
 
+    def drawn_pieces(
+        self, of: str, count: int, *, truncation: float = 1.0, aligned: bool = True, looked: bool
+    ) -> list[Piece]:
+        """Return the pieces of `sample`."""
+        by = ["net"]
+        if aligned:
+            same = self.judge is not None and self.judge.sha256 == self.net.sha256
+            by = [name for name in self.nets if not (same and name == "judge")]
+        outlined = looked and self.held_out.outlines is not None
+        found = pieces_of(of, count, self.config.batch, by, truncation=truncation)
+        if not looked:
+            return found
+        most = count if outlined else IMAGES_LIMIT
+        return [replace(p, pictured=p.start < most, outlined=outlined) for p in found]
+
     def sample(
         self,
         generator: Any,
@@ -164,6 +203,7 @@ class Bench:
         truncation: float = 1.0,
         aligned: bool = True,
         looked: bool = False,
+        of: str = "",
     ) -> Sampled:
         """Generate `count` images from held-out prompts and let the nets look at them.
 
@@ -174,41 +214,13 @@ class Bench:
             aligned: also ask CLIP and the judge, not only the distances' net.
             looked: also take the outlines, where held-out images have some, or else small pictures
                 of the first images.
+            of: which generator it is, of those whose images were seen ahead.
         """
-        nets = {"net": self.net, "clip": self.clip, "judge": self.judge}
-        wanted = {name: net for name, net in nets.items() if net and (aligned or name == "net")}
-        parts: dict[str, list[dict[str, Tensor]]] = {name: [] for name in wanted}
-        captions: list[str] = []
-        texts: list[Tensor] = []
-        looks: list[Looks] = []
-        pictures = generated(
-            generator,
-            self.source,
-            count=count,
-            batch=self.config.batch,
-            seed=self.config.seed,
-            truncation=truncation,
-        )
-        for images, rows in pictures:
-            captions += rows
-            outlined = looked and self.held_out.outlines is not None
-            if outlined or (looked and len(captions) - len(rows) < IMAGES_LIMIT):
-                looks.append(Looks.of(images, rows, outlined=outlined))
-            for name, net in wanted.items():
-                same = name == "judge" and net.sha256 == self.net.sha256
-                parts[name].append(parts["net"][-1] if same else features_of(net.network, images))
-            if "clip" in wanted:
-                texts.append(self._text(rows))
-        seen = {name: stack(part) for name, part in parts.items()}
-        logits = {k: x for k, x in seen.get("judge", {}).items() if k != "pooled"}
-        return Sampled(
-            feature_MD=seen["net"]["pooled"],
-            captions=captions,
-            image_MD=seen["clip"]["pooled"] if "clip" in seen else None,
-            text_MD=torch.cat(texts) if texts else None,
-            logits=logits,
-            looks=Looks.joined(looks) if looks else None,
-        )
+        options: dict[str, Any] = {"truncation": truncation, "aligned": aligned, "looked": looked}
+        pieces = self.drawn_pieces(of, count, **options)
+        same = self.judge is not None and self.judge.sha256 == self.net.sha256
+        judge = "net" if aligned and same else "judge"
+        return Sampled.joined([self.look(piece, generator) for piece in pieces], judge)
 
     def frechet(self, sampled: Sampled) -> float:
         """Return the Frechet distance of generated images from the held-out ones."""
@@ -263,7 +275,3 @@ class Bench:
             data_content_hash=self.source.content_hash,
             seed=self.config.seed,
         )
-
-    def _text(self, captions: Sequence[str]) -> Tensor:
-        with torch.inference_mode():
-            return self.clip.network.encode_text(list(captions)).float().cpu()  # type: ignore[union-attr]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from components.artifacts.metric_names import ABOUT_CLASSES
 from components.evaluation.features import held_out
-from components.evaluation.memorisation import training_vectors
+from components.evaluation.memorisation import num_compared, training_vectors
 from components.evaluation.sampled import Sampled
 
 FEWEST = 5  # training images of a class; a class with fewer is left out
@@ -96,8 +96,7 @@ def measure_classes(bench: Any, sampled: Sampled) -> dict[str, Any]:
 
 def _training(bench: Any) -> Any:
     """Yield the training rows whose features `training_vectors` tells, in the same order."""
-    count = min(bench.training.num_rows, bench.config.memorised_images)
-    return held_out(bench.training, count, bench.config.batch)
+    return held_out(bench.training, num_compared(bench), bench.config.batch)
 
 
 def _of_known(

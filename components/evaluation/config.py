@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from components.pretraining.config import PretrainedConfig
 from models.fields import Between
@@ -58,6 +58,10 @@ class EvaluateConfig:
 
     seed: Annotated[int, Between(0, 2**31 - 1)] = 0
     """First noise seed; image i is made with seed + i."""
+
+    backend: Literal["local", "ray"] = "local"
+    """Where samples are drawn and images are looked at: "local" (in this process) or "ray" (an
+    actor pool, sized by the cluster section); the numbers are the same."""
 
     neighbours: Annotated[int, Between(1, None)] = 3
     """k of precision, recall, density and coverage."""

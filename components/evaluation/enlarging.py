@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from components.evaluation.distances import Moments, frechet_distance
 from components.evaluation.features import features_of, held_out, stack
+from components.evaluation.pieces import ENLARGED, Piece
 from components.sampling import device_of, from_uint8, seed_noise, to_uint8
 
 IMAGES_LIMIT = 500
@@ -38,10 +39,27 @@ def measure_enlarging(bench: Any, generator: Any) -> dict[str, Any]:
     upscaler = getattr(generator, "upscaler", None)
     if upscaler is None:
         return {"scores": {}, "cards": {}, "missing": {}}
-    bench.give_words(upscaler)
-    net = bench.clip or bench.net
-    count = min(bench.source.num_rows, bench.config.num_fake, IMAGES_LIMIT)
+    net, count = _net(bench), _count(bench)
+    found = bench.look(Piece(of=ENLARGED), generator)["measures"]
     side = getattr(net.network, "image_size", 0)
+    note = f"real images shrunk by {upscaler.factor} and enlarged; patches of {side} px"
+    card = bench.card(net, count, num_real=count, note=note)
+    return {"scores": {"upscaling": found}, "cards": {"upscaling": card}, "missing": {}}
+
+
+def _net(bench: Any) -> Any:
+    return bench.clip or bench.net
+
+
+def _count(bench: Any) -> int:
+    return min(bench.source.num_rows, bench.config.num_fake, IMAGES_LIMIT)
+
+
+def compared(bench: Any, upscaler: Any) -> dict[str, float]:
+    """Return `upscaling` of `measure_enlarging`."""
+    bench.give_words(upscaler)
+    network, count = _net(bench).network, _count(bench)
+    side = getattr(network, "image_size", 0)
     seen: dict[str, list[dict[str, Tensor]]] = {}
     drift: dict[str, float] = {}
     first = bench.config.seed
@@ -56,9 +74,9 @@ def measure_enlarging(bench: Any, generator: Any) -> dict[str, Any]:
             BICUBIC: to_uint8(F.interpolate(small, scale_factor=upscaler.factor, mode="bicubic")),
         }
         for name, pixels in images.items():
-            seen.setdefault(f"frechet {name}", []).append(features_of(net.network, pixels))
+            seen.setdefault(f"frechet {name}", []).append(features_of(network, pixels))
             if side and pixels.shape[1] > side and pixels.shape[1] % side == 0:
-                parts = features_of(net.network, patches(pixels, side))
+                parts = features_of(network, patches(pixels, side))
                 seen.setdefault(f"patches {name}", []).append(parts)
             again = F.avg_pool2d(from_uint8(pixels), upscaler.factor)
             drift[name] = drift.get(name, 0.0) + float((again - small).abs().mean()) * rows.size
@@ -69,10 +87,7 @@ def measure_enlarging(bench: Any, generator: Any) -> dict[str, Any]:
         for name in ("", BICUBIC)
         if f"{kind} {name}" in moments
     }
-    found |= {f"drift{name}": drift[name] / count for name in ("", BICUBIC)}
-    note = f"real images shrunk by {upscaler.factor} and enlarged; patches of {side} px"
-    card = bench.card(net, count, num_real=count, note=note)
-    return {"scores": {"upscaling": found}, "cards": {"upscaling": card}, "missing": {}}
+    return found | {f"drift{name}": drift[name] / count for name in ("", BICUBIC)}
 
 
 def patches(images_NHWC: np.ndarray, side: int) -> np.ndarray:

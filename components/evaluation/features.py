@@ -77,7 +77,13 @@ def stack(parts: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def real_features(
-    source: Any, net: MeasuringNet, *, count: int, batch: int, cache: Path | None = None
+    source: Any,
+    net: MeasuringNet,
+    *,
+    count: int,
+    batch: int = 1,
+    cache: Path | None = None,
+    parts: Iterable[Mapping[str, Tensor]] | None = None,
 ) -> dict[str, Tensor]:
     """Return the features of `count` real images, from the cache if it has them.
 
@@ -87,7 +93,23 @@ def real_features(
         count: images, at most the source's rows.
         batch: images per forward pass.
         cache: folder of cached features; None does not cache.
+        parts: what the net sees on these images, in order; asked only where the cache has nothing.
+            None: the net looks here.
     """
+    path = cached_file(source, net, count, cache)
+    if path is not None and (cached := _read_cached(path)) is not None:
+        return cached
+    if parts is None:
+        images = held_out_images(source, count, batch)
+        parts = (features_of(net.network, some) for some in images)
+    features = stack(parts)
+    if path is not None:
+        _write_cached(path, features)
+    return features
+
+
+def cached_file(source: Any, net: MeasuringNet, count: int, cache: Path | None) -> Path | None:
+    """Return where `real_features` keeps the features; None without a folder."""
     key = {
         "version": CACHE_VERSION,
         "data": source.content_hash,
@@ -98,15 +120,7 @@ def real_features(
         "seed": source.seed,  # decides the order of the rows
     }
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
-    path = None if cache is None else cache / f"{name}.safetensors"
-    if path is not None and (cached := _read_cached(path)) is not None:
-        return cached
-    features = stack(
-        features_of(net.network, images) for images in held_out_images(source, count, batch)
-    )
-    if path is not None:
-        _write_cached(path, features)
-    return features
+    return None if cache is None else cache / f"{name}.safetensors"
 
 
 def _read_cached(path: Path) -> dict[str, Tensor] | None:

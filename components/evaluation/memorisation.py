@@ -23,6 +23,7 @@ from components.evaluation.distances import block_rows
 from components.evaluation.features import real_features
 from components.evaluation.looks import THUMBNAIL_PX, small_pictures
 from components.evaluation.nets import MeasuringNet
+from components.evaluation.pieces import TRAINING
 from components.evaluation.sampled import Sampled
 from components.evaluation.seed_variety import measuring_net
 
@@ -222,16 +223,22 @@ def _spaces(bench: Any, sampled: Sampled) -> dict[str, Space] | str:
     }
 
 
+def with_pixels(net: MeasuringNet) -> MeasuringNet:
+    """Return a net that tells of training images what is asked of them, under a name of its own."""
+    return replace(net, network=WithPixels(net.network), sha256=f"{net.sha256} and pixels")
+
+
+def num_compared(bench: Any) -> int:
+    """Return how many training images are looked at."""
+    return min(bench.training.num_rows, bench.config.memorised_images)
+
+
 def training_vectors(bench: Any, net: MeasuringNet) -> dict[str, Tensor]:
     """Return `pooled` and `pixels` of the training images, from the cache if it has them."""
-    both = replace(net, network=WithPixels(net.network), sha256=f"{net.sha256} and pixels")
-    return real_features(
-        bench.training,
-        both,
-        count=min(bench.training.num_rows, bench.config.memorised_images),
-        batch=bench.config.batch,
-        cache=bench.cache,
-    )
+    count = num_compared(bench)
+    parts = bench.real_vectors(bench.real_pieces(TRAINING, net, count))
+    both = with_pixels(net)
+    return real_features(bench.training, both, count=count, parts=parts, cache=bench.cache)
 
 
 def _warnings(found: Mapping[str, Nearness]) -> list[str]:

@@ -22,6 +22,7 @@ from components.evaluation.distances import kernel_distance, manifold_scores
 from components.evaluation.enlarging import measure_enlarging
 from components.evaluation.memorisation import measure_memorisation
 from components.evaluation.nets import INCEPTION
+from components.evaluation.pieces import AFTER, BEFORE
 from components.evaluation.sampled import Sampled
 from components.evaluation.seed_variety import measure_seeds
 from components.evaluation.shapes import measure_shapes
@@ -63,8 +64,8 @@ def score_generator(
         bench.give_words(generator)
     count = max(config.num_fake, config.num_prompts)
     say(f"evaluate: {count} images of the trained generator")
-    sampled = bench.sample(after, count, looked=True)
-    untrained = bench.sample(before, config.num_fake, aligned=False)
+    sampled = bench.sample(after, count, looked=True, of=AFTER)
+    untrained = bench.sample(before, config.num_fake, aligned=False, of=BEFORE)
     distances = _distances(bench, sampled.first(config.num_fake), untrained)
     real = bench.real_reference(sampled.first(config.num_prompts))
     alignment = _alignment(bench, sampled.first(config.num_prompts), real, clip_sha256_in_training)
@@ -197,7 +198,7 @@ def truncation_curve(bench: Bench, generator: Any, sampled: Sampled) -> list[dic
         if truncation == 1.0 and len(sampled.feature_MD) >= count:
             part = sampled.first(count)
         else:
-            part = bench.sample(generator, count, truncation=truncation)
+            part = bench.sample(generator, count, truncation=truncation, of=AFTER)
         judged, clip = bench.judged(part), bench.clip_scores(part)
         rows.append(
             {

@@ -17,6 +17,7 @@ from torch import Tensor
 from components.evaluation.cards import SAME_SEEDS
 from components.evaluation.features import features_of, held_out, stack
 from components.evaluation.looks import Looks
+from components.evaluation.pieces import SEEDS, Piece
 from components.sampling import generate_from
 
 REAL_PAIRS = 50  # fewer pairs of real images that show the same say nothing
@@ -147,7 +148,7 @@ def measure_seeds(bench: Any, generator: Any) -> dict[str, Any]:
         nothing = dict.fromkeys(("seed_variety", "seed_variety_pixels"))
         missing = dict.fromkeys(nothing, ENLARGES)
         return {"scores": nothing, "cards": {}, "missing": missing, "warnings": []}
-    drawn_MD, looks, prompts = sample_seeds(bench, generator)
+    drawn_MD, looks, prompts = bench.look(Piece(of=SEEDS), generator)["seeds"]
     real, net = bench.held_out, measuring_net(bench)
     against, own = Against.of(real.shown), grouped(prompts)
     real_ND = bench.real(net)["pooled"][: len(real.shown)]

@@ -9,7 +9,10 @@ Legend: N samples, K classes, E width of the pooled features, H W pixels.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,46 +24,189 @@ from torch import Tensor
 
 from components.data.decode import Decoded, centre_square, decode, parse_colour
 from components.data.labels import in_order
-from components.data.origins import Origin, origin_at, parts_of, records_of
+from components.data.origins import (
+    Origin,
+    OriginImages,
+    origin_at,
+    origin_of,
+    parts_of,
+    records_of,
+)
+from components.data.records import Record
+from components.data.score_parts import MapParts
 from components.errors import ConfigError, StorageError
+from models.features import load_feature_net
 from models.features.cnn import NUM_STAGES
 from models.interfaces import ClassTable
 
 FILE = "classes.safetensors"
 _BATCH = 64
 
+Row = dict[str, Any]
 
-def class_features(net: Any, origins: Sequence[Origin], per_class: int) -> tuple[list[str], Tensor]:
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Another place where images are looked at.
+
+    Attributes:
+        map_parts: hands pieces of work to workers there, and gives their rows in order.
+        net: folder of the frozen net.
+    """
+
+    map_parts: MapParts
+    net: Path
+
+
+def class_features(
+    net: Any, origins: Sequence[Origin], per_class: int, elsewhere: Elsewhere | None = None
+) -> tuple[list[str], Tensor]:
     """Return the names of the source's classes, sorted, and their mean pooled features [K, E].
 
     Args:
         net: a frozen net with "pooled" features.
         origins: the user's data; unreadable samples and those without a class are left out.
         per_class: images read of each class, the first ones.
+        elsewhere: None: the net looks here. The features are the same.
     """
     sums: dict[str, Tensor] = {}
-    counts: dict[str, int] = {}
-    labels: list[str] = []
-    pixels: list[np.ndarray] = []
-
-    def add() -> None:
-        image_NCHW = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
-        with torch.inference_mode():
-            pooled_NE = mean_pooled(net(image_NCHW)).double()
-        for label, pooled_E in zip(labels, pooled_NE, strict=True):
-            sums[label] = sums.get(label, 0) + pooled_E
-        labels.clear()
-        pixels.clear()
-
-    for label, image_HWC in _labelled(origins, net.image_size, counts, per_class):
-        labels.append(label)
-        pixels.append(image_HWC)
-        if len(labels) == _BATCH:
-            add()
-    if labels:
-        add()
+    count = _Count()
+    lacking: set[str] | None = None  # classes of which images are still wanted; None = of all
+    while lacking is None or lacking:  # more than once only where an image could not be read
+        count.there.clear()
+        batches = _in_batches(_wanted(origins, per_class, count, lacking))
+        for labels, seen in _seen(net, origins, batches, elsewhere):
+            for label, pooled_E in zip(labels, seen, strict=True):
+                if pooled_E is not None:
+                    count.read[label] += 1
+                    sums[label] = sums.get(label, 0) + pooled_E.double()
+        lacking = {
+            label
+            for label, there in count.there.items()
+            if count.read[label] < per_class and there > count.asked[label]
+        }
     names = in_order(sums)
-    return names, torch.stack([sums[name] / counts[name] for name in names]).float()
+    return names, torch.stack([sums[name] / count.read[name] for name in names]).float()
+
+
+@dataclass
+class _Count:
+    """Images of each class: those that there are, those that were looked at, and of these those
+    that could be read.
+    """
+
+    there: Counter[str] = field(default_factory=Counter)
+    asked: Counter[str] = field(default_factory=Counter)
+    read: Counter[str] = field(default_factory=Counter)
+
+
+def _wanted(
+    origins: Sequence[Origin], per_class: int, count: _Count, lacking: set[str] | None
+) -> Iterator[Record]:
+    """Yield the next images of each class, as many as it lacks, in stored order; count them."""
+    before, read = Counter(count.asked), Counter(count.read)
+    for part in parts_of(origins):
+        for record in records_of(origins, part):
+            label = record.label
+            if record.reason or not label or (lacking is not None and label not in lacking):
+                continue
+            count.there[label] += 1
+            is_new = count.there[label] > before[label]
+            if is_new and count.asked[label] - before[label] < per_class - read[label]:
+                count.asked[label] += 1
+                yield record
+
+
+def _in_batches(records: Iterator[Record]) -> Iterator[list[Record]]:
+    while some := list(islice(records, _BATCH)):
+        yield some
+
+
+Seen = list[Tensor | None]
+
+
+def _seen(
+    net: Any,
+    origins: Sequence[Origin],
+    batches: Iterator[list[Record]],
+    elsewhere: Elsewhere | None,
+) -> Iterator[tuple[list[str], Seen]]:
+    """Yield classes and pooled features of each batch; None for what could not be read."""
+    build: Row = {"origins": [origin.plain() for origin in origins]}
+    if elsewhere is None:
+        eyes = ClassEyes(net=net, **build)
+        for some in batches:
+            files = ((record.shard, record.image) for record in some)
+            yield [record.label for record in some], eyes.look(files)
+        return
+    build |= {"net": str(elsewhere.net), "threads": torch.get_num_threads()}
+    waiting: deque[list[str]] = deque()
+
+    def items() -> Iterator[Row]:
+        for some in batches:
+            waiting.append([record.label for record in some])
+            yield {"places": [(one.shard, one.offset, len(one.image)) for one in some]}
+
+    for _, (row,) in elsewhere.map_parts(items(), ClassEyes, build):
+        pooled = iter(row["pooled_NE"])
+        yield waiting.popleft(), [next(pooled) if read else None for read in row["read"]]
+
+
+class ClassEyes:
+    """A frozen net that looks at images of the source.
+
+    Args:
+        origins: the sources, each as `Origin.plain` gives it.
+        net: the net, or the folder that holds it.
+        threads: of torch's CPU kernels, on which the order of a sum may depend; 0 = as they are.
+    """
+
+    def __init__(self, *, origins: Sequence[Row], net: Any, threads: int = 0) -> None:
+        if threads:
+            torch.set_num_threads(threads)
+        self._device = "cpu"
+        if isinstance(net, str):
+            self._device = "cuda" if torch.cuda.is_available() else "cpu"
+            net = load_feature_net(Path(net)).to(self._device)
+        self._net = net
+        self._origins = [origin_of(one) for one in origins]
+        self._images = OriginImages(self._origins)
+
+    def __call__(self, items: Sequence[Row]) -> list[Row]:
+        """Return {read, one bool an image; pooled_NE of those that could be read} of each item.
+
+        Args:
+            items: {places: (shard, offset, bytes) of each image}.
+
+        Raises:
+            DataError: the source is not what it was.
+        """
+        rows = []
+        for item in items:
+            files = ((place[0], self._images.read(*place)) for place in item["places"])
+            seen = self.look(files)
+            pooled = [pooled_E for pooled_E in seen if pooled_E is not None]
+            pooled_NE = torch.stack(pooled) if pooled else torch.empty(0, 0)
+            rows.append({"read": [one is not None for one in seen], "pooled_NE": pooled_NE})
+        return rows
+
+    def look(self, files: Iterable[tuple[str, bytes]]) -> Seen:
+        """Return the pooled features of images, given as shard and bytes; None = unreadable."""
+        squares: list[np.ndarray] = []
+        read: list[bool] = []
+        for shard, file in files:
+            source = origin_at(self._origins, shard)[0].config
+            found = decode(file, parse_colour(source.background_rgb), grey_range=source.grey_range)
+            read.append(isinstance(found, Decoded))
+            if isinstance(found, Decoded):
+                squares.append(centre_square(found.pixels_HWC, self._net.image_size))
+        if not squares:
+            return [None] * len(read)
+        image_NCHW = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2).float() / 127.5 - 1
+        with torch.inference_mode():
+            pooled_NE = mean_pooled(self._net(image_NCHW.to(self._device))).cpu()
+        rows = iter(pooled_NE)
+        return [next(rows) if one else None for one in read]
 
 
 def mean_pooled(features: Mapping[str, Tensor]) -> Tensor:
@@ -69,23 +215,6 @@ def mean_pooled(features: Mapping[str, Tensor]) -> Tensor:
     """
     last = features.get(f"stage_{NUM_STAGES - 1}")
     return features["pooled"] if last is None else last.mean(dim=(2, 3))
-
-
-def _labelled(
-    origins: Sequence[Origin], side_px: int, counts: dict[str, int], per_class: int
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield class and middle square of readable samples; count them by class."""
-    for part in parts_of(origins):
-        source = origin_at(origins, part.shard)[0].config
-        background = parse_colour(source.background_rgb)
-        for record in records_of(origins, part):
-            seen = counts.get(record.label, 0)
-            if record.reason or not record.label or seen >= per_class:
-                continue
-            image = decode(record.image, background, grey_range=source.grey_range)
-            if isinstance(image, Decoded):
-                counts[record.label] = seen + 1
-                yield record.label, centre_square(image.pixels_HWC, side_px)
 
 
 def logit_names(net: Any, trained_on: Sequence[str]) -> list[str]:

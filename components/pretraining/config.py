@@ -10,8 +10,7 @@ from typing import Annotated, Literal
 
 from models.fields import AddedLater, Between
 
-# bundled: the net that comes with the project, trained once by its own encoders stage; it knows the
-# embedded drawings and nothing else.
+# bundled: the net that comes with the project; it knows the embedded drawings and nothing else.
 Source = Literal["train", "bundled", "pretrained", "none"]
 Fraction = Annotated[float, Between(0.0, 1.0)]
 Positive = Annotated[int, Between(1, None)]
@@ -278,13 +277,15 @@ class EncodersConfig:
 
     Attributes:
         max_images: training images read at most, of a source without a clean split.
-        class_images: images of each class whose mean features stand for it, where source.condition
-            is label.
+        class_images: images of each class that its mean features are of (source.condition: label).
+        backend: where these are taken: "local" (in this process) or "ray" (an actor pool, sized by
+            the cluster section), to the same bytes; all else is made here.
         clip, dino, classifier, guide, judge, scorer: the six roles.
     """
 
     max_images: Positive = 100_000
     class_images: Positive = 200
+    backend: Literal["local", "ray"] = "local"
     clip: ClipEncoderConfig = ClipEncoderConfig()
     dino: DinoEncoderConfig = DinoEncoderConfig()
     classifier: ClassifierEncoderConfig = ClassifierEncoderConfig()
@@ -294,7 +295,6 @@ class EncodersConfig:
 
 
 ROLES: tuple[str, ...] = ("clip", "dino", "classifier", "guide", "judge", "scorer")
-# The roles of which a net comes with the project.
-BUNDLED: tuple[str, ...] = ("clip", "dino", "classifier", "judge", "scorer")
+BUNDLED: tuple[str, ...] = ("clip", "dino", "classifier", "judge", "scorer")  # come with it
 # The roles that measure train on drawings of their own, which no net that guides has seen.
 OTHER_DRAWINGS: tuple[str, ...] = ("judge", "scorer")

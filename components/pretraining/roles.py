@@ -14,9 +14,15 @@ from typing import Any
 import torch
 
 from components.artifacts.frozen_nets import ABSENT
+from components.data.score_parts import MapParts
 from components.pretraining.attributes import train_judge
 from components.pretraining.bundled import take_bundled
-from components.pretraining.class_features import class_features, logit_names, write_classes
+from components.pretraining.class_features import (
+    Elsewhere,
+    class_features,
+    logit_names,
+    write_classes,
+)
 from components.pretraining.classifier import train_classifier
 from components.pretraining.clip import train_clip
 from components.pretraining.config import OTHER_DRAWINGS, ROLES
@@ -31,8 +37,17 @@ INDEX = "index.json"
 KNOWS_CLASSES = ("classifier", "dino", "guide")
 
 
-def make_encoders(data: TrainingData, out: Path, say: Say) -> dict[str, FeatureCard]:
+def make_encoders(
+    data: TrainingData, out: Path, say: Say, map_parts: MapParts | None = None
+) -> dict[str, FeatureCard]:
     """Make all roles and replace the folder `out` by them in one step.
+
+    Args:
+        data: what is trained on and measured on.
+        out: folder.
+        say: prints one line of progress.
+        map_parts: hands pieces of work to other machines, and gives their rows in order: those take
+            the mean features of classes. None = here.
 
     Returns:
         role -> card, for every role whose source is not none.
@@ -44,7 +59,7 @@ def make_encoders(data: TrainingData, out: Path, say: Say) -> dict[str, FeatureC
     # What is opened comes before what trains: a missing file must not cost a training.
     for role in sorted(ROLES, key=lambda role: getattr(data.config, role).source == "train"):
         if getattr(data.config, role).source != "none":
-            cards[role] = _make(role, data, building / role, say)
+            cards[role] = _make(role, data, building / role, say, map_parts)
         else:  # a folder all the same: the graph has one shape
             (building / role).mkdir()
             (building / role / ABSENT).write_text('{"source": "none"}\n')
@@ -63,7 +78,9 @@ def _index_entry(source: str, card: FeatureCard | None) -> dict[str, Any]:
     return {"source": source, "kind": card.kind, "sha256": card.sha256}
 
 
-def _make(role: str, data: TrainingData, folder: Path, say: Say) -> FeatureCard:
+def _make(
+    role: str, data: TrainingData, folder: Path, say: Say, map_parts: MapParts | None
+) -> FeatureCard:
     started = time.monotonic()
     config = getattr(data.config, role)
     knows = data.source.condition == "label" and role in KNOWS_CLASSES
@@ -86,7 +103,8 @@ def _make(role: str, data: TrainingData, folder: Path, say: Say) -> FeatureCard:
     say(f"{role}: {bundled}ready in {_since(started):.0f} s {shown}")
     if knows:
         logits = logit_names(net, trained_on)
-        names, feature_KE = class_features(net, data.origins, data.config.class_images)
+        elsewhere = Elsewhere(map_parts, folder) if map_parts else None
+        names, feature_KE = class_features(net, data.origins, data.config.class_images, elsewhere)
         write_classes(folder, names, feature_KE, logits)
         say(f"{role}: mean features of {len(names)} classes")
     # Not in the file: the same training gives the same bytes, however long it takes.

@@ -42,7 +42,7 @@ class ClusterConfig:
     """A training worker that stays in one phase for this long is ended and replaced, on a private
     Ray; one that gives no sign of life at all, after 60 s."""
     scoring_workers: Annotated[int, Between(1, 1024)] = 1
-    """Actors of a Ray Data job (stages score and filter with the backend `ray`)."""
+    """Actors of a data stage with the backend `ray`: encoders, score, filter, evaluate."""
 
     @property
     def resources_per_worker(self) -> dict[str, float]:

@@ -32,6 +32,7 @@ from pipeline.cluster import ray_door
 from pipeline.cluster.answering import check_answers
 from pipeline.cluster.config import ClusterConfig
 from pipeline.cluster.failures import failure_from_dict, failure_to_dict
+from pipeline.cluster.row_job import KEY, Submit, serve
 from pipeline.cluster.soft_stop import stopping_softly
 from pipeline.cluster.watchdog import watched
 from pipeline.places import runs_folder
@@ -55,6 +56,11 @@ def ray_address() -> str:
         )
     check_answers(address)
     return "" if address == "local" else address
+
+
+def is_distant(address: str) -> bool:
+    """Return whether what runs there is a submitted job."""
+    return address.startswith(("http://", "https://"))
 
 
 def share_input(folder: Path, digest: str) -> Path:
@@ -104,7 +110,7 @@ def run_training(
         if not address:
             with watched(run_dir, config.hang_timeout_s, say):
                 return train_here(job, config, address)
-        if not address.startswith(("http://", "https://")):
+        if not is_distant(address):
             return train_here(job, config, address)
         task = {"job": dataclasses.asdict(job), "cluster": dataclasses.asdict(config)}
         return _submit(task, address, run_dir, say)
@@ -128,11 +134,21 @@ def run_search(
     """
     address = ray_address()
     run_dir.mkdir(parents=True, exist_ok=True)
-    if not address.startswith(("http://", "https://")):
+    if not is_distant(address):
         return _search_here(settings, search, run_dir, config, address)
     task = {"settings": settings, "search": dataclasses.asdict(search)}
     task["cluster"] = dataclasses.asdict(config)
     return _submit(task, address, run_dir, say)
+
+
+def submit_rows(config: ClusterConfig, address: str, say: Callable[[str], None]) -> Submit:
+    """Return what runs `row_job.serve` as a job at an address."""
+
+    def submit(task: dict[str, Any], folder: Path, key: str) -> Any:
+        whole = {"rows": task, "cluster": dataclasses.asdict(config)}
+        return _submit(whole, address, folder, say, {KEY: key})
+
+    return submit
 
 
 def _search_here(
@@ -165,8 +181,14 @@ def _only_command(run_dir: Path) -> Iterator[None]:
         lock.release()
 
 
-def _submit(task: dict[str, Any], address: str, run_dir: Path, say: Callable[[str], None]) -> Any:
-    """Run a task as a job on a distant cluster."""
+def _submit(
+    task: dict[str, Any],
+    address: str,
+    run_dir: Path,
+    say: Callable[[str], None],
+    more: dict[str, str] | None = None,
+) -> Any:
+    """Run a task as a job on a distant cluster; `more` are environment variables of the job."""
     outcome = run_dir / OUTCOME
 
     def prepare() -> None:
@@ -174,7 +196,7 @@ def _submit(task: dict[str, Any], address: str, run_dir: Path, say: Callable[[st
         outcome.unlink(missing_ok=True)
 
     command = f"python -m pipeline.cluster.launch {shlex.quote(str(run_dir / TASK))}"
-    environment = {"GANLINE_RUNS_DIR": str(runs_folder())}
+    environment = {"GANLINE_RUNS_DIR": str(runs_folder())} | (more or {})
     status = ray_door.submit(command, address, run_dir.name, environment, prepare, say)
     if not outcome.is_file():
         raise ResourceError(
@@ -195,6 +217,8 @@ def unwrap(outcome: dict[str, Any]) -> Any:
 def _run_task(task: dict[str, Any], run_dir: Path, config: ClusterConfig) -> Any:
     if "job" in task:
         return train_here(TrainingJob(**task["job"]), config, "auto")
+    if "rows" in task:
+        return serve(run_dir, config, key=os.environ[KEY], **task["rows"])
     return _search_here(task["settings"], Search(**task["search"]), run_dir, config, "auto")
 
 

@@ -11,6 +11,9 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
+from components.errors import GanlineError
+from pipeline.cluster.failures import failure_from_dict, failure_to_dict
+
 # Batches that are handed over at a time: what lies in the launcher's memory. Each window starts
 # the actors anew, so it holds many.
 WINDOW = 512
@@ -28,17 +31,38 @@ def windows(
 
 
 def unpack(record: dict[str, Any]) -> tuple[int, list[dict[str, Any]]]:
-    """Return (number of the batch, its rows) of one record {index, rows}."""
-    return int(record["index"]), pickle.loads(record["rows"])
+    """Return (number of the batch, its rows) of one record {index, rows}.
+
+    Raises:
+        GanlineError: what the worker raised.
+    """
+    rows = pickle.loads(record["rows"])
+    if isinstance(rows, dict):
+        raise failure_from_dict(rows)
+    return int(record["index"]), rows
 
 
 class BatchActor:
-    """Holds one worker object, so that its networks are loaded once per process."""
+    """Holds one worker object, so that its networks are loaded once per process.
+
+    An error that a user can meet is told in words: Ray would wrap it in one of its own.
+    """
 
     def __init__(self, worker_class: type, constructor_kwargs: dict[str, Any]) -> None:
-        self.worker = worker_class(**constructor_kwargs)
+        self._worker: Any = None
+        self._failure: dict[str, str] = {}
+        try:
+            self._worker = worker_class(**constructor_kwargs)
+        except GanlineError as error:
+            self._failure = failure_to_dict(error)
 
     def __call__(self, records: dict[str, Any]) -> dict[str, Any]:
         """Map a column of packed items to a column of packed rows."""
-        rows = [self.worker(pickle.loads(items)) for items in records["items"]]
-        return {"index": records["index"], "rows": [pickle.dumps(list(r)) for r in rows]}
+        rows = [pickle.dumps(self._rows(pickle.loads(items))) for items in records["items"]]
+        return {"index": records["index"], "rows": rows}
+
+    def _rows(self, items: list[dict[str, Any]]) -> list[dict[str, Any]] | dict[str, str]:
+        try:
+            return self._failure or list(self._worker(items))
+        except GanlineError as error:
+            return failure_to_dict(error)

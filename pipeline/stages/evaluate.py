@@ -50,39 +50,24 @@ def _plan(context: StageContext) -> dict[str, Any]:
 
 
 def _work(context: StageContext) -> None:
-    import torch
-
-    from components.artifacts.artifact import load_generator, weights_hash
-    from components.data.batches import BatchSource
-    from components.evaluation.bench import Bench
-    from components.evaluation.scores import score_generator, untrained_generator
+    from components.artifacts.artifact import weights_hash
+    from components.evaluation.observer import Opened
+    from components.evaluation.scores import score_generator
     from components.evaluation.truth import filter_truth
     from components.requests.subjects import kind_of
     from pipeline.places import runs_folder
 
     config, paths = context.params.evaluate, context.arguments
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    generator, card = load_generator(paths.model)
-    generator = generator.to(device)
-    shrink = getattr(generator, "shrinks", 1)
-    source = BatchSource(paths.data, "heldout", card["resolution_px"], config.seed, shrink)
-    training = BatchSource(paths.data, "train", card["resolution_px"], config.seed)
-    same = card.get("data_content_hash") == source.content_hash
     cache = runs_folder() / "evaluation" / "real_features"
-    bench = Bench.open(
-        source,
-        paths.encoders,
-        config,
-        cache=cache,
-        device=device,
-        takes_text=bool(card["shape"]["pooled_dim"]),
-        takes_label=bool(card["shape"]["num_labels"]),
-        training=training if same else None,
-    )
+    places = {"model": paths.model, "data": paths.data, "encoders": paths.encoders}
+    opened = Opened.of(config=config, cache=cache, **places)
+    bench, generator, card = opened.bench, opened.after, opened.card
+    if config.backend == "ray":
+        _look_elsewhere(context, opened)
     scores = score_generator(
         bench,
         generator,
-        untrained_generator(card, config.seed).to(device),
+        opened.before,
         clip_sha256_in_training=card.get("encoders", {}).get("clip", ""),
         say=context.say,
     )
@@ -107,6 +92,21 @@ def _work(context: StageContext) -> None:
     _write(context, scores, curve)
     if context.pipeline.identity["key"]:
         _tell_pipeline(context, card, scores)
+
+
+def _look_elsewhere(context: StageContext, opened: Any) -> None:
+    """Let Ray's actors draw the samples and take the features, of samples and of real images."""
+    import torch
+
+    from components.evaluation.observer import look_ahead
+    from pipeline.cluster.on_actors import rows_on_ray, shared
+
+    paths = context.arguments
+    places = {"model": paths.model, "data": paths.data, "encoders": paths.encoders}
+    build: dict[str, Any] = {name: str(shared(path)) for name, path in places.items()}
+    build |= {"config": opened.bench.config, "threads": torch.get_num_threads()}
+    pieces = look_ahead(opened, build, rows_on_ray(context.params.cluster, context.say))
+    context.say(f"evaluate: {pieces:,} batches of images were looked at on Ray")
 
 
 def _write(context: StageContext, scores: dict[str, Any], curve: list[dict[str, Any]]) -> None:

@@ -199,7 +199,7 @@ def _write_shards(context: StageContext, found: Found) -> dict[str, Any] | None:
     from components.data.shard_store import move_to_store
     from components.data.shard_tables import ClipText
     from components.data.training_set import KeptSamples, heldout_samples, write_training_set
-    from pipeline.cluster.on_actors import rows_on_ray
+    from pipeline.cluster.on_actors import rows_on_ray, shared
 
     arguments, source = context.arguments, context.params.source
     scores, kept, heldout = found.scores, found.decisions.kept_N, found.heldout_N
@@ -211,14 +211,14 @@ def _write_shards(context: StageContext, found: Found) -> dict[str, Any] | None:
         splits["heldout"] = heldout_samples(arguments.heldout, counts, labels)
     else:
         splits["heldout"] = KeptSamples(scores, kept & heldout, origins)
+    ray = context.params.filter.backend == "ray"
     clip, text_encoder, facts = arguments.encoders / "clip", None, {}
     if source.condition == "text":
-        text_encoder = ClipText(clip)
+        text_encoder = ClipText(shared(clip) if ray else clip)
         facts = {"clip_sha256": json.loads((clip / "card.json").read_text())["sha256"]}
     facts |= found.shares()
     work = _work_folder(context, facts)
-    ray = context.params.filter.backend == "ray"
-    on_ray = rows_on_ray(context.params.cluster, ordered=True) if ray else None
+    on_ray = rows_on_ray(context.params.cluster, context.say, ordered=True) if ray else None
     write_training_set(
         splits,
         arguments.out,

@@ -51,21 +51,21 @@ def _work(context: StageContext) -> None:
 
     from components.data.score_parts import score_source
     from components.data.sources import settled
-    from pipeline.cluster.on_actors import rows_on_ray
+    from pipeline.cluster.on_actors import rows_on_ray, shared
 
     arguments, params = context.arguments, context.params
     for origin in arguments.source:
         if origin.config.kind == "auto":
             kind = settled(origin.config, origin.folder).kind
             context.say(f"score: took {origin} for source.kind: {kind}")
-    work = _work_folder(context)
+    work, on_ray = _work_folder(context), params.score.backend == "ray"
     facts = score_source(
         arguments.source,
-        arguments.encoders,
+        shared(arguments.encoders) if on_ray else arguments.encoders,
         params.score,
         work,
         arguments.out,
-        map_parts=rows_on_ray(params.cluster) if params.score.backend == "ray" else None,
+        map_parts=rows_on_ray(params.cluster, context.say) if on_ray else None,
     )
     shutil.rmtree(work, ignore_errors=True)
     if facts["resumed"]:

@@ -11,12 +11,15 @@ from components.data.origins import Origin
 from components.errors import ConfigError, StorageError
 from components.pretraining.class_features import (
     FILE,
+    Elsewhere,
     class_dim,
     class_features,
     logit_names,
     read_classes,
     write_classes,
 )
+from tests.pipeline.actors import by_actor
+from tests.pipeline.tiny_world import write_projected_nets
 
 
 class MeanColour(nn.Module):
@@ -50,6 +53,29 @@ def test_each_class_has_the_mean_of_its_own_readable_pictures(tmp_path):
     torch.testing.assert_close(feature_KE, expected)
     _, first = class_features(MeanColour(), [Origin(config(tmp_path), tmp_path)], 1)
     torch.testing.assert_close(first, torch.tensor([[1.0] * 3, [-1.0] * 3]))
+
+
+@pytest.mark.parametrize("per_class", [1, 2, 70, 1000])
+def test_another_place_gives_the_same_bytes(tmp_path, per_class):
+    net = write_projected_nets(tmp_path / "nets", 3)
+    rng = np.random.default_rng(0)
+    pictures(tmp_path / "data", {"a": rng.integers(0, 255, 90), "b": [], "c": [9, 99, 199]})
+    for name in ("a/0", "a/70", "b/0", "c/0", "c/1"):  # the first ones: others come in their place
+        (tmp_path / "data" / f"{name}.png").write_bytes(b"none")
+    origins = [Origin(config(tmp_path / "data"), tmp_path / "data")]
+    names, here = class_features(net, origins, per_class)
+    elsewhere = Elsewhere(by_actor, tmp_path / "nets/classifier")
+    assert names == ["a", "c"]
+    assert class_features(net, origins, per_class, elsewhere)[0] == names
+    assert torch.equal(class_features(net, origins, per_class, elsewhere)[1], here)
+
+
+def test_the_first_readable_pictures_stand_for_a_class(tmp_path):
+    pictures(tmp_path, {"a": [0, 0, 51, 102, 255]})
+    for number in (0, 1):
+        (tmp_path / "a" / f"{number}.png").write_bytes(b"none")
+    _, feature_KE = class_features(MeanColour(), [Origin(config(tmp_path), tmp_path)], 2)
+    torch.testing.assert_close(feature_KE, torch.full((1, 3), 76.5 / 127.5 - 1))
 
 
 def test_numbers_are_in_the_order_of_numbers(tmp_path):

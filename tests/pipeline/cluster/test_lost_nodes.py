@@ -5,9 +5,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -32,12 +30,25 @@ class Nodes:
     """Two nodes without a dashboard, that can be killed and started anew."""
 
     def __init__(self) -> None:
+        for attempt in range(3):  # Ray gives a node 30 s to start, on a busy machine too
+            try:
+                self._start()
+                return
+            except Exception:
+                if attempt == 2:
+                    raise
+
+    def _start(self) -> None:
         from ray.cluster_utils import Cluster
 
         head = {"num_cpus": 1, "include_dashboard": False}
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
-        self.cluster.add_node(num_cpus=1)
-        self.cluster.wait_for_nodes(PATIENCE_S)
+        try:
+            self.cluster.add_node(num_cpus=1)
+            self.cluster.wait_for_nodes(PATIENCE_S)
+        except Exception:
+            self.kill()
+            raise
 
     @property
     def address(self) -> str:
@@ -71,23 +82,6 @@ class Jobs:
 
     def kill(self) -> None:
         take_down(self.places, self.processes)
-
-
-@pytest.fixture
-def begin(monkeypatch) -> Iterator[Any]:
-    """Start a cluster; what was started ends with the test."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")
-    started: list[Any] = []
-
-    def start_one(kind: type) -> Any:
-        started.append(kind())
-        return started[-1]
-
-    yield start_one
-    for one in started:
-        one.kill()
 
 
 def run_dir(world: Path) -> Path:

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+import torch
 import yaml
 
 from components.artifacts.frozen_nets import ABSENT
@@ -140,23 +141,51 @@ def test_bundled_nets_are_copied_and_no_drawing_is_read(raw, capsys):
     assert "judge: bundled, ready in 0 s accuracy_all" in said
 
 
-def test_bundled_nets_learn_the_means_of_the_classes(raw):
-    """The classifier's logits are the embedded labels, as 0 to 39 in the source's column."""
-    sections = ALL_BUNDLED | {"clip": {"source": "none"}}
-    source = {"path": "data/raw/encoders", "condition": "label", "label_column": "label"}
+def run_by_class(project, sections, *extra):
+    """Run the stage on drawings whose label, 0 to 39, is their class."""
     values = valid()
-    values["encoders"], values["source"] = sections, source
+    values["encoders"] = sections | {"clip": {"source": "none"}}
+    label = {"condition": "label", "label_column": "label"}
+    values["source"] = {"path": "data/raw/encoders", **label}
     for stage in (values["train_base"], values["superres"]["64"]):
         stage["recipe"]["clip_weight"] = 0
     values["text_encoder"] |= {"recipe": {}, "total_kimg": 0.0}
-    (raw / "params.yaml").write_text(yaml.safe_dump(values))
+    (project / "params.yaml").write_text(yaml.safe_dump(values))
     paths = ["--raw", "data/raw", "--source", "data/raw/encoders", "--out", "artifacts/encoders"]
-    assert encoders.main(paths) == 0
+    return encoders.main([*paths, *extra])
+
+
+def test_bundled_nets_learn_the_means_of_the_classes(raw):
+    assert run_by_class(raw, ALL_BUNDLED) == 0
     out = raw / "artifacts/encoders"
     table = read_classes(out / "classifier", ["3", "7"])
     assert table is not None and table.logit_K.tolist() == [3, 7]
     assert read_classes(out / "dino", ["3"]).logit_K is None
     assert not (out / "judge" / "classes.safetensors").exists()
+
+
+@pytest.mark.fuzz
+@pytest.mark.timeout(1_500)
+def test_means_of_the_classes_taken_on_ray_are_the_same_bytes(raw, monkeypatch):
+    import timm
+    from safetensors.torch import save_file
+
+    monkeypatch.setenv("GANLINE_RUNS_DIR", str(raw / "runs"))
+    torch.manual_seed(0)
+    save_file(
+        timm.create_model("test_resnet", num_classes=40).state_dict(), raw / "net.safetensors"
+    )
+    published = {"name": "test_resnet", "file": "net.safetensors", "image_size_px": 32}
+    published["arguments"] = {"num_classes": 40}
+    sections = ALL_BUNDLED | {"classifier": {"source": "pretrained", "pretrained": published}}
+    made = []
+    for backend in ("local", "ray"):
+        on_ray = ("--set", "cluster.scoring_workers=2", "--set", "cluster.cpus_per_worker=1")
+        assert run_by_class(raw, sections, "--set", f"encoders.backend={backend}", *on_ray) == 0
+        files = (raw / "artifacts/encoders").rglob("*.*")
+        made.append({str(path): path.read_bytes() for path in files})
+    assert made[0] == made[1]
+    assert sum(name.endswith("classes.safetensors") for name in made[0]) == 2
 
 
 def test_a_damaged_box_ends_with_5_and_keeps_the_old_folder(raw, monkeypatch, capsys):
