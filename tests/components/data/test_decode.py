@@ -178,7 +178,7 @@ def test_centre_square_cuts_the_middle():
 
 
 def test_png_round_trip_and_colours():
-    assert (pixels_of(encode_png(picture())) == picture()).all()
+    assert (pixels_of(encode_png(Image.fromarray(picture()))) == picture()).all()
     assert parse_colour("#0a10ff") == (10, 16, 255)
     with pytest.raises(ValueError, match="must look like"):
         parse_colour("white")

@@ -2,6 +2,7 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from components.data.fingerprints import thumbnail
 from components.data.near_copies import LEAF_ROWS, later_copies, near_pairs
@@ -89,7 +90,9 @@ def test_colour_decides_where_brightness_does_not():
     red = np.zeros((32, 32, 3), np.uint8)
     red[8:20, 8:20, 0] = 200
     blue = red[..., ::-1].copy()
-    thumbs = np.array([list(thumbnail(image)) for image in (red, blue, red)], np.uint8)
+    thumbs = np.array(
+        [list(thumbnail(Image.fromarray(image))) for image in (red, blue, red)], np.uint8
+    )
     assert near_pairs(np.zeros(3, np.int64), thumbs, 0, 4.0).tolist() == [[0, 2]]
 
 
