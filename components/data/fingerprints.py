@@ -42,9 +42,10 @@ def perceptual_hash(image: Image.Image) -> int:
     small = np.asarray(grey.resize((_HASH_PX, _HASH_PX), _RESIZE), dtype=np.float64)
     table = _COSINES @ small @ _COSINES.T
     # The mean brightness says nothing about the picture: one more frequency takes its place.
-    values = np.append(table[:8, :8].ravel()[1:], table[8, 0])
-    middle = np.sort(values)[31:33].mean()
-    bits = np.packbits(values > middle)
+    values = np.empty(64)
+    values[:63], values[63] = table[:8, :8].ravel()[1:], table[8, 0]
+    ordered = np.sort(values)
+    bits = np.packbits(values > (ordered[31] + ordered[32]) / 2)
     return int(bits.view(">i8")[0])
 
 

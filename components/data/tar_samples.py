@@ -214,7 +214,7 @@ def _read_json(content: bytes | None) -> tuple[dict[str, Any], bool]:
 
 def _split_name(name: str) -> tuple[str, str]:
     # Composed letters: members of one sample may come from two systems.
-    plain = written(unicodedata.normalize("NFC", name))
+    plain = written(name if name.isascii() else unicodedata.normalize("NFC", name))
     if len(plain) > _NAME_CHARS:
         plain = plain[:_NAME_CHARS]
     folder, slash, file = plain.rpartition("/")
@@ -230,7 +230,10 @@ def _is_hidden(name: str) -> bool:
 def _is_unsafe(member: tarfile.TarInfo) -> bool:
     if not member.isreg() or member.issparse():
         return True
-    path = PureWindowsPath(member.name)  # reads both kinds of slashes
+    name = member.name
+    if not name.startswith("/") and not any(mark in name for mark in ("..", "\\", ":")):
+        return False
+    path = PureWindowsPath(name)  # reads both kinds of slashes
     return bool(path.drive or path.root) or ".." in path.parts
 
 

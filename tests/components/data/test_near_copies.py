@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from components.data import near_search
 from components.data.fingerprints import thumbnail
 from components.data.near_copies import LEAF_ROWS, later_copies, near_pairs
 from components.data.near_search import pairs_in_stream
@@ -53,6 +54,20 @@ def test_pieces_on_disk_give_the_same_pairs(tmp_path, most_rows):
     assert found.tolist() == places[near_pairs(hashes, thumbs, 6, 3.0)].tolist()
     assert len(found) > 100 and list(tmp_path.iterdir()) == []
     assert pairs_in_stream([], 6, 3.0, tmp_path).shape == (0, 2)
+
+
+def test_the_disk_holds_the_images_about_once(tmp_path, monkeypatch):
+    hashes, thumbs = world(60_000, 4)
+    held, blocks_of = [], near_search._taken_blocks
+
+    def watched(path, kind, rows):
+        for found in blocks_of(path, kind, 500):
+            held.append(sum(file.stat().st_size for file in tmp_path.iterdir()))
+            yield found
+
+    monkeypatch.setattr(near_search, "_taken_blocks", watched)
+    pairs_in_stream([(np.arange(60_000), hashes, thumbs)], 6, 3.0, tmp_path, 5_000)
+    assert len(held) > 100 and max(held) < 1.5 * (thumbs.nbytes + 16 * len(hashes))
 
 
 def test_pictures_of_one_colour_on_disk_end_in_bounded_pairs(tmp_path):
