@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import PureWindowsPath
 from typing import IO, Any, cast
 
@@ -97,6 +98,24 @@ def read_tar(folder: Folder, shard: str, config: SourceConfig) -> Iterator[Recor
             yield lost(f"<{shard}>", shard, 0, Reason.SHARD_UNREADABLE)
             return
         yield from _records(tar, file, shard, config)
+
+
+def endings(folder: Folder, shard: str, count: int = 64) -> list[str]:
+    """Return what stands behind the first dot of the first members' names, each once, sorted.
+
+    There are none where the tar cannot be read.
+    """
+    found: set[str] = set()
+    path = folder / restored(shard)
+    try:
+        if is_regular(path):
+            with open_file(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+                members = (member for member in tar if member.isreg())
+                names = (m.name for m in islice(members, count) if not _is_hidden(m.name))
+                found.update(_split_name(name)[1] for name in names)
+    except (*_FAULTS, Unreachable):
+        pass
+    return sorted(found)
 
 
 def _records(
