@@ -106,7 +106,7 @@ def decide(scores: ScoreFiles, rules: Sequence[Rule], copies: CopyRules, work: P
         ResourceError: the engine has no room on disk or in memory.
         KeyboardInterrupt: a signal came while it was at work.
     """
-    with open_engine(work) as engine:
+    with open_engine(work, scores.num_rows) as engine:
         decider = _Decider(engine, scores, rules)
         if copies.exact:
             decider.reject_exact_copies()
