@@ -47,9 +47,10 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     codes = {"here": _HERE} | ({"other": options.other.resolve()} if options.other else {})
     with tempfile.TemporaryDirectory() as place:
-        rows = list(_measured(codes, options, Path(place)))
-    for row in rows:
-        print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+        rows = []
+        for row in _measured(codes, options, Path(place)):
+            print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+            rows.append(row)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")
     return 0
@@ -158,7 +159,7 @@ class _Worker:
     def close(self) -> None:
         """End the process."""
         _pipe(self._process.stdin).close()
-        self._process.wait(60)
+        self._process.wait()
 
 
 def _pipe(pipe: IO[str] | None) -> IO[str]:
