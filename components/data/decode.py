@@ -202,8 +202,7 @@ def _ends_early(image: Image.Image, found: Found) -> bool:
         top = (height - 1) // _BLOCK_PX * _BLOCK_PX
         corner = image.crop((left, top, width, height))
         light = corner.getchannel("K") if image.mode == "CMYK" else corner.convert("L")
-        low, high = light.getextrema()
-        if high - low > _FLAT_LEVELS:
+        if np.ptp(np.asarray(light)) > _FLAT_LEVELS:
             return False
     other = Image.open(io.BytesIO(found.data[:-2] + _FILLING + b"\xff\xd9"), formats=["JPEG"])
     other.load()
