@@ -225,7 +225,7 @@ def _watch(seconds: Counter[str]) -> None:
     # Before the modules that import them by name.
     for place, name, part in (
         (decode, "decode", "decode"),
-        (decode, "centre_square", "resize"),
+        (decode, "cut_square" if hasattr(decode, "cut_square") else "centre_square", "resize"),
         (decode, "encode_png", "encode"),
         (decode, "encode_jpeg", "encode"),
         (decode, "encode_webp", "encode"),
