@@ -57,6 +57,7 @@ def _write_set(folder: Path, rows: int, times: int, side: int) -> None:
     import shutil
 
     import numpy as np
+    from PIL import Image
 
     from components.data.config import FilterConfig, SourceConfig
     from components.data.decode import encode_png
@@ -80,7 +81,8 @@ def _write_set(folder: Path, rows: int, times: int, side: int) -> None:
             pairs = sample_pairs(0, "loader", range(start, min(rows, start + 250)))
             images = draw(pairs.attributes, pairs.generators, side)
             for i, (caption, image) in enumerate(zip(pairs.captions, images, strict=True)):
-                yield Sample(f"k{start + i}", encode_png(image), caption, "", "")
+                file = encode_png(Image.fromarray(image))
+                yield Sample(f"k{start + i}", file, caption, "", "")
 
     config = FilterConfig(resolution_px=side, shard_rows=rows)
     splits: dict[str, Iterator[Sample]] = {"train": samples(), "heldout": iter(())}

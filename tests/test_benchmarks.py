@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -12,6 +13,7 @@ from PIL import Image
 from benchmarks import (
     adaptation,
     adaptive,
+    data_rate,
     editing,
     images_to_distance,
     inverted_edits,
@@ -174,3 +176,14 @@ def test_enlarging_is_measured_at_two_sizes(tmp_path) -> None:
     out = tmp_path / "x.json"
     assert upscaling.main(["--sizes", "64x64", "64x128", "--json", str(out)]) == 0
     assert [row["input"] for row in json.loads(out.read_text())] == ["64x64", "64x128"]
+
+
+@pytest.mark.slow
+def test_the_rate_of_the_data_stages_is_measured_beside_another_checkout(tmp_path) -> None:
+    out = tmp_path / "x.json"
+    sizes = ["--sides", "64", "--rounds", "1", "--share", "0.03", "--json", str(out)]
+    assert data_rate.main([*sizes, "--other", str(Path(__file__).parents[1])]) == 0
+    rows = json.loads(out.read_text())
+    assert [row["code"] for row in rows] == ["here", "other"]
+    for row in rows:
+        assert row["images_per_s"] > 0 and all(row[part] > 0 for part in data_rate._PARTS)

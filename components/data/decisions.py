@@ -106,20 +106,22 @@ def decide(scores: ScoreFiles, rules: Sequence[Rule], copies: CopyRules, work: P
         ResourceError: the engine has no room on disk or in memory.
         KeyboardInterrupt: a signal came while it was at work.
     """
-    with open_engine(work) as engine:
+    with open_engine(work, scores.num_rows) as engine:
         decider = _Decider(engine, scores, rules)
         if copies.exact:
             decider.reject_exact_copies()
         if copies.near_bits >= 0:
             decider.reject_equal_looks()
-            pairs = pairs_in_stream(decider.images(), copies.near_bits, copies.near_levels, work)
-            marked = later_copies(pairs, scores.num_rows)
-            decider.reject_images(marked, Reason.FILTER_NEAR_DUPLICATE)
-        if copies.semantic_cosine < 1.0:
-            pairs = semantic_pairs(decider.embeddings(), copies.semantic_cosine, work)
-            marked = later_copies(pairs, scores.num_rows)
-            decider.reject_images(marked, Reason.FILTER_SEMANTIC_DUPLICATE)
-        return Decisions(tuple(decider.names), decider.codes)
+    # The engine's files are gone before the images are written.
+    if copies.near_bits >= 0:
+        pairs = pairs_in_stream(decider.images(), copies.near_bits, copies.near_levels, work)
+        marked = later_copies(pairs, scores.num_rows)
+        decider.reject_images(marked, Reason.FILTER_NEAR_DUPLICATE)
+    if copies.semantic_cosine < 1.0:
+        pairs = semantic_pairs(decider.embeddings(), copies.semantic_cosine, work)
+        marked = later_copies(pairs, scores.num_rows)
+        decider.reject_images(marked, Reason.FILTER_SEMANTIC_DUPLICATE)
+    return Decisions(tuple(decider.names), decider.codes)
 
 
 class _Decider:

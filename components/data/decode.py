@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ from components.data.reasons import Reason
 __all__ = [
     "Decoded",
     "centre_square",
+    "cut_square",
     "decode",
     "encode_jpeg",
     "encode_png",
@@ -41,6 +43,13 @@ WHITE: Colour = (255, 255, 255)
 _FILLING = bytes((37 * i * i + 101 * i + 71) % 251 for i in range(64))
 _BLOCK_PX, _FLAT_LEVELS = 8, 2
 
+# Where Pillow looks for the way up; asking it takes as long as decoding a small image.
+_TURNED_BY = frozenset(["exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"])
+
+# A drawing: of so many rows at most, at least this share of pixels equals the one to the left.
+_ROWS_SEEN, _DRAWN = 16, 0.25
+_LARGE_PIXELS = 256**2
+
 # Pillow warns from 89 million pixels on; our own limit is lower and refuses.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # What Pillow's decoders raise, and no narrower family, on bytes that break the format.
@@ -52,25 +61,31 @@ _BROKEN = (
 
 @dataclass(frozen=True)
 class Decoded:
-    """A readable image: pixels_HWC uint8 RGB, upright; format and mode are those of the file.
+    """A readable image, RGB and upright; format and mode are those of the file.
 
-    grey_max is the largest value of an image with 16 bits of grey, 0 for all others.
+    grey_max is the largest value of an image with 16 bits of grey, 0 for all others. The image
+    holds pixels alone: no profile, text or film of the file.
     """
 
-    pixels_HWC: np.ndarray
+    image: Image.Image
     format: str
     mode: str
     grey_max: int = 0
 
     @property
+    def pixels_HWC(self) -> np.ndarray:
+        """A copy of the pixels, uint8 [H, W, 3]."""
+        return np.asarray(self.image)
+
+    @property
     def width(self) -> int:
         """Width in pixels, after turning upright."""
-        return int(self.pixels_HWC.shape[1])
+        return self.image.width
 
     @property
     def height(self) -> int:
         """Height in pixels, after turning upright."""
-        return int(self.pixels_HWC.shape[0])
+        return self.image.height
 
 
 def decode(
@@ -103,7 +118,8 @@ def decode(
             return Reason.IMAGE_TRUNCATED
         grey_max = _brightest(image)
         rgb = _to_rgb(to_srgb(_upright(image), profile), background, grey_range)
-        return Decoded(np.asarray(rgb), kind, mode, grey_max)
+        rgb.info = {}  # an encoder would repeat what the file said beside its pixels
+        return Decoded(rgb, kind, mode, grey_max)
     except Image.DecompressionBombError:
         return Reason.IMAGE_TOO_MANY_PIXELS
     except _BROKEN:
@@ -117,35 +133,60 @@ def centre_square(pixels_HWC: np.ndarray, side: int) -> np.ndarray:
         uint8 [side, side, 3].
     """
     height, width = pixels_HWC.shape[:2]
-    short = min(height, width)
-    top, left = (height - short) // 2, (width - short) // 2
-    square = pixels_HWC[top : top + short, left : left + short]
+    if height == width == side:
+        return pixels_HWC
+    return np.asarray(cut_square(Image.fromarray(np.ascontiguousarray(pixels_HWC)), side))
+
+
+def cut_square(image: Image.Image, side: int, reducing_gap: float | None = None) -> Image.Image:
+    """Do the same to an image.
+
+    Args:
+        image: RGB.
+        side: in pixels.
+        reducing_gap: a much larger image is first reduced by a whole number, to so many times
+            `side` at least: quicker, and nearly the same from 3 on. None: Lanczos alone.
+    """
+    short = min(image.size)
+    left, top = (image.width - short) // 2, (image.height - short) // 2
+    if image.width != image.height:
+        image = image.crop((left, top, left + short, top + short))
     if short == side:
-        return square
-    image = Image.fromarray(np.ascontiguousarray(square))
-    return np.asarray(image.resize((side, side), Image.Resampling.LANCZOS))
+        return image
+    return image.resize((side, side), Image.Resampling.LANCZOS, reducing_gap=reducing_gap)
 
 
-def encode_png(pixels_HWC: np.ndarray) -> bytes:
-    """Encode RGB uint8 pixels; the same pixels give the same bytes."""
+def encode_png(image: Image.Image) -> bytes:
+    """Encode an RGB image; the same pixels give the same bytes."""
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels_HWC)).save(buffer, "PNG", compress_level=1)
+    # Nothing in a large photo comes again: not to look for it is quicker and takes less room.
+    large = image.width * image.height >= _LARGE_PIXELS
+    strategy = zlib.Z_RLE if large and not _is_drawing(image) else zlib.Z_FILTERED
+    image.save(buffer, "PNG", compress_level=1, compress_type=strategy)
     return buffer.getvalue()
 
 
-def encode_jpeg(pixels_HWC: np.ndarray, quality: int) -> bytes:
-    """Encode RGB uint8 pixels as JPEG with all of their chroma."""
+def encode_jpeg(image: Image.Image, quality: int) -> bytes:
+    """Encode an RGB image as JPEG with all of its chroma."""
     buffer = io.BytesIO()
-    image = Image.fromarray(np.ascontiguousarray(pixels_HWC))
     image.save(buffer, "JPEG", quality=quality, subsampling=0)
     return buffer.getvalue()
 
 
-def encode_webp(pixels_HWC: np.ndarray, quality: int) -> bytes:
-    """Encode RGB uint8 pixels as lossy WebP."""
+def encode_webp(image: Image.Image, quality: int) -> bytes:
+    """Encode an RGB image as lossy WebP."""
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels_HWC)).save(buffer, "WEBP", quality=quality)
+    image.save(buffer, "WEBP", quality=quality)
     return buffer.getvalue()
+
+
+def _is_drawing(image: Image.Image) -> bool:
+    """Tell whether many pixels equal the one beside them, in some of the rows."""
+    width, height = image.size
+    rows = range(0, height, max(1, height // _ROWS_SEEN))
+    seen = b"".join(image.crop((0, row, width, row + 1)).tobytes() for row in rows)
+    some = np.frombuffer(seen, dtype=np.uint8).reshape(len(rows), width, 3)
+    return bool((some[:, 1:] == some[:, :-1]).all(axis=2).mean() >= _DRAWN)
 
 
 def _ends_early(image: Image.Image, found: Found) -> bool:
@@ -177,7 +218,8 @@ def _brightest(image: Image.Image) -> int:
 def _upright(image: Image.Image) -> Image.Image:
     # Broken EXIF says nothing about the pixels.
     with suppress(OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error):
-        ImageOps.exif_transpose(image, in_place=True)  # no second copy of the pixels
+        if _TURNED_BY & image.info.keys():
+            ImageOps.exif_transpose(image, in_place=True)  # no second copy of the pixels
     return image
 
 

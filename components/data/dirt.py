@@ -112,7 +112,7 @@ def image_file(pixels: np.ndarray, kind: str, png: bool, seed: int, row: int) ->
         return "jpg", _jpeg(image.resize((width * times, height), Image.Resampling.BILINEAR), 85)
     if kind == "near_duplicate":
         return _near_copy(image, png, rng)
-    extension, data = ("png", encode_png(pixels)) if png else ("jpg", _jpeg(image, 95))
+    extension, data = ("png", encode_png(image)) if png else ("jpg", _jpeg(image, 95))
     if kind == "truncated":
         data = data[: int(len(data) * rng.uniform(0.1, 0.95))]
     return extension, data

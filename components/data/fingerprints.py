@@ -13,6 +13,7 @@ from PIL import Image
 
 THUMBNAIL_PX = 8
 _HASH_PX = 32
+_OVERVIEW_PX = 128
 # Measured on images resized by 2 to 4 of 64 px: cells differ by at most 2 levels, with BOX by 14.
 _RESIZE = Image.Resampling.BILINEAR
 
@@ -26,18 +27,28 @@ def _cosines() -> np.ndarray:
 _COSINES = _cosines()
 
 
-def perceptual_hash(pixels_HWC: np.ndarray) -> int:
+def overview(image: Image.Image) -> Image.Image:
+    """Return an RGB image for both fingerprints: sides of 256 px or more become 128 to 255 px.
+
+    It is by whole numbers, each pixel the mean of a block; smaller images are as they are.
+    """
+    factors = max(1, image.width // _OVERVIEW_PX), max(1, image.height // _OVERVIEW_PX)
+    return image if factors == (1, 1) else image.reduce(factors)
+
+
+def perceptual_hash(image: Image.Image) -> int:
     """Return 64 bits as an int64: which low frequencies of brightness exceed their median."""
-    grey = Image.fromarray(pixels_HWC).convert("L")
+    grey = image.convert("L")
     small = np.asarray(grey.resize((_HASH_PX, _HASH_PX), _RESIZE), dtype=np.float64)
     table = _COSINES @ small @ _COSINES.T
     # The mean brightness says nothing about the picture: one more frequency takes its place.
-    values = np.append(table[:8, :8].ravel()[1:], table[8, 0])
-    bits = np.packbits(values > np.median(values))
+    values = np.empty(64)
+    values[:63], values[63] = table[:8, :8].ravel()[1:], table[8, 0]
+    ordered = np.sort(values)
+    bits = np.packbits(values > (ordered[31] + ordered[32]) / 2)
     return int(bits.view(">i8")[0])
 
 
-def thumbnail(pixels_HWC: np.ndarray) -> bytes:
+def thumbnail(image: Image.Image) -> bytes:
     """Return the mean colours of an 8 x 8 grid: 192 bytes."""
-    small = Image.fromarray(pixels_HWC).resize((THUMBNAIL_PX, THUMBNAIL_PX), _RESIZE)
-    return small.tobytes()
+    return image.resize((THUMBNAIL_PX, THUMBNAIL_PX), _RESIZE).tobytes()

@@ -1,13 +1,14 @@
 """Near copies among more images than memory holds: they are cut on disk until a piece fits.
 
 The pieces overlap as those in memory do (near_copies.py), so no pair is lost, and what is found
-depends neither on the sizes of pieces nor on the machine. Legend: N images, P numbers of a
-thumbnail, K pairs.
+depends neither on the sizes of pieces nor on the machine. A file shrinks while it is cut, so the
+disk holds the images about once. Legend: N images, P numbers of a thumbnail, K pairs.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +19,7 @@ from components.data.near_copies import SAMPLED, is_worth, near_pairs, pieces_of
 
 MOST_ROWS = 1 << 20  # images of a piece: about 220 MB
 _BLOCK_ROWS = 1 << 16
+_NAMES = ("position", "hash", "thumbnail")
 
 # (positions, hashes, thumbnails [N, P]), ascending by position.
 Images = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -49,16 +51,19 @@ def pairs_in_stream(
         whole.unlink()
         return np.empty((0, 2), dtype=np.int64)
     found, names = [np.empty((0, 2), dtype=np.int64)], itertools.count()
-    stack = [whole]
+    stack = [(whole, False)]
     while stack:
-        path = stack.pop()
+        path, alike = stack.pop()
         rows = path.stat().st_size // _kind(width).itemsize
         if rows <= most_rows:
             some = np.fromfile(path, dtype=_kind(width))
-            pairs = near_pairs(some["hash"], some["thumbnail"], max_bits, max_levels)
-            found.append(some["position"][pairs])
+            order = np.argsort(some["position"])
+            position, hashes, thumbnails = (some[name][order] for name in _NAMES)
+            del some
+            pairs = near_pairs(hashes, thumbnails, max_bits, max_levels)
+            found.append(position[pairs])
         else:
-            stack += _cut_file(path, rows, width, max_levels, names, most_rows)
+            stack += _cut_file(path, rows, width, None if alike else max_levels, names, most_rows)
         path.unlink()
     return np.unique(np.concatenate(found), axis=0)
 
@@ -74,21 +79,32 @@ def _records(block: Images) -> np.ndarray:
 
 
 def _cut_file(
-    path: Path, rows: int, width: int, max_levels: float, names: Iterator[int], most_rows: int
-) -> list[Path]:
-    """Write overlapping pieces of a file; where no colour cuts it, pieces by brightness alone."""
-    cut = _chosen_cut(_sampled(path, rows, width), max_levels)
-    if cut is not None:
+    path: Path,
+    rows: int,
+    width: int,
+    max_levels: float | None,
+    names: Iterator[int],
+    most_rows: int,
+) -> list[tuple[Path, bool]]:
+    """Cut a file into overlapping pieces, and empty it.
+
+    Where no colour cuts it, or max_levels is None, the pieces are those of brightness alone.
+
+    Returns:
+        (piece, whether no colour tells its images apart).
+    """
+    cut = None
+    if max_levels is not None:
+        cut = _chosen_cut(_sampled(path, rows, width), max_levels)
+    if cut is not None and max_levels is not None:
         cell, edges = cut
 
         def by_colour(start: int, block: np.ndarray) -> Iterator[np.ndarray]:
             return pieces_of(block["thumbnail"][:, cell], edges, max_levels)
 
         paths = _written(path, width, len(edges) - 1, by_colour, names)
-        if max(piece.stat().st_size for piece in paths) <= 0.9 * path.stat().st_size:
-            return paths
-        for piece in paths:  # the sample was not like the rest
-            piece.unlink()
+        most_bytes = 0.9 * rows * _kind(width).itemsize  # more: the sample was not like the rest
+        return [(piece, piece.stat().st_size > most_bytes) for piece in paths]
     ranks = _brightness_ranks(path, rows, width)
     count = -(-rows // most_rows)
 
@@ -96,7 +112,7 @@ def _cut_file(
         piece = ranks[start : start + len(block)] // most_rows
         return (np.flatnonzero(piece == number) for number in range(count))
 
-    return _written(path, width, count, by_brightness, names)
+    return [(piece, False) for piece in _written(path, width, count, by_brightness, names)]
 
 
 def _chosen_cut(sample_NP: np.ndarray, max_levels: float) -> tuple[int, np.ndarray] | None:
@@ -114,11 +130,11 @@ def _written(
     choose: Callable[[int, np.ndarray], Iterable[np.ndarray]],
     names: Iterator[int],
 ) -> list[Path]:
-    """Write `count` files; choose(first row, block) yields for each the rows that it gets."""
+    """Move a file's rows to `count` files; choose(first row, block) yields the rows of each."""
     paths = [path.with_name(f"near.{next(names)}") for _ in range(count)]
     with ExitStack() as stack:
         files = [stack.enter_context(open(piece, "wb")) for piece in paths]
-        for start, block in record_blocks(path, _kind(width), _BLOCK_ROWS):
+        for start, block in _taken_blocks(path, _kind(width), _BLOCK_ROWS):
             for file, at in zip(files, choose(start, block), strict=True):
                 file.write(block[at].tobytes())
     return paths
@@ -132,6 +148,19 @@ def record_blocks(path: Path, kind: np.dtype, rows: int) -> Iterator[tuple[int, 
             block = np.frombuffer(content, dtype=kind)
             yield start, block
             start += len(block)
+
+
+def _taken_blocks(path: Path, kind: np.dtype, rows: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the same from the last to the first, and cut each off the file."""
+    with open(path, "r+b") as file:
+        left = file.seek(0, os.SEEK_END) // kind.itemsize
+        while left:
+            start = (left - 1) // rows * rows
+            file.seek(start * kind.itemsize)
+            block = np.frombuffer(file.read(), dtype=kind)
+            file.truncate(start * kind.itemsize)
+            yield start, block
+            left = start
 
 
 def _sampled(path: Path, rows: int, width: int) -> np.ndarray:

@@ -31,6 +31,8 @@ from components.data.tables import CAPTION_COLUMNS, FILE_COLUMNS
 from components.errors import DataError
 
 _ROWS_AT_ONCE = 64
+# As other tools call a column of images: the usual names of paths, and what img2dataset writes.
+_IMAGE_COLUMNS = (*FILE_COLUMNS, "jpg", "png", "webp", "bytes", "image_bytes")
 
 
 def read_parquet(folder: Folder, shard: str, config: SourceConfig) -> Iterator[Record]:
@@ -115,7 +117,7 @@ def _columns(schema: pa.Schema, shard: str, config: SourceConfig) -> dict[str, s
         DataError: one that is asked for is absent.
     """
     there = schema.names
-    wanted = {"file": _named(config.file_column, "file", FILE_COLUMNS, there)}
+    wanted = {"file": _named(config.file_column, "file", _IMAGE_COLUMNS, there)}
     if config.condition == "text":
         wanted["caption"] = _named(config.caption_column, "caption", CAPTION_COLUMNS, there)
     if config.group_column:

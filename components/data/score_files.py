@@ -20,7 +20,9 @@ from components.data.shards import checked_shards
 from components.errors import ResourceError
 
 ROWS_AT_ONCE = 65_536
-ENGINE_MEMORY_MIB = 512  # what the engine holds before it writes to disk
+ENGINE_MEMORY_MIB = 512  # what the engine holds before it writes to disk, up to 20 million rows
+_BYTES_PER_ROW = 24  # beyond; with 5 bytes a row it stopped at 100 million
+_MIB_PER_THREAD = 128  # each thread of the engine pins blocks of its own
 _ORDER = ("shard", "offset", "key")
 
 
@@ -76,24 +78,33 @@ class ScoreFiles:
 
 
 @contextmanager
-def open_engine(work: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def open_engine(work: Path, num_rows: int = 0) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open DuckDB on this machine alone: bounded memory, the rest on disk in `work`.
+
+    Args:
+        work: folder for its files.
+        num_rows: how many rows a query will see.
 
     Raises:
         ResourceError: it has no room on disk or in memory.
         KeyboardInterrupt: a signal came while it was at work.
     """
     work.mkdir(parents=True, exist_ok=True)
+    memory_mib = max(ENGINE_MEMORY_MIB, num_rows * _BYTES_PER_ROW >> 20)
     try:
         # No file of its own: the engine reads a ? in a database's path as the end of the name.
         with duckdb.connect(
             config={
-                "memory_limit": f"{ENGINE_MEMORY_MIB}MiB",
+                "memory_limit": f"{memory_mib}MiB",
+                "preserve_insertion_order": "false",  # a column says the place of each row
                 "temp_directory": str(work),
                 "autoinstall_known_extensions": "false",
                 "autoload_known_extensions": "false",
             },
         ) as engine:
+            usual = engine.execute("SELECT current_setting('threads')").fetchone()
+            threads = min(int(usual[0]) if usual else 1, memory_mib // _MIB_PER_THREAD)
+            engine.execute(f"SET threads = {threads}")
             yield engine
     except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
         what = f"the filter's engine stopped: {str(error).splitlines()[0][:160]}"
@@ -149,7 +160,7 @@ def _rising(batch: pa.RecordBatch) -> bool:
 
 def _sorted_copy(scores: ScoreFiles, schema: pa.Schema, work: Path) -> ScoreFiles:
     path = work / "sorted.parquet"
-    with open_engine(work) as engine:
+    with open_engine(work, scores.num_rows) as engine:
         engine.register("scores", scores.reader(schema.names))
         order = ", ".join(f'"{name}"' for name in _ORDER)
         found = engine.sql(f"SELECT * EXCLUDE (position) FROM scores ORDER BY {order}")

@@ -123,7 +123,7 @@ class Scorer:
             rows.append(self._row(record, found))
             if rows[-1]["reason"] is None and self.net is not None and isinstance(found, Decoded):
                 asked.append(len(rows) - 1)
-                images.append(self.net.small(found.pixels_HWC))
+                images.append(self.net.small(found.image))
                 captions.append(record.captions or (record.caption,))
         if asked and self.net is not None:
             some = [rows[number] for number in asked]

@@ -16,12 +16,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+from PIL import Image
 
 from components.data.clip_net import open_clip
 from components.data.config import FilterConfig
 from components.data.decode import (
     Decoded,
-    centre_square,
+    cut_square,
     decode,
     encode_jpeg,
     encode_png,
@@ -206,8 +207,8 @@ class ShardTables:
             if not isinstance(found, Decoded):
                 what = f"{sample.key} was readable when it was scored, now: {found}"
                 raise DataError(what, "source", "score again (raise score.revision)")
-            pixels_HWC = centre_square(found.pixels_HWC, self.config.resolution_px)
-            return replace(sample, image=encode(pixels_HWC))
+            image = cut_square(found.image, self.config.resolution_px)
+            return replace(sample, image=encode(image))
 
         # Pillow lets go of the interpreter while it works, so threads do help.
         while some := list(islice(stream, _FILES_AT_ONCE)):
@@ -253,7 +254,7 @@ def _schema(text_encoder: TextEncoder | None, *, several: bool, named: bool) -> 
     return pa.schema(fields + ([("source", pa.string())] if named else []))
 
 
-def _encoder(config: FilterConfig) -> Callable[[np.ndarray], bytes]:
+def _encoder(config: FilterConfig) -> Callable[[Image.Image], bytes]:
     """Return how squares become bytes."""
     lossy = {"jpeg": encode_jpeg, "webp": encode_webp}.get(config.format)
     return partial(lossy, quality=config.quality) if lossy else encode_png

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import IO
@@ -110,13 +110,19 @@ def settled(config: SourceConfig, folder: Folder) -> SourceConfig:
         what = "no .tar, no .parquet and no image in it"
         raise DataError(what, where, "set source.path to your data")
     if len(kinds) > 1:
-        counts = " and ".join(f"{found[kind]:,} {_WORDS[kind]}" for kind in kinds)
+        counts = " and ".join(in_words(found))
         todo = f"set source.kind to {' or '.join(kinds)}"
         raise DataError(f"{counts} in it", where, todo)
     return replace(config, kind=kinds[0])  # type: ignore[arg-type]
 
 
-_WORDS = {"webdataset": "tars", "parquet": "Parquet files", "image_folder": "images"}
+_WORDS = {"webdataset": "tar", "parquet": "Parquet file", "image_folder": "image"}
+
+
+def in_words(found: Mapping[str, int]) -> list[str]:
+    """Return what `found_in` tells in words: ["2 tars", "1 image"]."""
+    counts = [(found.get(kind, 0), word) for kind, word in _WORDS.items()]
+    return [f"{count:,} {word}{'s' * (count > 1)}" for count, word in counts if count]
 
 
 def found_in(folder: Folder) -> Counter[str]:

@@ -12,11 +12,12 @@ import numpy as np
 from components.data.config import SourceConfig
 from components.data.decode import Decoded, centre_square, decode
 from components.data.far_files import Folder
-from components.data.file_tree import images_of, look
+from components.data.file_tree import IMAGE_EXTENSIONS, images_of, look
 from components.data.image_folder import table_of
 from components.data.reasons import Reason
 from components.data.records import Record
 from components.data.sources import Part, found_in, parts, read_part, settled
+from components.data.tar_samples import endings
 from components.errors import DataError
 
 SAMPLED = 1_000
@@ -117,6 +118,8 @@ def _count(found: Survey, record: Record) -> None:
 def _readable(source: SourceConfig, folder: Folder) -> SourceConfig:
     """Return the configuration with kind and condition that this folder can be read with."""
     source = settled(source, folder)
+    if source.kind == "webdataset":
+        return _with_members(source, folder)
     if source.kind != "image_folder":
         return source
     tree = look(folder)
@@ -129,3 +132,19 @@ def _readable(source: SourceConfig, folder: Folder) -> SourceConfig:
         folders = {file.rpartition("/")[0] for file in images}
         return replace(source, condition="label" if len(folders) > 1 else "none")
     return replace(source, captions_file=name)
+
+
+def _with_members(source: SourceConfig, folder: Folder) -> SourceConfig:
+    """Return the configuration with the endings of image and caption, where they are not the usual
+    ones: `KEY.input.jpg`, `KEY.outputs.txt`.
+    """
+    there = endings(folder, parts(source, folder)[0].shard)
+    if source.image_member or not there or IMAGE_EXTENSIONS & set(there):
+        return source
+    images = [name for name in there if name.rpartition(".")[2] in IMAGE_EXTENSIONS]
+    texts = [name for name in there if name.endswith(".txt")]
+    if len(images) == 1:
+        source = replace(source, image_member=images[0])
+    if len(texts) == 1 and source.caption_member not in there:
+        source = replace(source, caption_member=texts[0])
+    return source

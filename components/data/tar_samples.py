@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import PureWindowsPath
 from typing import IO, Any, cast
 
@@ -97,6 +98,24 @@ def read_tar(folder: Folder, shard: str, config: SourceConfig) -> Iterator[Recor
             yield lost(f"<{shard}>", shard, 0, Reason.SHARD_UNREADABLE)
             return
         yield from _records(tar, file, shard, config)
+
+
+def endings(folder: Folder, shard: str, count: int = 64) -> list[str]:
+    """Return what stands behind the first dot of the first members' names, each once, sorted.
+
+    There are none where the tar cannot be read.
+    """
+    found: set[str] = set()
+    path = folder / restored(shard)
+    try:
+        if is_regular(path):
+            with open_file(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+                members = (member for member in tar if member.isreg())
+                names = (m.name for m in islice(members, count) if not _is_hidden(m.name))
+                found.update(_split_name(name)[1] for name in names)
+    except (*_FAULTS, Unreachable):
+        pass
+    return sorted(found)
 
 
 def _records(
@@ -214,7 +233,7 @@ def _read_json(content: bytes | None) -> tuple[dict[str, Any], bool]:
 
 def _split_name(name: str) -> tuple[str, str]:
     # Composed letters: members of one sample may come from two systems.
-    plain = written(unicodedata.normalize("NFC", name))
+    plain = written(name if name.isascii() else unicodedata.normalize("NFC", name))
     if len(plain) > _NAME_CHARS:
         plain = plain[:_NAME_CHARS]
     folder, slash, file = plain.rpartition("/")
@@ -230,7 +249,10 @@ def _is_hidden(name: str) -> bool:
 def _is_unsafe(member: tarfile.TarInfo) -> bool:
     if not member.isreg() or member.issparse():
         return True
-    path = PureWindowsPath(member.name)  # reads both kinds of slashes
+    name = member.name
+    if not name.startswith("/") and not any(mark in name for mark in ("..", "\\", ":")):
+        return False
+    path = PureWindowsPath(name)  # reads both kinds of slashes
     return bool(path.drive or path.root) or ".." in path.parts
 
 

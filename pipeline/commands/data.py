@@ -60,10 +60,11 @@ def _check(options: argparse.Namespace) -> None:
 def _lines(found: Survey) -> Iterator[str]:
     from components.data.names import shown
     from components.data.reasons import Reason
+    from components.data.sources import in_words
     from components.data.survey import NAMED, SAMPLED, SIDES
 
-    there = ", ".join(f"{count:,} {kind}" for kind, count in sorted(found.files.items()) if count)
-    yield f"files by kind: {there}; read as {found.source.kind}, in {found.parts:,} parts"
+    parts = f"{found.parts:,} part{'s' * (found.parts != 1)}"
+    yield f"{', '.join(in_words(found.files))}; read as {found.source.kind}, in {parts}"
     readable = len(found.sides)
     yield f"looked at {found.looked_at:,} samples (at most {SAMPLED:,}): {readable:,} readable"
     if readable:
@@ -92,10 +93,15 @@ def _lines(found: Survey) -> Iterator[str]:
 
 def _section(found: Survey) -> dict[str, str]:
     """Return the fields of `source` that are not the usual ones."""
+    from components.data.config import SourceConfig
+
     source = found.source
     section = {"kind": source.kind, "condition": source.condition, "path": source.path}
     if source.captions_file:
         section["captions_file"] = source.captions_file
+    members = {"image_member": source.image_member, "caption_member": source.caption_member}
+    usual = SourceConfig(path=source.path)
+    section |= {name: end for name, end in members.items() if end != getattr(usual, name)}
     if found.several:
         section["captions"] = "random"
     return section

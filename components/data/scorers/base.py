@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
+from PIL import Image
 
 from components.data.decode import Decoded
 from components.data.records import Record
@@ -22,8 +23,8 @@ from components.data.scorers import SCORERS
 class EmbeddingNet(Protocol):
     """What scorers need of a CLIP."""
 
-    def small(self, pixels_HWC: np.ndarray) -> np.ndarray:
-        """Return what is kept of an image until its batch is full."""
+    def small(self, image: Image.Image) -> np.ndarray:
+        """Return what is kept of an RGB image until its batch is full."""
 
     def embed(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Return L2-normalised embeddings of images as `small` returns them, float32 [N, D]."""

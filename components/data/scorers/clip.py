@@ -11,10 +11,13 @@ from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
+from PIL import Image
 
 from components.data.clip_net import open_clip
-from components.data.decode import centre_square
+from components.data.decode import cut_square
 from components.data.scorers.base import ColumnScorer
+
+_REDUCING_GAP = 3.0
 
 
 class Clip(ColumnScorer):
@@ -36,9 +39,9 @@ class ClipSimilarity:
         self.side = int(self.net.preprocess.image_size_px)
         self.embedding_dim = int(self.net.embedding_dim)
 
-    def small(self, pixels_HWC: np.ndarray) -> np.ndarray:
-        """Return what is looked at of an image, uint8 [side, side, 3]."""
-        return centre_square(pixels_HWC, self.side)
+    def small(self, image: Image.Image) -> np.ndarray:
+        """Return what is looked at of an RGB image, uint8 [side, side, 3]."""
+        return np.asarray(cut_square(image, self.side, _REDUCING_GAP))
 
     def similarity(self, images: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
         """Return the cosine of each pair, float32 [N]; images as `small` returns them."""

@@ -21,6 +21,6 @@ class Entropy(ColumnScorer):
 
     def of_sample(self, record: Record, image: Decoded) -> dict[str, Any]:
         """Return the entropy of an image."""
-        counts = np.bincount(grey_of(image.pixels_HWC).astype(np.uint8).ravel(), minlength=256)
+        counts = np.bincount(grey_of(image.image).astype(np.uint8).ravel(), minlength=256)
         share = counts[counts > 0] / counts.sum()
         return {"entropy": float(max(0.0, -(share * np.log2(share)).sum()))}

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from components.data.decode import Decoded
-from components.data.fingerprints import perceptual_hash, thumbnail
+from components.data.fingerprints import overview, perceptual_hash, thumbnail
 from components.data.records import Record
 from components.data.scorers.base import ColumnScorer
 
@@ -19,7 +19,5 @@ class Phash(ColumnScorer):
 
     def of_sample(self, record: Record, image: Decoded) -> dict[str, Any]:
         """Return hash and thumbnail of an image."""
-        return {
-            "phash": perceptual_hash(image.pixels_HWC),
-            "thumbnail": thumbnail(image.pixels_HWC),
-        }
+        small = overview(image.image)
+        return {"phash": perceptual_hash(small), "thumbnail": thumbnail(small)}

@@ -23,7 +23,7 @@ class Sharpness(ColumnScorer):
 
     def of_sample(self, record: Record, image: Decoded) -> dict[str, Any]:
         """Return the sharpness of an image; 0 where it is smaller than 3 x 3."""
-        grey = grey_of(image.pixels_HWC)
+        grey = grey_of(image.image)
         if min(grey.shape) < 3:
             return {"sharpness": 0.0}
         around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]

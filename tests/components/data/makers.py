@@ -116,8 +116,8 @@ class TruthNet:
     def __init__(self, truth: dict[bytes, dict[str, str]]) -> None:
         self.truth = truth
 
-    def small(self, pixels: np.ndarray) -> np.ndarray:
-        return pixels
+    def small(self, image: Image.Image) -> np.ndarray:
+        return np.asarray(image)
 
     def similarity(self, images: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
         found = []
@@ -131,8 +131,8 @@ class TruthNet:
 class FlatNet:
     """Stands in for CLIP: a cosine that depends on the image alone; can be pickled."""
 
-    def small(self, pixels: np.ndarray) -> np.ndarray:
-        return pixels
+    def small(self, image: Image.Image) -> np.ndarray:
+        return np.asarray(image)
 
     def similarity(self, images: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
         return np.array([image.mean() / 255 for image in images], dtype=np.float32)

@@ -129,8 +129,8 @@ def in_pieces_of(rows):
 
 def with_threads(count):
     @contextmanager
-    def opened(work):
-        with open_engine(work) as engine:
+    def opened(work, num_rows):
+        with open_engine(work, num_rows) as engine:
             engine.execute(f"SET threads={count}")
             yield engine
 
@@ -205,3 +205,16 @@ def test_captions_that_come_often_are_rejected_by_a_rule(tmp_path):
     found = decided(tmp_path, score_table(rows), config)
     assert found.rejected() == {"filter.caption_repeats": 4, "image.broken": 1}
     assert np.flatnonzero(found.codes_N).tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("threads", [1, 4, 64])
+def test_the_engine_fits_its_memory_whatever_the_machine(tmp_path, threads):
+    """Rows without end: at 100 million it once had too little memory, on many cores sooner."""
+    with open_engine(tmp_path, 100_000_000) as engine:
+        row = engine.execute("SELECT current_setting('memory_limit')").fetchone()
+        assert row is not None and row[0].endswith("GiB") and 2.0 < float(row[0].split()[0]) < 4.0
+    with open_engine(tmp_path, 1_000) as engine:
+        row = engine.execute(
+            "SELECT current_setting('memory_limit'), current_setting('threads')"
+        ).fetchone()
+        assert row is not None and row[0] == "512.0 MiB" and int(row[1]) <= 4

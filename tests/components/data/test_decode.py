@@ -5,12 +5,14 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageCms, ImageFile, PngImagePlugin
 
 from components.data.decode import (
     Decoded,
     centre_square,
+    cut_square,
     decode,
+    encode_jpeg,
     encode_png,
     parse_colour,
     sniff,
@@ -177,8 +179,42 @@ def test_centre_square_cuts_the_middle():
     assert np.abs(small.astype(int) - 127.5).max() < 8
 
 
+def test_an_image_holds_pixels_alone():
+    """What stood beside the pixels of a file is not stored again with them."""
+    text = PngImagePlugin.PngInfo()
+    text.add_text("where", "at home")
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    bare = encode_png(Image.fromarray(picture()))
+    for extra in ({"pnginfo": text}, {"icc_profile": profile}, {"dpi": (72, 72)}):
+        found = decode(encoded(picture(), **extra))
+        assert encode_png(found.image) == bare
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    found = decode(encoded(picture(), "JPEG", exif=turned, icc_profile=profile, comment=b"mine"))
+    plain = Image.fromarray(found.pixels_HWC)
+    assert encode_jpeg(found.image, 90) == encode_jpeg(plain, 90)
+
+
+def test_large_photos_and_large_drawings_as_png():
+    photo, drawing = Image.fromarray(picture(300)), Image.new("RGB", (300, 300), "red")
+    drawing.paste((0, 0, 255), (40, 50, 200, 260))
+    for image in (photo, drawing):
+        file = encode_png(image)
+        assert (pixels_of(file) == np.asarray(image)).all()
+        usual = io.BytesIO()
+        image.save(usual, "PNG", compress_level=1)
+        assert len(file) <= len(usual.getvalue())
+
+
+def test_a_large_square_is_nearly_the_same_by_the_quick_way():
+    image = Image.fromarray(picture(700)).crop((0, 0, 700, 640))
+    quick, exact = (np.asarray(cut_square(image, 64, gap)).astype(int) for gap in (3.0, None))
+    assert np.abs(quick - exact).max() <= 2 and quick.shape == (64, 64, 3)
+    assert (exact == centre_square(np.asarray(image), 64)).all()
+
+
 def test_png_round_trip_and_colours():
-    assert (pixels_of(encode_png(picture())) == picture()).all()
+    assert (pixels_of(encode_png(Image.fromarray(picture()))) == picture()).all()
     assert parse_colour("#0a10ff") == (10, 16, 255)
     with pytest.raises(ValueError, match="must look like"):
         parse_colour("white")

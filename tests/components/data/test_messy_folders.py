@@ -255,7 +255,7 @@ def test_a_doubt_names_both_readings(tmp_path):
     assert captions(tmp_path, captions_file="captions.TSV") == {"a.png": "two"}
     put(tmp_path, "both/a.png")
     write_plain_tar(tmp_path / "both/a.tar", sample_members("k", 1))
-    with pytest.raises(DataError, match=r"1 tars and 1 images.*source.kind to webdataset or image"):
+    with pytest.raises(DataError, match=r"1 tar and 1 image .*source.kind to webdataset or image"):
         rows(tmp_path / "both")
     assert found_in(tmp_path / "both") == {"webdataset": 1, "image_folder": 1}
     config = SourceConfig(path="", kind="webdataset")

@@ -2,7 +2,9 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from components.data import near_search
 from components.data.fingerprints import thumbnail
 from components.data.near_copies import LEAF_ROWS, later_copies, near_pairs
 from components.data.near_search import pairs_in_stream
@@ -54,6 +56,20 @@ def test_pieces_on_disk_give_the_same_pairs(tmp_path, most_rows):
     assert pairs_in_stream([], 6, 3.0, tmp_path).shape == (0, 2)
 
 
+def test_the_disk_holds_the_images_about_once(tmp_path, monkeypatch):
+    hashes, thumbs = world(60_000, 4)
+    held, blocks_of = [], near_search._taken_blocks
+
+    def watched(path, kind, rows):
+        for found in blocks_of(path, kind, 500):
+            held.append(sum(file.stat().st_size for file in tmp_path.iterdir()))
+            yield found
+
+    monkeypatch.setattr(near_search, "_taken_blocks", watched)
+    pairs_in_stream([(np.arange(60_000), hashes, thumbs)], 6, 3.0, tmp_path, 5_000)
+    assert len(held) > 100 and max(held) < 1.5 * (thumbs.nbytes + 16 * len(hashes))
+
+
 def test_pictures_of_one_colour_on_disk_end_in_bounded_pairs(tmp_path):
     rng = np.random.default_rng(0)
     thumbs = rng.integers(252, 256, (1_000, 192), dtype=np.uint8)
@@ -89,7 +105,9 @@ def test_colour_decides_where_brightness_does_not():
     red = np.zeros((32, 32, 3), np.uint8)
     red[8:20, 8:20, 0] = 200
     blue = red[..., ::-1].copy()
-    thumbs = np.array([list(thumbnail(image)) for image in (red, blue, red)], np.uint8)
+    thumbs = np.array(
+        [list(thumbnail(Image.fromarray(image))) for image in (red, blue, red)], np.uint8
+    )
     assert near_pairs(np.zeros(3, np.int64), thumbs, 0, 4.0).tolist() == [[0, 2]]
 
 

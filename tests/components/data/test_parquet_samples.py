@@ -19,7 +19,7 @@ def write(path, group=2, **columns):
     pq.write_table(pa.table(columns), path, row_group_size=group)
 
 
-@pytest.mark.parametrize("form", ["bytes", "struct", "path"])
+@pytest.mark.parametrize("form", ["bytes", "struct", "path", "jpg"])
 def test_images_as_bytes_as_struct_and_as_path(tmp_path, form):
     if form == "path":
         for i, content in enumerate(FILES):
@@ -28,8 +28,10 @@ def test_images_as_bytes_as_struct_and_as_path(tmp_path, form):
         "bytes": FILES,
         "struct": [{"bytes": content, "path": "x.png"} for content in FILES],
         "path": [f"{i}.png" for i in range(5)],
+        "jpg": FILES,
     }[form]
-    write(tmp_path / "a.parquet", image=cells, text=[f"caption {i}" for i in range(5)])
+    columns = {"jpg" if form == "jpg" else "image": cells}
+    write(tmp_path / "a.parquet", **columns, text=[f"caption {i}" for i in range(5)])
     found = rows(tmp_path, kind="parquet")
     assert [(r.key, r.caption, r.reason) for r in found] == [
         (f"a.parquet:{i}", f"caption {i}", "") for i in range(5)

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from PIL import Image
 from safetensors.numpy import save_file
 
 from components.data.config import ColumnRule, FilterConfig, ScoreConfig, SourceConfig
@@ -35,7 +36,9 @@ from tests.components.data.makers import (
 def value_of(name, pixels=None, **record):
     pixels = np.zeros((8, 8, 3), np.uint8) if pixels is None else pixels
     sample = Record("k", "a.tar", 0, b"x", **({"caption": "one"} | record))
-    return scorer_class(name)(Setting()).of_sample(sample, Decoded(pixels, "PNG", "RGB"))
+    return scorer_class(name)(Setting()).of_sample(
+        sample, Decoded(Image.fromarray(pixels), "PNG", "RGB")
+    )
 
 
 @pytest.mark.parametrize("name", SCORERS)
@@ -192,7 +195,7 @@ def test_a_caption_is_as_surely_of_a_language_as_its_least_sure_text():
     def sure(language, *texts):
         asked = scorer_class("language")(Setting(language=language))
         sample = Record("k", "a.tar", 0, b"x", caption=texts[0], captions=texts)
-        image = Decoded(np.zeros((8, 8, 3), np.uint8), "PNG", "RGB")
+        image = Decoded(Image.new("RGB", (8, 8)), "PNG", "RGB")
         return asked.of_sample(sample, image)["caption_language"]
 
     english = "a small red bird sits on the branch of an old tree"

@@ -51,8 +51,19 @@ def test_class_folders_tars_and_nothing(tmp_path, capsys):
     assert code == 0 and {r.label for r in read_as(said.out)} == {"cat", "dog"}
     write_plain_tar(tmp_path / "tars/a.tar", sample_members("k", 1, "one\ntwo"))
     code, said = checked(capsys, tmp_path / "tars")
-    assert code == 0 and "1 webdataset; read as webdataset" in said.out
+    assert code == 0 and "1 tar; read as webdataset, in 1 part" in said.out
     assert [r.captions for r in read_as(said.out)] == [("one", "two")]
+    write_plain_tar(
+        tmp_path / "pairs/a.tar",
+        [
+            ("k.input.jpg", encoded(picture(20), "JPEG")),
+            ("k.outputs.txt", b"words"),
+            ("._k.jpg", b""),
+        ],
+    )
+    code, said = checked(capsys, tmp_path / "pairs")
+    assert code == 0 and "image_member: input.jpg" in said.out
+    assert [r.caption for r in read_as(said.out)] == ["words"]
     (tmp_path / "empty").mkdir()
     code, said = checked(capsys, tmp_path / "empty")
     assert code == 3 and "no .tar, no .parquet and no image in it" in said.err
