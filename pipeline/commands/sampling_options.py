@@ -13,7 +13,7 @@ from components.errors import ConfigError, printable
 from components.requests.card import read_card_file
 from components.requests.images import check_truncation
 from components.requests.subjects import NOTHING, kind_of, label_names, subjects
-from pipeline.commands.default_folders import published
+from pipeline.commands.default_folders import chosen, published, tell_whose
 from pipeline.exit_codes import guarded
 from pipeline.places import set_quiet_environment
 
@@ -32,7 +32,7 @@ def command(
     set_quiet_environment()
 
     def checked() -> None:
-        check_truncation(options.psi)
+        check_truncation(options.psi, "--psi")
         if not 1 <= options.batch <= BATCH_LIMIT:
             raise ConfigError(f"batch is {options.batch}", "--batch", f"use 1 to {BATCH_LIMIT}")
         work(options)
@@ -143,7 +143,12 @@ def open_model(
     Args:
         options: of the command.
         asked: what will be drawn; prompts that are longer than the text encoder reads are told.
+
+    Raises:
+        StorageError: there is no such model, or it is damaged.
     """
+    tell_whose(chosen(options.model))
+
     import torch
 
     from components.artifacts.release import load_release

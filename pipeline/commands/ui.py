@@ -29,9 +29,10 @@ def serve(config: TrackingConfig, port: int, say: Callable[[str], None]) -> None
     """Start MLflow on the default store and wait until it is stopped.
 
     Raises:
-        ConfigError: when the runs are on another server, or the port is taken.
+        ConfigError: when the runs are on another server, or the port is none or taken.
         ResourceError: when MLflow does not come up.
     """
+    check_port(port)
     from pipeline.tracking.mlflow_door import open_door
 
     door = open_door(config, runs_folder())
@@ -83,6 +84,12 @@ def links(address: str, experiments: dict[str, str], runs: dict[str, list[str]])
         if len(runs.get(name, [])) > 1:
             lines.append(f"{'  compared':<15} {compare_link(address, number, runs[name])}")
     return [*lines, "", "stop with Ctrl-C"]
+
+
+def check_port(port: int) -> None:
+    """Raise ConfigError for a number that is no port."""
+    if not 1 <= port <= 65535:
+        raise ConfigError(f"port is {port}", "--port", "give one from 1 to 65535")
 
 
 def port_is_free(port: int) -> bool:

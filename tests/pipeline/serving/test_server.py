@@ -183,6 +183,7 @@ def test_what_cannot_be_served_is_said_at_once(tmp_path, monkeypatch, capfd):
     assert serve.main(["nowhere"]) == 5
     assert "there is no model (nowhere)" in capfd.readouterr().err
     assert serve.main(["--port", "99999"]) == 2 and serve.main(["--timeout", "0"]) == 2
+    assert "port is 99999 (--port)" in capfd.readouterr().err
     monkeypatch.setattr(serve, "port_is_free", lambda port: False)
     assert serve.main(["--port", "5001"]) == 2
     assert "port 5001 is taken (--port)" in capfd.readouterr().err
