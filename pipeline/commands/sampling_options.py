@@ -20,6 +20,7 @@ from pipeline.places import set_quiet_environment
 SHEET_LIMIT = 512  # images in one picture; more belong into a folder
 BATCH_LIMIT = 1024
 CUTS_SHOWN, CUT_SHOWN = 3, 40  # prompts named as cut, and so many of their characters
+WORDS_SHOWN = 40  # of those that a model knows, or does not
 
 
 def command(
@@ -157,6 +158,7 @@ def open_model(
     model, card = load_release(options.model, "cuda" if torch.cuda.is_available() else "cpu")
     if kind_of(card) == "text":
         tell_cuts(model, asked)
+        tell_unknown(model, asked)
     fast_form(
         model.generator,
         precision="bfloat16" if options.bf16 else "float32",
@@ -177,6 +179,20 @@ def tell_cuts(model: Any, asked: Sequence[str]) -> None:
     line = (
         f"note: {len(cuts)} of {len(prompts)} prompts cut at {length} tokens, not read: "
         f"{', '.join(shown)}{more}"
+    )
+    print(printable(line), file=sys.stderr)
+
+
+def tell_unknown(model: Any, asked: Sequence[str]) -> None:
+    """Say on stderr, in one line, which words the model never learned, and which it did."""
+    unknown = dict.fromkeys(word for words in model.unknown(asked) for word in words)
+    if not unknown:
+        return
+    known = model.text_encoder.tokenize.words
+    listed = ", ".join(known[:WORDS_SHOWN]) + (", ..." if len(known) > WORDS_SHOWN else "")
+    line = (
+        f"note: the model never learned {', '.join(list(unknown)[:WORDS_SHOWN])}; "
+        f"it knows {len(known)} words: {listed}"
     )
     print(printable(line), file=sys.stderr)
 

@@ -209,6 +209,17 @@ def test_the_own_model_comes_first(project: Path, capsys) -> None:
     assert default_folders.published() == project / "artifacts/release"
 
 
+def test_words_that_the_model_never_learned_are_told(project: Path, capsys) -> None:
+    prompts = ["a purple elephant", "a red ring", "an elephant in a hat"]
+    assert generate_command.main([*prompts, "--out", "sheet.png"]) == 0
+    _, note = capsys.readouterr().err.splitlines()
+    words = read_card(BOX / "release/text_encoder")["architecture"]["tokenizer"]["words"]
+    assert note == (
+        "note: the model never learned elephant, hat; "
+        f"it knows {len(words)} words: {', '.join(words)}"
+    )
+
+
 def test_a_code_is_found_with_the_bundled_nets(project: Path, capsys) -> None:
     assert generate_command.main(["a red ring on a blue background", "--out", "ring.png"]) == 0
     prompt = ["a red ring on a blue background", "--steps", "2"]
