@@ -182,7 +182,7 @@ def _pictures(node: Node, pictures: Pictures, sheet: Path | None) -> dict[str, A
     for out in (*node.outs, *node.plots):
         files = [out] if out.suffix == ".png" and out.is_file() else sorted(out.glob("*.png"))
         shown = [path for path in files if path != sheet][:MOST_PICTURES]
-        found += [pictures(path, f"{node.name}: {path.name}") for path in shown]
+        found += [pictures(path, f"{node.name}: {path.stem}") for path in shown]
         drawn = sorted((out / "samples").glob("*.png"))
         chosen = drawn[:: max(1, -(-len(drawn) // MOST_STEPS))]
         if drawn and chosen[-1] != drawn[-1]:

@@ -192,10 +192,11 @@ def _shown(folder: Path) -> str:
 
 
 def _png(image_HWC: Any) -> bytes:
+    """Return a PNG of zlib's quickest level: half the processor time for a tenth more bytes."""
     from PIL import Image
 
     file = io.BytesIO()
-    Image.fromarray(image_HWC).save(file, format="PNG")
+    Image.fromarray(image_HWC).save(file, format="PNG", compress_level=1)
     return file.getvalue()
 
 
