@@ -63,7 +63,8 @@ def _lines(found: Survey) -> Iterator[str]:
     from components.data.survey import NAMED, SAMPLED, SIDES
 
     there = ", ".join(f"{count:,} {kind}" for kind, count in sorted(found.files.items()) if count)
-    yield f"files by kind: {there}; read as {found.source.kind}, in {found.parts:,} parts"
+    pieces = f"{found.parts:,} part{'s' if found.parts != 1 else ''}"
+    yield f"files by kind: {there}; read as {found.source.kind}, in {pieces}"
     readable = len(found.sides)
     yield f"looked at {found.looked_at:,} samples (at most {SAMPLED:,}): {readable:,} readable"
     if readable:
