@@ -213,7 +213,7 @@ def test_words_that_the_model_never_learned_are_told(project: Path, capsys) -> N
     prompts = ["a purple elephant", "a red ring", "an elephant in a hat"]
     assert generate_command.main([*prompts, "--out", "sheet.png"]) == 0
     _, note = capsys.readouterr().err.splitlines()
-    words = read_card(BOX / "release/text_encoder")["architecture"]["tokenizer"]["words"]
+    words = read_card(BOX / "release/text_encoder").architecture["tokenizer"]["words"]
     assert note == (
         "note: the model never learned elephant, hat; "
         f"it knows {len(words)} words: {', '.join(words)}"
