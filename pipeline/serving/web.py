@@ -62,7 +62,7 @@ def web_app(models: Models, *, timeout_s: float, with_page: bool) -> Starlette:
 
 
 class _Answers:
-    def __init__(self, models: Models, timeout_s: float, *, with_page: bool) -> None:
+    def __init__(self, models: Models, timeout_s: float, *, with_page: bool = False) -> None:
         self._models, self._timeout_s, self._with_page = models, timeout_s, with_page
 
     async def health(self, request: Request) -> Response:
