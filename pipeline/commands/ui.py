@@ -45,7 +45,7 @@ def serve(config: TrackingConfig, port: int, say: Callable[[str], None]) -> None
     command += ["--host", HOST, "--port", str(port), "--workers", "1"]
     command += ["--uvicorn-opts", "--log-level warning"]  # the links stand alone on the screen
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    environment.setdefault("PYTHONWARNINGS", "ignore")  # of MLflow's own code about its own libraries
+    environment.setdefault("PYTHONWARNINGS", "ignore")  # MLflow, about its own libraries
     # Its own session: MLflow starts servers of its own, and they have to end with it.
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True
