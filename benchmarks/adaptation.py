@@ -27,6 +27,7 @@ import numpy as np
 
 from benchmarks.images_to_distance import read_case
 from benchmarks.judged import ATTRIBUTES, HEAD, Eyes, compare, row
+from pipeline.exit_codes import guarded
 
 SHOWN, COLUMNS = 16, 8  # codes on a sheet
 
@@ -194,4 +195,4 @@ def _sheet(path: Path, rows: Sequence[np.ndarray]) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(guarded(main))

@@ -23,6 +23,7 @@ import argparse
 import csv
 import dataclasses
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
@@ -33,6 +34,7 @@ from benchmarks.machine import describe
 from components.errors import Interrupted
 
 JUDGE = "judge."
+_EXPONENT = re.compile(r"[-+]?[0-9]+e[-+]?[0-9]+", re.IGNORECASE)
 Points = list[dict[str, float]]  # images, distance, cpu_s, and judge.<attribute> where it knows
 
 
@@ -86,11 +88,17 @@ def main(argv: list[str] | None = None) -> int:
 
 def read_case(text: str) -> tuple[str, dict[str, Any]]:
     """Return the name of a case and its changes, values read as YAML."""
-    import yaml
-
     name, *settings = text.split(",")
     pairs = (setting.partition("=") for setting in settings)
-    return name, {key: yaml.safe_load(value) for key, _, value in pairs}
+    return name, {key: value_of(value) for key, _, value in pairs}
+
+
+def value_of(text: str) -> Any:
+    """Return a value as YAML has it, but 3e-3 as a number: YAML 1.1 wants a point in it."""
+    import yaml
+
+    value = yaml.safe_load(text)
+    return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
 
 
 def run_case(

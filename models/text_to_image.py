@@ -103,6 +103,11 @@ class TextToImage(nn.Module):
         tokenize = self.text_encoder.tokenize
         return [max(0, n - tokenize.context_length) for n in tokenize.lengths(prompts)]
 
+    def unknown(self, prompts: Sequence[str]) -> list[list[str]]:
+        """Return the words of each prompt that the text encoder never learned, each once."""
+        found: list[list[str]] = self.text_encoder.tokenize.unknown(prompts)
+        return found
+
     def forward(
         self,
         prompts: Sequence[str],

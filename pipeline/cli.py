@@ -193,6 +193,7 @@ def _parser(
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print it and exit")
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
     for name, (title, _) in tools.items():
         commands.add_parser(name, help=title)
@@ -201,6 +202,16 @@ def _parser(
     if not stages:
         parser.epilog = "The stages of the pipeline appear here in a folder with a dvc.yaml."
     return parser
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        from importlib.metadata import version
+
+        print(f"ganline {version('ganline')}")
+        parser.exit()
 
 
 EXAMPLE_KEYS = {"superres": " 64", "adapt": " sketch"}

@@ -97,6 +97,15 @@ def test_the_comparison_takes_the_first_point_that_is_as_near() -> None:
     assert images_to_distance.compare({"fast": points(9, 4)}, ["slow"]) == {}
 
 
+def test_a_case_takes_numbers_as_people_type_them() -> None:
+    words = "x,rate=3e-3,many=2E+4,point=1.0e-4,whole=12,text=e3,flag=true"
+    name, fields = images_to_distance.read_case(words)
+    assert name == "x" and fields == {
+        "rate": 0.003, "many": 20000.0, "point": 0.0001, "whole": 12,
+        "text": "e3", "flag": True,
+    }  # fmt: skip
+
+
 def test_an_unknown_reference_is_refused(tmp_path, capsys) -> None:
     words = ["none.yaml", "--kimg", "1", "--case", "a", "--case", "b,x=1", "--reference", "c"]
     with pytest.raises(SystemExit) as stopped:

@@ -78,9 +78,7 @@ def write_artifact(
         samples: a PIL image of the fixed prompts.
         metrics: the last tick and other numbers.
     """
-    temporary = folder.with_name(f"{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    temporary = _empty_beside(folder)
     save_states(temporary, {GENERATOR: generator_state, DISCRIMINATOR: discriminator_state})
     if text_encoder is not None:
         made = "imported with the generator" if imported_from else "trained by ganline"
@@ -105,17 +103,32 @@ def write_artifact(
         "encoders": dict(encoders or {}),
         "git_commit": git_commit() or "unknown",
         "fingerprint": fingerprint,
-        "files": {
-            p.relative_to(temporary).as_posix(): file_hash(p)
-            for p in sorted(temporary.rglob("*"))
-            if p.is_file()
-        },
+        "files": _hashes(temporary),
     }
+    _publish(temporary, folder, card)
+    return card
+
+
+def _empty_beside(folder: Path) -> Path:
+    """Return an empty folder that becomes `folder` when all is in it."""
+    temporary = folder.with_name(f"{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    return temporary
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """Return the sha256 of every file below a folder, by its path there."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {path.relative_to(folder).as_posix(): file_hash(path) for path in paths}
+
+
+def _publish(temporary: Path, folder: Path, card: Mapping[str, Any]) -> None:
+    """Write the card, bring all files to the disk, and put the folder in its place."""
     (temporary / CARD).write_text(json.dumps(card, indent=1))
     for path in (*temporary.rglob("*"), temporary):
         sync(path)
     publish_folder(temporary, folder)
-    return card
 
 
 def read_card(folder: Path) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from components.artifacts.model_card import model_card
 from components.artifacts.publishing import PublishConfig
 from components.durable_files import file_hash, publish_folder, sync
 from components.errors import ConfigError, DataError, StorageError
+from components.requests.card import no_model
 from components.requests.subjects import kind_of
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def load_release(
 
     folder = Path(folder)
     if not folder.is_dir():
-        raise StorageError("there is no model", str(folder), "run make demo first, or give --model")
+        raise no_model(folder)
     generator, card = load_generator(folder)
     if draws and getattr(generator, "shrinks", 1) > 1:
         todo = "use ganline upscale, or join it to a base by ganline cascade"

@@ -70,12 +70,7 @@ def train_mapper(
         groups = level_groups(generator.num_ws, config.levels)
         mapper = LatentMapper(generator.w_dim, groups).to(device)
     optimizer = Ranger(mapper.parameters(), lr=config.learning_rate)
-    name = text.name if isinstance(text, Captions) else text
-    facts = {**asdict(config), "levels": list(config.levels), "text": name}
-    if isinstance(text, Captions):
-        facts["captions"] = [list(pair) for pair in text.pairs]
-    elif config.direction_weight:
-        facts |= {"neutral": neutral, "templates": list(clip.templates)}
+    facts = _facts(config, clip, text, neutral)
     identifies = {**facts, "generator_sha256": generator_sha256}
     done = _resume(state, mapper, optimizer, identifies)
     aims = Aims(generator, clip, text, neutral, config, identity)
@@ -88,21 +83,38 @@ def train_mapper(
             if not bool(torch.isfinite(loss)):
                 where = f"step {step} of the mapper"
                 raise NonFiniteError("the loss is no number", where, "lower the learning rate")
-            parameters = list(mapper.parameters())
-            for parameter, grad in zip(
-                parameters, torch.autograd.grad(loss, parameters), strict=True
-            ):
-                parameter.grad = grad
-            optimizer.step()
+            _descend(mapper, optimizer, loss)
             now = step + 1
             if state is not None and (now % config.save_every == 0 or now == config.steps):
                 _save(state, mapper, optimizer, now, identifies)
     return StoredMapper(
         mapper=mapper.eval().requires_grad_(False),
-        text=name,
+        text=facts["text"],
         generator_sha256=generator_sha256,
         facts=facts,
     )
+
+
+def _facts(
+    config: MapperConfig, clip: ClipText, text: str | Captions, neutral: str
+) -> dict[str, Any]:
+    """Return how the mapper is trained, and what for, ready for JSON."""
+    name = text.name if isinstance(text, Captions) else text
+    facts = {**asdict(config), "levels": list(config.levels), "text": name}
+    if isinstance(text, Captions):
+        facts["captions"] = [list(pair) for pair in text.pairs]
+    elif config.direction_weight:
+        facts |= {"neutral": neutral, "templates": list(clip.templates)}
+    return facts
+
+
+def _descend(mapper: LatentMapper, optimizer: Ranger, loss: Tensor) -> None:
+    """Take one step of the optimizer down the loss."""
+    parameters = list(mapper.parameters())
+    grads = torch.autograd.grad(loss, parameters)
+    for parameter, grad in zip(parameters, grads, strict=True):
+        parameter.grad = grad
+    optimizer.step()
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -87,20 +87,22 @@ def score_generator(
     say(f"evaluate: truncation curve over psi {', '.join(map(str, config.truncations))}")
     curve = truncation_curve(bench, after, sampled)
     parts = (alignment, bound, shapes, seeds, copies, classes, enlarged, kinds, distances)
+    missing = _joined(parts, "missing")
     return {
-        **{name: value for part in parts for name, value in part["scores"].items()},
+        **_joined(parts, "scores"),
         "real": real,
         "truncation": _summary(curve, _frechet_name(name)),
         "curve": curve,
         "pairs": copies["pairs"],
         "warnings": warnings,
-        "cards": {name: card for part in parts for name, card in part["cards"].items()},
-        "not_measured": {
-            metric: bench.not_measured.get(metric, why)
-            for part in parts
-            for metric, why in part["missing"].items()
-        },
+        "cards": _joined(parts, "cards"),
+        "not_measured": {name: bench.not_measured.get(name, why) for name, why in missing.items()},
     }
+
+
+def _joined(parts: Sequence[dict[str, Any]], key: str) -> dict[str, Any]:
+    """Return what all parts say under a key, in their order."""
+    return {name: value for part in parts for name, value in part[key].items()}
 
 
 def _few(num_real: int) -> list[str]:

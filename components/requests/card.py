@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from components.errors import StorageError
 from models.untrusted.json_file import read_json
 
 CARD = "card.json"
@@ -35,6 +36,13 @@ def read_card_file(folder: Path) -> dict[str, Any]:
     if names and len(names) != count:
         raise ValueError(f"it has {len(names)} names for {count} classes")
     return card
+
+
+def no_model(folder: Path) -> StorageError:
+    """Return the error for a folder that holds no model."""
+    what = "there is no model" if not folder.is_dir() else f"it holds no model, for want of {CARD}"
+    todo = "run make demo first, or name the folder of a release or an artifact"
+    return StorageError(what, str(folder), todo)
 
 
 def _whole(low: int, high: int) -> Callable[[Any], bool]:

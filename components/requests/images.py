@@ -114,14 +114,19 @@ def check_seeds(seeds: Sequence[Any], name: str = "seeds") -> None:
         known.add(seed)
 
 
-def check_truncation(truncation: Any) -> None:
-    """Raise ConfigError unless `truncation` is a number in `TRUNCATION_RANGE`."""
+def check_truncation(truncation: Any, name: str = "truncation") -> None:
+    """Raise ConfigError unless `truncation` is a number in `TRUNCATION_RANGE`.
+
+    Args:
+        truncation: as asked.
+        name: the key or option that it was asked by.
+    """
     low, high = TRUNCATION_RANGE
     number = isinstance(truncation, (int, float)) and not isinstance(truncation, bool)
     if not number or not math.isfinite(truncation) or not low <= truncation <= high:
         raise ConfigError(
-            f"truncation is {_short(truncation)}",
-            "truncation",
+            f"{name.lstrip('-')} is {_short(truncation)}",
+            name,
             f"use a number from {low:g} to {high:g}: 1 full variety, 0 the mean image",
         )
 
@@ -134,7 +139,7 @@ def check_walk(keyframes: int, frames: Any) -> None:
         )
     if not keyframes <= _integer(frames, "frames") <= FRAMES_LIMIT:
         raise ConfigError(
-            f"{_short(frames)} frames for {keyframes} keyframes",
+            f"{_short(frames)} frame{'s' if frames != 1 else ''} for {keyframes} stops",
             "frames",
             f"use {keyframes} to {FRAMES_LIMIT} frames",
         )

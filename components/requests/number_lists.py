@@ -56,7 +56,7 @@ def parse_truncations(text: str, name: str = "--psis") -> tuple[float, ...]:
             raise ConfigError(
                 f"{part.strip()[:40]!r} is not a number", name, "give numbers, as 0,0.5,1"
             ) from None
-        check_truncation(values[-1])
+        check_truncation(values[-1], name)
     if len(set(values)) < len(values):
         raise ConfigError(f"{text[:40]!r} lists a number twice", name, "list each once")
     return tuple(values)
@@ -69,7 +69,8 @@ def _ranges(text: str, name: str, wanted: str) -> Iterator[tuple[int, int]]:
             raise ConfigError(f"{part.strip()} is negative", name, f"give {wanted}")
         match = re.fullmatch(r"\s*([0-9]{1,30})(?:\s*-\s*([0-9]{1,30}))?\s*", part)
         if match is None:
-            raise ConfigError(f"{part.strip()[:40]!r} is not in a list", name, f"give {wanted}")
+            what = f"{part.strip()[:40]!r} is neither a whole number nor a range"
+            raise ConfigError(what, name, f"give {wanted}")
         first = int(match[1])
         last = int(match[2]) if match[2] else first
         if last < first:

@@ -97,9 +97,7 @@ def num_layers(model: Any, prompt: str) -> int:
 def check_layers(layers: Sequence[int], count: int) -> None:
     """Raise ConfigError unless there is a layer and all are in [0, count)."""
     if not layers or min(layers) < 0 or max(layers) >= count:
-        shown = ", ".join(str(layer) for layer in layers if not 0 <= layer < count) or "none"
-        raise ConfigError(
-            f"layers: {shown[:40]}",
-            "mix-layers",
-            f"the generator has layers 0 to {count - 1}",
-        )
+        wrong = [str(layer) for layer in layers if not 0 <= layer < count]
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        what = f"no layer {', '.join(wrong[:3])}{more}" if wrong else "no layers"
+        raise ConfigError(what, "layers", f"the generator has layers 0 to {count - 1}")

@@ -41,6 +41,9 @@ class Tokenizer(Protocol):
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Return how many ids each caption has, start and end included, before it is cut."""
 
+    def unknown(self, texts: Sequence[str]) -> list[list[str]]:
+        """Return the words of each caption that have no id of their own, each once."""
+
 
 class BytePairs:
     """OpenAI's byte pairs, by open_clip; longer captions are cut and keep their end.
@@ -63,6 +66,10 @@ class BytePairs:
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Return how many ids each caption has, start and end included, before it is cut."""
         return [len(self._pairs.encode(text)) + 2 for text in _clean(texts)]
+
+    def unknown(self, texts: Sequence[str]) -> list[list[str]]:
+        """Return no words: byte pairs spell all of them."""
+        return [[] for _ in texts]
 
 
 def _clean(texts: Sequence[str]) -> list[str]:

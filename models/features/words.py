@@ -58,6 +58,11 @@ class WordTokenizer:
         """Return how many ids each caption has, start and end included, before it is cut."""
         return [len(words_of(text)) + 2 for text in texts]
 
+    def unknown(self, texts: Sequence[str]) -> list[list[str]]:
+        """Return the words of each caption that have no id of their own, each once."""
+        found = (dict.fromkeys(words_of(text)) for text in texts)
+        return [[word for word in words if word not in self._ids] for words in found]
+
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Return ids [N, context_length], int64."""
         ids = torch.full((len(texts), self.context_length), PADDING, dtype=torch.long)

@@ -33,7 +33,6 @@ class ForeignNetwork:
         facts: numbers and words that its modules hold, by dotted name ("synthesis.w_dim"); a
             constructor's arguments stand under "init.". Empty for a plain state dict.
         note: which of several networks it is, in words; '' where there was one.
-        note: which of several networks it is, in words.
     """
 
     tensors: Mapping[str, StoredTensor | Tensor]

@@ -24,9 +24,9 @@ from pipeline.places import set_quiet_environment
 STRENGTHS = (-6.0, -3.0, 0.0, 3.0, 6.0)  # deviations of the channel
 
 EXAMPLES = """examples:
-  ganline attributes "a large red ring" "a small red ring" --out attributes.png
+  ganline attributes "a large red ring" --prompt "a red ring" --out attributes.png
   ganline attributes "a blue background" --prompt "a large red ring" --seed 3 --out ground.png
-  ganline attributes "a cross" --model artifacts/px64 --out cross.png
+  ganline attributes "a cross" "a disc" --prompt "a red ring" --count 3 --out shapes.png
 """
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.errors import ConfigError
 from components.requests.subjects import kind_of
-from pipeline.commands.default_folders import published
+from pipeline.commands.default_folders import chosen
 from pipeline.commands.sampling_options import facts, open_model
 
 if TYPE_CHECKING:
@@ -43,11 +43,12 @@ def open_codes(options: argparse.Namespace) -> tuple[Any, dict[str, Any], list[S
         ConfigError: a code is of another model.
         StorageError: a file holds no code, or there is no model.
     """
+    options.model = chosen(options.model)
+
     from components.artifacts.release import code_hashes
     from components.sampling import check_codes, read_code
 
     codes = [read_code(path) for path in options.code]
-    options.model = options.model or published()
     model, card = open_model(options)
     check_codes(codes, code_hashes(card))
     return model, card, codes

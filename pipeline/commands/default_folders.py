@@ -6,21 +6,38 @@ import sys
 from pathlib import Path
 
 from components.errors import ConfigError, printable
-from components.requests.card import read_card_file
+from components.requests.card import CARD, no_model, read_card_file
 from pipeline.places import bundled_folder, repository
 
 
 def published() -> Path:
-    """Return the folder that the publish stage writes, as dvc.yaml has it.
-
-    As long as nothing is published it is the bundled release, and a line on stderr says so.
+    """Return the folder that the publish stage writes, as dvc.yaml has it; the bundled release as
+    long as nothing is published.
     """
     folder = folder_of("publish", "--model")
     bundled = bundled_folder() / "release"
-    if folder.exists() or not bundled.is_dir():
-        return folder
-    print(printable(_whose(bundled)), file=sys.stderr, flush=True)
-    return bundled
+    return folder if folder.exists() or not bundled.is_dir() else bundled
+
+
+def chosen(model: Path | None) -> Path:
+    """Return the model's folder that a command takes, before anything is loaded.
+
+    Args:
+        model: as the user named it; None = `published`.
+
+    Raises:
+        StorageError: no model lies there.
+    """
+    folder = model or published()
+    if not (folder / CARD).is_file():
+        raise no_model(folder)
+    return folder
+
+
+def tell_whose(folder: Path) -> None:
+    """Say on stderr, once the request is known to be right, that the bundled release draws."""
+    if folder == bundled_folder() / "release":
+        print(printable(_whose(folder)), file=sys.stderr, flush=True)
 
 
 def frozen_nets() -> Path:

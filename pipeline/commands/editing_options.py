@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from components.errors import ConfigError, StorageError
 from components.requests.images import check_prompt, check_seed
 from components.requests.subjects import NOTHING, kind_of
-from pipeline.commands.default_folders import frozen_nets, published
+from pipeline.commands.default_folders import chosen, frozen_nets, tell_whose
 from pipeline.commands.sampling_options import asked_for
 
 if TYPE_CHECKING:
@@ -73,21 +73,23 @@ def add_editing_options(parser: argparse.ArgumentParser) -> None:
 
 def open_all(options: argparse.Namespace, prompt: str) -> Opened:
     """Return model and CLIP; errors as `load_release` and `open_net`."""
-    import torch
-
-    from components.artifacts.release import load_release
-    from components.editing import ClipText
-
     if any("{}" not in text for text in options.template):
         raise ConfigError("a template without {}", "--template", "put {} where the text goes")
-    options.model = options.model or published()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    options.model = chosen(options.model)
     card = _card(options.model)
     options.prompts = [prompt] if prompt and kind_of(card) == "text" else []
     options.label = [options.label] if options.label is not None else []
     asked = asked_for(options)
     if not asked:
         raise ConfigError("no prompt", "prompt", "say what the image shows before the edit")
+    tell_whose(options.model)
+
+    import torch
+
+    from components.artifacts.release import load_release
+    from components.editing import ClipText
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     model, card = load_release(options.model, device)
     net, sha256 = open_net(options, options.clip_role)
     if not hasattr(net, "encode_text"):

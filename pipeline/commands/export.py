@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from components.errors import ConfigError
-from pipeline.commands.default_folders import published
+from pipeline.commands.default_folders import chosen, tell_whose
 from pipeline.commands.sampling_options import add_model
 from pipeline.exit_codes import guarded
 from pipeline.places import set_quiet_environment
@@ -51,7 +51,7 @@ def _export(options: argparse.Namespace) -> None:
     out: Path = options.out
     if out.is_symlink() or out.is_file() or (out.exists() and not options.force):
         raise ConfigError("there is something already", str(out), "name another folder, or --force")
-    folder = options.model or published()
+    folder = chosen(options.model)
 
     from components.artifacts.portable import INDEX, export_model
     from components.artifacts.release import load_release
@@ -59,6 +59,7 @@ def _export(options: argparse.Namespace) -> None:
     if out.exists() and not (out / INDEX).is_file():
         todo = "name another folder; --force replaces only what ganline export wrote"
         raise ConfigError("this folder is no export", str(out), todo)
+    tell_whose(folder)
     model, card = load_release(folder)
     index = export_model(model, card, out, onnx=options.onnx, program=options.torch)
     for name, network in index["networks"].items():

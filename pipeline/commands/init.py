@@ -59,6 +59,8 @@ def _init(options: argparse.Namespace) -> None:
     from pipeline.params.sections import load_params
 
     out: Path = options.out
+    if not options.data.is_dir():
+        raise DataError("no such folder", str(options.data), "name the folder of your pictures")
     if out.exists() and not options.force:
         todo = "name another with --out, or say --force (it is kept as a copy)"
         raise ConfigError("there is a file already", str(out), todo)
@@ -93,7 +95,8 @@ def told(found: Survey, out: Path) -> Iterator[str]:
         yield f"  {number:,} of those looked at will be left out: {reason}"
     small = sum(side < SMALL_PX for side in found.sides)
     if small:
-        yield f"  {small:,} are smaller than {SMALL_PX} px and will be left out"
+        are = "is" if small == 1 else "are"
+        yield f"  {small:,} {are} smaller than {SMALL_PX} px and will be left out"
     yield (
         f"written: {out}, family {recipe_of()['name']}, {size} px"
         + {

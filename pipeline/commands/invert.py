@@ -21,7 +21,7 @@ from components.pictures.picture_files import check_work_folder, written_beside
 from components.requests.images import check_prompt
 from components.requests.inversion import InversionConfig
 from components.requests.subjects import kind_of, label_names
-from pipeline.commands.default_folders import frozen_nets, published
+from pipeline.commands.default_folders import chosen, frozen_nets, tell_whose
 from pipeline.commands.sampling_options import asked_for
 from pipeline.exit_codes import guarded
 from pipeline.places import set_quiet_environment
@@ -122,10 +122,11 @@ def invert(options: argparse.Namespace) -> None:
     check_work_folder(options.out, (CODE, PAIR, CURVE, TUNED), replace=options.force)
     options.prompts = [options.prompt] if options.prompt else []
     options.label = [options.label] if options.label is not None else []
-    options.model = options.model or published()
-    asked = _asked(options)
     if not options.image.is_file():
         raise DataError("no such file", str(options.image), "give a JPEG, PNG or WebP file")
+    options.model = chosen(options.model)
+    asked = _asked(options)
+    tell_whose(options.model)
 
     import torch
 
@@ -175,11 +176,7 @@ def _asked(options: argparse.Namespace) -> str:
 
     Raises:
         ConfigError: the model is asked with something else.
-        StorageError: there is no model.
     """
-    if not options.model.is_dir():
-        todo = "run make demo first, or give --model"
-        raise StorageError("there is no model", str(options.model), todo)
     if not (options.label or options.prompts) and kind_of(read_card(options.model)) == "label":
         return ""
     asked = asked_for(options)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import ConfigError, GanlineError, StorageError
-from pipeline.commands.default_folders import folder_of, published
+from pipeline.commands.default_folders import folder_of, published, tell_whose
 from pipeline.places import bundled_folder, runs_folder
 
 REGISTERED = "models:/"
@@ -29,6 +29,7 @@ def places_of(model: str, params: Path, *, everything: bool) -> Places:
         places[model] = (model, _finder(model, params))
     else:
         folder = published()
+        tell_whose(folder)
         bundled = folder == bundled_folder() / "release"
         places["bundled" if bundled else "release"] = (
             "bundled model" if bundled else "last release",

@@ -17,7 +17,8 @@ import yaml
 from components.errors import ConfigError
 from pipeline.commands.report_charts import bars, curves
 from pipeline.commands.report_page import render_page, write_page
-from pipeline.commands.report_parts import Pictures, flatten, headline, number, tables, whose
+from pipeline.commands.report_parts import Pictures, flatten, headline, number, tables, when, whose
+from pipeline.commands.report_preset import differing
 from pipeline.commands.report_two import PAGE as TWO
 from pipeline.commands.report_two import write_two
 from pipeline.commands.summary import (
@@ -57,7 +58,11 @@ def render(sources: Sources) -> str:
         "verdict": _verdict(summary, sources),
         "numbers": headline(sources),
         "sheet": first,
-        "sections": [section for section in sections if section["filled"]] + [_commands(sources)],
+        "sections": [
+            *(section for section in sections if section["filled"]),
+            *_settings(sources),
+            _commands(sources),
+        ],
     }
     return render_page(content)
 
@@ -115,7 +120,7 @@ def _notes(
 ) -> list[str]:
     notes = []
     if record:
-        notes.append(f"Started {record['started_utc']}, took {record['seconds']:.1f} s.")
+        notes.append(f"Started {when(record)}, took {record['seconds']:.1f} s.")
     speed = {name: number(value) for name, value in (record.get("facts") or {}).items()}
     if speed:
         notes.append("On this machine: " + ", ".join(f"{k} {v}" for k, v in speed.items()) + ".")
@@ -134,6 +139,18 @@ def _folds(record: Mapping[str, Any], told: Mapping[str, Any]) -> list[dict[str,
         text = yaml.safe_dump(record["config"], sort_keys=False)
         folds.append({"title": "parameters", "text": text})
     return folds
+
+
+def _settings(sources: Sources) -> list[dict[str, Any]]:
+    """Return the settings that differ from those of the nearest preset; nothing before a run."""
+    preset, table = differing(sources.records)
+    if not preset:
+        return []
+    desc = f"What differs from presets/{preset}, the nearest preset."
+    if not table:
+        desc = f"All settings are those of presets/{preset}."
+    empty: dict[str, Any] = {"notes": [], "charts": [], "pictures": [], "steps": [], "folds": []}
+    return [{"name": "settings", "desc": desc, **empty, "table": table, "open": len(table) <= 30}]
 
 
 def _commands(sources: Sources) -> dict[str, Any]:
@@ -165,7 +182,7 @@ def _pictures(node: Node, pictures: Pictures, sheet: Path | None) -> dict[str, A
     for out in (*node.outs, *node.plots):
         files = [out] if out.suffix == ".png" and out.is_file() else sorted(out.glob("*.png"))
         shown = [path for path in files if path != sheet][:MOST_PICTURES]
-        found += [pictures(path, f"{node.name}: {path.name}") for path in shown]
+        found += [pictures(path, f"{node.name}: {path.stem}") for path in shown]
         drawn = sorted((out / "samples").glob("*.png"))
         chosen = drawn[:: max(1, -(-len(drawn) // MOST_STEPS))]
         if drawn and chosen[-1] != drawn[-1]:

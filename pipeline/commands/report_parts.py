@@ -6,6 +6,7 @@ import base64
 import csv
 import math
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,26 @@ def whose(sources: Sources) -> str:
     """Return whose numbers these are, and when they were made."""
     if is_from_elsewhere(sources):
         return FROM_ELSEWHERE[0].upper() + FROM_ELSEWHERE[1:] + "."
-    commits = sorted({str(r.get("git_commit") or "none") for r in sources.records.values()})
-    last = max((r["started_utc"] for r in sources.records.values()), default="")
-    if not last:
+    if not sources.records:
         return "No stage has run here yet."
-    return f"Last stage started {last}; code {', '.join(commits)}."
+    newest = max(sources.records.values(), key=lambda record: str(record["started_utc"]))
+    codes = dict.fromkeys(str(r.get("git_commit") or "none") for r in sources.records.values())
+    return f"Last stage started {when(newest)}; code {', '.join(_code(x) for x in sorted(codes))}."
+
+
+def when(record: Mapping[str, Any]) -> str:
+    """Return when a stage began, as people write it: 27 Nov 2026 22:49 UTC."""
+    text = str(record["started_utc"])
+    try:
+        return f"{datetime.fromisoformat(text):%d %b %Y %H:%M} UTC".lstrip("0")
+    except ValueError:
+        return text
+
+
+def _code(commit: str) -> str:
+    """Return a commit in short, and whether files had changed since: abc1234 with changes."""
+    digest, _, changed = commit.partition("-")
+    return f"{digest[:7]} with changes" if changed else digest[:7]
 
 
 def headline(sources: Sources) -> list[dict[str, str]]:

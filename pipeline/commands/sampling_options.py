@@ -13,13 +13,14 @@ from components.errors import ConfigError, printable
 from components.requests.card import read_card_file
 from components.requests.images import check_truncation
 from components.requests.subjects import NOTHING, kind_of, label_names, subjects
-from pipeline.commands.default_folders import published
+from pipeline.commands.default_folders import chosen, published, tell_whose
 from pipeline.exit_codes import guarded
 from pipeline.places import set_quiet_environment
 
 SHEET_LIMIT = 512  # images in one picture; more belong into a folder
 BATCH_LIMIT = 1024
 CUTS_SHOWN, CUT_SHOWN = 3, 40  # prompts named as cut, and so many of their characters
+WORDS_SHOWN = 40  # of those that a model knows, or does not
 
 
 def command(
@@ -32,7 +33,7 @@ def command(
     set_quiet_environment()
 
     def checked() -> None:
-        check_truncation(options.psi)
+        check_truncation(options.psi, "--psi")
         if not 1 <= options.batch <= BATCH_LIMIT:
             raise ConfigError(f"batch is {options.batch}", "--batch", f"use 1 to {BATCH_LIMIT}")
         work(options)
@@ -143,7 +144,12 @@ def open_model(
     Args:
         options: of the command.
         asked: what will be drawn; prompts that are longer than the text encoder reads are told.
+
+    Raises:
+        StorageError: there is no such model, or it is damaged.
     """
+    tell_whose(chosen(options.model))
+
     import torch
 
     from components.artifacts.release import load_release
@@ -152,6 +158,7 @@ def open_model(
     model, card = load_release(options.model, "cuda" if torch.cuda.is_available() else "cpu")
     if kind_of(card) == "text":
         tell_cuts(model, asked)
+        tell_unknown(model, asked)
     fast_form(
         model.generator,
         precision="bfloat16" if options.bf16 else "float32",
@@ -172,6 +179,20 @@ def tell_cuts(model: Any, asked: Sequence[str]) -> None:
     line = (
         f"note: {len(cuts)} of {len(prompts)} prompts cut at {length} tokens, not read: "
         f"{', '.join(shown)}{more}"
+    )
+    print(printable(line), file=sys.stderr)
+
+
+def tell_unknown(model: Any, asked: Sequence[str]) -> None:
+    """Say on stderr, in one line, which words the model never learned, and which it did."""
+    unknown = dict.fromkeys(word for words in model.unknown(asked) for word in words)
+    if not unknown:
+        return
+    known = model.text_encoder.tokenize.words
+    listed = ", ".join(known[:WORDS_SHOWN]) + (", ..." if len(known) > WORDS_SHOWN else "")
+    line = (
+        f"note: the model never learned {', '.join(list(unknown)[:WORDS_SHOWN])}; "
+        f"it knows {len(known)} words: {listed}"
     )
     print(printable(line), file=sys.stderr)
 

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.errors import ConfigError
+from pipeline.commands.default_folders import chosen
 from pipeline.commands.model_places import REGISTERED, places_of, version_of
-from pipeline.commands.ui import HOST, port_is_free
+from pipeline.commands.ui import HOST, check_port, port_is_free
 from pipeline.exit_codes import guarded
 from pipeline.places import set_quiet_environment
 from pipeline.serving.kept_up import end_with_parent, kept_up
@@ -118,13 +119,21 @@ def _command(parser: argparse.ArgumentParser, argv: list[str] | None, *, with_pa
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Raise ConfigError when the port is taken, or an option is not allowed."""
+    """Check the request before torch is loaded.
+
+    Raises:
+        ConfigError: the port is taken, or an option is not allowed.
+        StorageError: the folder holds no model.
+    """
+    if options.model and not options.model.startswith(REGISTERED):
+        chosen(Path(options.model))
     if not 0 < options.timeout <= 3600:
         raise ConfigError(f"timeout is {options.timeout:g}", "--timeout", "use up to 3600 seconds")
     replicas = getattr(options, "replicas", None)
     if replicas is not None and not (options.ray and 1 <= replicas <= 256):
         raise ConfigError(f"got {replicas}", "--replicas", "give 1 to 256 together with --ray")
-    if not 1 <= options.port <= 65535 or not port_is_free(options.port):
+    check_port(options.port)
+    if not port_is_free(options.port):
         todo = "stop what listens there, or give another with --port"
         raise ConfigError(f"port {options.port} is taken", "--port", todo)
 

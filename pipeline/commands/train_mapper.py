@@ -19,6 +19,10 @@ from pipeline.commands.editing_options import (
 )
 
 WEIGHTS = ("clip_weight", "direction_weight", "distance_weight", "identity_weight", "norm_weight")
+EXAMPLES = """\
+  ganline edit train-mapper "a red circle" --to "a blue circle" --out blue.safetensors
+  ganline edit train-mapper "a red circle" --to "a large red circle" --levels coarse --out large
+  ganline edit train-mapper --captions pairs.tsv --steps 300 --out pairs.safetensors"""
 
 
 def mapper_parser() -> argparse.ArgumentParser:
@@ -28,6 +32,8 @@ def mapper_parser() -> argparse.ArgumentParser:
         prog="ganline edit train-mapper",
         description="Train a latent mapper for one text. The same command goes on where an earlier "
         "one was stopped.",
+        epilog=f"examples:\n{EXAMPLES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("prompt", nargs="?", default="", help="what the images show")
     parser.add_argument("--to", metavar="TEXT", help="what they are to show")

@@ -29,9 +29,10 @@ def serve(config: TrackingConfig, port: int, say: Callable[[str], None]) -> None
     """Start MLflow on the default store and wait until it is stopped.
 
     Raises:
-        ConfigError: when the runs are on another server, or the port is taken.
+        ConfigError: when the runs are on another server, or the port is none or taken.
         ResourceError: when MLflow does not come up.
     """
+    check_port(port)
     from pipeline.tracking.mlflow_door import open_door
 
     door = open_door(config, runs_folder())
@@ -42,7 +43,9 @@ def serve(config: TrackingConfig, port: int, say: Callable[[str], None]) -> None
         raise ConfigError(f"port {port} is taken", "--port", todo)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", door.uri]
     command += ["--host", HOST, "--port", str(port), "--workers", "1"]
+    command += ["--uvicorn-opts", "--log-level warning"]  # the links stand alone on the screen
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment.setdefault("PYTHONWARNINGS", "ignore")  # MLflow, about its own libraries
     # Its own session: MLflow starts servers of its own, and they have to end with it.
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True
@@ -83,6 +86,12 @@ def links(address: str, experiments: dict[str, str], runs: dict[str, list[str]])
         if len(runs.get(name, [])) > 1:
             lines.append(f"{'  compared':<15} {compare_link(address, number, runs[name])}")
     return [*lines, "", "stop with Ctrl-C"]
+
+
+def check_port(port: int) -> None:
+    """Raise ConfigError for a number that is no port."""
+    if not 1 <= port <= 65535:
+        raise ConfigError(f"port is {port}", "--port", "give one from 1 to 65535")
 
 
 def port_is_free(port: int) -> bool:

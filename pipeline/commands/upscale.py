@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from components.data.pictures import read_whole
 from components.errors import ConfigError
 from components.pictures.picture_files import Kind, check_target, save_picture, written_beside
-from pipeline.commands.default_folders import published
+from pipeline.commands.default_folders import chosen, tell_whose
 from pipeline.exit_codes import guarded
 from pipeline.places import set_quiet_environment
 
@@ -74,15 +75,15 @@ def upscale_picture(options: argparse.Namespace) -> None:
     check_target(options.out, KINDS, replace=options.force)
     if not 1 <= options.batch <= 256:
         raise ConfigError(f"batch is {options.batch}", "--batch", "use 1 to 256")
-    options.model = options.model or published()
+    options.model = chosen(options.model)
+    pixels = read_whole(options.picture)
+    tell_whose(options.model)
 
     import torch
 
     from components.artifacts.release import load_release
-    from components.data.pictures import read_whole
     from components.sampling import upscale, upscaler_of
 
-    pixels = read_whole(options.picture)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model, _ = load_release(options.model, device, draws=False)
     factor = upscaler_of(model).factor

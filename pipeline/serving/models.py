@@ -17,6 +17,7 @@ from pipeline.serving.bodies import Images, Mix, Walk, limits_of
 from pipeline.serving.draw_queue import DrawQueue, Job
 
 OPEN_AT_ONCE = 2
+WORDS_LISTED = 64
 
 
 class Drawer:
@@ -25,6 +26,11 @@ class Drawer:
     Args:
         folder: a release, or an artifact that needs no CLIP.
         batch, capacity: of the queue.
+
+    Attributes:
+        folder: as given.
+        card: of the model.
+        queue: before the thread that draws.
 
     Raises:
         StorageError: there is no such model, or it is damaged.
@@ -37,6 +43,7 @@ class Drawer:
         from models.inference import fast_form
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.folder = folder
         self._model, self.card = load_release(folder, device)
         fast_form(self._model.generator, precision="float32", compiled=False)
         self._batch = batch
@@ -57,11 +64,18 @@ class Drawer:
             "model": model_hash(self.card),
             "takes": {"text": "prompt", "label": "label", "none": ""}[kind],
             "labels": label_names(self.card) if kind == "label" else [],
+            "words": self._words() if kind == "text" else [],
             "resolution_px": self.card["resolution_px"],
             "layers": num_layers(self._model, subject),
             "draws_noise": hasattr(self._model.generator, "draw_noise"),
             "limits": limits_of(self.card),
         }
+
+    def _words(self) -> list[str]:
+        """Return the words that a model of text knows, where they are few enough to be listed."""
+        model: Any = self._model
+        words = list(getattr(model.text_encoder.tokenize, "words", ()))
+        return words if len(words) <= WORDS_LISTED else []
 
     def example(self) -> str:
         """Return something that can be drawn."""
@@ -75,6 +89,13 @@ class Drawer:
             return [0] * len(subjects)
         model: Any = self._model  # of text
         return list(model.surplus(list(subjects)))
+
+    def unknown(self, subjects: Sequence[str]) -> list[list[str]]:
+        """Return the words of each prompt that the model never learned."""
+        if kind_of(self.card) != "text":
+            return [[] for _ in subjects]
+        model: Any = self._model  # of text
+        return list(model.unknown(list(subjects)))
 
     def images(self, asked: Images) -> Future[Any]:
         """Queue a request for images; gives uint8 [H, W, 3] per row."""

@@ -10,6 +10,7 @@ const HELP = {
   walk: "A film from the first prompt and seed to the second, and back.",
 };
 let facts = null, tab = "draw", gallery = [];
+const strange = { words: [], count: 0 };  // of the last prompt: what the model never learned
 
 // -- the form ---------------------------------------------------------------
 
@@ -62,7 +63,7 @@ function psi(text, id, errors) {
 // What the form asks for; null when a field is wrong, which stands beside it then.
 function read() {
   const errors = {}, most = facts.limits.images;
-  const asked = { tab, model: $("model").value, seed: whole("seed", 0, Number.MAX_SAFE_INTEGER, "Seed", errors) };
+  const asked = { tab, model: $("model").value, folder: facts.folder, seed: whole("seed", 0, Number.MAX_SAFE_INTEGER, "Seed", errors) };
   if (facts.takes === "prompt") {
     asked.prompt = $("prompt").value.trim();
     if (!asked.prompt) errors.prompt = "Say what the picture shows.";
@@ -115,6 +116,7 @@ async function ask(path, body, model) {
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(body),
   });
+  strange.count = Number(answer.headers.get("X-Words-Not-Known") || 0);
   if (answer.ok) return answer;
   throw await answer.json().catch(() => ({ error: `the server answered ${answer.status}` }));
 }
@@ -124,16 +126,17 @@ function subject(asked) {
   return "label" in asked ? { label: asked.label } : {};
 }
 
-const BESIDE = { n: "number", truncation: "psi", style: "second", style_seeds: "second-seed", "mix-layers": "layers" };
+const BESIDE = { n: "number", truncation: "psi", style: "second", style_seeds: "second-seed" };
 
 async function draw(asked) {
   $("go").disabled = true;
   $("status").textContent = "Drawing ...";
+  strange.words = [];
   const started = performance.now();
   try {
     const count = await { draw: drawn, sweep: drawn, mix: mixed, walk: walked }[asked.tab](asked);
     const seconds = ((performance.now() - started) / 1000).toFixed(2);
-    $("status").textContent = `${count} in ${seconds} s.`;
+    $("status").textContent = `${count} in ${seconds} s.${toldOfWords()}`;
   } catch (error) {
     $("status").textContent = "";
     const where = BESIDE[error.where] || error.where;
@@ -143,12 +146,18 @@ async function draw(asked) {
   $("go").disabled = false;
 }
 
+function toldOfWords() {
+  if (strange.words.length) return ` The model never learned: ${strange.words.join(", ")}.`;
+  return strange.count ? ` The model never learned ${strange.count} of the words.` : "";
+}
+
 async function drawn(asked) {
   const body = { ...subject(asked), seed: asked.seed, format: "json" };
   if (asked.noise) body.noise = asked.noise;
   if (asked.tab === "sweep") body.truncation = asked.psis;
   else Object.assign(body, { n: asked.number, truncation: asked.psi });
   const found = (await (await ask("images", body, asked.model)).json()).images;
+  strange.words = [...new Set(found.flatMap((image) => image.words_not_known || []))];
   add(found.map((image) => ({
     src: `data:image/png;base64,${image.png_base64}`,
     asked: { ...asked, tab: "draw", seed: image.seed, psi: image.truncation, number: 1 },
@@ -191,7 +200,7 @@ async function vary(item) {
 
 function words(asked) {
   const parts = [asked.prompt ?? asked.label ?? "", `seed ${asked.seed}`, `psi ${asked.psi}`];
-  if (asked.tab === "mix") parts.push(`layers of seed ${asked.secondSeed}`);
+  if (asked.tab === "mix") parts.push(`layers of ${asked.second || "the same"}, seed ${asked.secondSeed}`);
   if (asked.tab === "walk") parts.push(`to ${asked.second || "the same"}, seed ${asked.secondSeed}`);
   return parts.filter(Boolean).join(", ");
 }
@@ -246,11 +255,17 @@ function button(text, action) {
   return made;
 }
 
-function fill(asked) {
+async function fill(asked) {
+  const models = [...$("model").options].map((option) => option.value);
+  if (asked.model !== $("model").value && models.includes(asked.model)) {
+    $("model").value = asked.model;
+    await choose(asked.model);
+  }
   tab = asked.tab;
   show();
   const values = { prompt: asked.prompt, label: asked.label, seed: asked.seed, psi: asked.psi,
-    number: asked.number, second: asked.second, "second-seed": asked.secondSeed, noise: asked.noise };
+    number: asked.number, second: asked.second, "second-seed": asked.secondSeed, noise: asked.noise,
+    layers: asked.layers?.join(","), frames: asked.frames };
   for (const [id, value] of Object.entries(values)) if (value !== undefined) $(id).value = value;
   $("seed").focus();
 }
@@ -259,13 +274,17 @@ function fill(asked) {
 
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
+// Where the model of a picture lies; what was drawn before the server told has the name alone.
+function placeOf(asked) {
+  return asked.folder || { bundled: "bundled/release", release: "artifacts/release" }[asked.model] || asked.model;
+}
+
 function command(asked) {
   const what = "prompt" in asked ? [quoted(asked.prompt)] : "label" in asked ? ["--label", quoted(asked.label)] : [];
   const second = asked.second ? [quoted(asked.second)] : [];
   const more = asked.tab === "sweep" ? [`--psis=${asked.psis.join(",")}`] : [`--psi=${asked.psi}`];
   if (asked.noise && asked.noise !== "const") more.push("--noise", asked.noise);
-  if (asked.model === "bundled") more.push("--model", "bundled/release");
-  else if (asked.model !== "release" && !asked.model.startsWith("models:/")) more.push("--model", quoted(asked.model));
+  if (asked.model !== "release") more.push("--model", quoted(placeOf(asked)));
   const rest = {
     draw: ["generate", ...what, "--seed", asked.seed, "-n", asked.number ?? 1, ...more, "--out", "drawn.png"],
     sweep: ["sweep", ...what, "--seed", asked.seed, ...more, "--out", "sweep.png"],
@@ -277,20 +296,36 @@ function command(asked) {
   return ["ganline", ...rest].join(" ");
 }
 
+// Texts and numbers look in JSON as they do in Python.
 function python(asked) {
-  const folder = asked.model === "bundled" ? "bundled/release" : asked.model === "release" ? "artifacts/release" : asked.model;
+  const said = JSON.stringify;
+  const what = said(asked.prompt ?? asked.label ?? "no prompt");
+  const second = asked.second ? said(asked.second) : what;
+  const noise = asked.noise && asked.noise !== "const" ? `, noise=${said(asked.noise)}` : "";
+  const last = asked.tab === "mix" || asked.tab === "walk" ? `, truncation=${said(asked.psi)}${noise})` : "";
+  const opened = ["", `model, card = load_release(${said(placeOf(asked))})`];
+  const release = "from components.artifacts.release import load_release";
+  if (asked.tab === "mix") {
+    const half = Array.from({ length: Math.ceil(facts.layers / 2) }, (_, layer) => layer);
+    const layers = said(asked.layers.length ? asked.layers : half);
+    return [release, "from components.sampling import mix", ...opened,
+      `images = mix(model, [${what}], [${asked.seed}], [${second}], [${asked.secondSeed}], ${layers}${last}`,
+      "# uint8 [1, H, W, 3]"].join("\n");
+  }
+  if (asked.tab === "walk") {
+    return ["from pathlib import Path", "", release,
+      "from components.pictures.animation import enlarge, write_animation",
+      "from components.sampling import Keyframe, walk", ...opened,
+      `stops = [Keyframe(prompt=${what}, seed=${asked.seed}), Keyframe(prompt=${second}, seed=${asked.secondSeed})]`,
+      `batches = walk(model, stops, ${asked.frames}, loop=True${last}`,
+      "frames = (enlarge(image) for images in batches for image in images)",
+      'write_animation(frames, Path("walk.mp4"), 20)'].join("\n");
+  }
   const psis = asked.tab === "sweep" ? asked.psis : Array(asked.number ?? 1).fill(asked.psi);
   const seeds = asked.tab === "sweep" ? psis.map(() => asked.seed) : psis.map((_, i) => asked.seed + i);
-  const what = JSON.stringify(asked.prompt ?? asked.label ?? "no prompt");
-  const noise = asked.noise && asked.noise !== "const" ? `, noise=${JSON.stringify(asked.noise)}` : "";
-  return [
-    "from components.artifacts.release import load_release",
-    "from components.sampling import generate",
-    "",
-    `model, card = load_release(${JSON.stringify(folder)})`,
-    `images = generate(model, [${what}] * ${seeds.length}, seeds=${JSON.stringify(seeds)}, truncation=${JSON.stringify(psis)}${noise})`,
-    "# uint8 [N, H, W, 3]",
-  ].join("\n");
+  return [release, "from components.sampling import generate", ...opened,
+    `images = generate(model, [${what}] * ${seeds.length}, seeds=${said(seeds)}, truncation=${said(psis)}${noise})`,
+    "# uint8 [N, H, W, 3]"].join("\n");
 }
 
 function copy(text) {
@@ -314,7 +349,8 @@ async function choose(name) {
   }
   facts = found;
   $("label").replaceChildren(...facts.labels.map((text) => new Option(text, text)));
-  $("status").textContent = `${facts.resolution_px} px, ${facts.family}.`;
+  const words = facts.words.length ? ` It knows ${facts.words.length} words: ${facts.words.join(", ")}.` : "";
+  $("status").textContent = `${facts.resolution_px} px, ${facts.family}.${words}`;
   if (tab === "mix" && facts.layers < 2) tab = "draw";
   show();
   paint();
@@ -337,8 +373,7 @@ $("clear").addEventListener("click", () => { gallery = []; save(); paint(); });
 $("as-command").addEventListener("click", () => { const asked = read(); if (asked) copy(command(asked)); });
 $("as-python").addEventListener("click", () => {
   const asked = read();
-  if (asked && (asked.tab === "draw" || asked.tab === "sweep")) copy(python(asked));
-  else if (asked) copy("# docs/sampling.md has `mix` and `walk` from Python");
+  if (asked) copy(python(asked));
 });
 $("tabs").addEventListener("click", (event) => {
   if (event.target.dataset.tab) { tab = event.target.dataset.tab; show(); }

@@ -19,10 +19,11 @@ from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.params.resolved import resolved
 from pipeline.places import runs_folder
 from pipeline.stages.filter_examples import EACH, write_examples
 from pipeline.stages.filter_ledger import Found, write_ledger
-from pipeline.stages.frame import StageContext, resolved, run_stage
+from pipeline.stages.frame import StageContext, run_stage
 
 if TYPE_CHECKING:
     import numpy as np

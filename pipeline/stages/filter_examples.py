@@ -39,8 +39,10 @@ def write_examples(
         for row in rejected:
             found = rows.setdefault(row["reason"], [])
             if len(found) < EACH:
+                # The narrow column has room for words, not for filter.clip_similarity as one.
+                reason = row["reason"].rpartition(".")[2].replace("_", " ")
                 text = shown(row["caption"] or "", 40)
-                found.append((_picture(reader, row), f"{row['reason']}: {text}"))
+                found.append((_picture(reader, row), f"{reason}: {text}"))
     if not rows:
         return None
     blank = (np.full((SIDE_PX, SIDE_PX, 3), 255, np.uint8), "")

@@ -10,7 +10,6 @@ costs no time and writes nothing.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import hashlib
 import json
 import os
@@ -25,15 +24,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.code_version import git_commit
-from components.errors import ConfigError, printable
+from components.errors import printable
 from pipeline.exit_codes import guarded
 from pipeline.live.board import OFF, VARIABLE
+from pipeline.params.resolved import plain, resolved
 from pipeline.places import runs_folder, set_quiet_environment
 from pipeline.stages.phases import phases
 
 if TYPE_CHECKING:
     from components.data.config import SourceConfig
-    from components.training.config import StageConfig
     from pipeline.params.sections import Params
     from pipeline.tracking.tracker import Tracker
 
@@ -112,15 +111,6 @@ def _parse(
     return parser.parse_args(argv)
 
 
-def keyed_entry(params: Params, section: str, key: str) -> StageConfig:
-    """Return one entry of a section of entries; ConfigError when there is none of that name."""
-    entries: dict[str, StageConfig] = getattr(params, section)
-    if key not in entries:
-        known = ", ".join(entries) or "none"
-        raise ConfigError(f"got {key!r}", f"{section} <key>", f"params.yaml has: {known}")
-    return entries[key]
-
-
 def _with_source(options: argparse.Namespace, params: Params) -> None:
     """Put the user's sources in the place of what the command line tells of them, or tells not.
 
@@ -141,25 +131,6 @@ def _with_source(options: argparse.Namespace, params: Params) -> None:
         options.heldout = origins_of(sources, heldout=True)
 
 
-def resolved(params: Params, name: str) -> dict[str, Any]:
-    """Return the parameters of one stage as plain values: the seed and its section."""
-    section, _, key = re.sub(r" ", "@", name).partition("@")
-    value = keyed_entry(params, section, key) if key else getattr(params, section, None)
-    values: dict[str, Any] = {"seed": params.seed}
-    if section in ("source", "score", "filter"):
-        plain = [_plain(one) for one in params.sources]
-        values["source"] = plain if len(plain) > 1 else plain[0]
-    if value is not None and section not in values:
-        values[f"{section}@{key}" if key else section] = _plain(value)
-    return values
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
-    return json.loads(json.dumps(value, default=str))
-
-
 def _dry_run(
     name: str,
     options: argparse.Namespace,
@@ -175,7 +146,7 @@ def _dry_run(
     shown = resolved(params, name)
     if plan is not None:
         context = StageContext(params, options, Tracker.silent(), _speaker())
-        shown["plan"] = _plain(plan(context))
+        shown["plan"] = plain(plan(context))
     print(yaml.safe_dump(shown, sort_keys=False, width=100), end="")
 
 

@@ -15,8 +15,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pipeline.params.resolved import resolved
 from pipeline.places import runs_folder
-from pipeline.stages.frame import StageContext, resolved, run_stage
+from pipeline.stages.frame import StageContext, run_stage
 
 
 def main(argv: list[str] | None = None) -> int:

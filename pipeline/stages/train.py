@@ -26,6 +26,7 @@ from components.errors import ConfigError, DataError, StorageError
 from components.training.job import TrainingJob
 from models.fields import without_later
 from pipeline.fingerprint import data_content_hash, digest, training_fingerprint
+from pipeline.params.resolved import keyed_entry
 from pipeline.places import runs_folder
 from pipeline.progress import (
     METRICS,
@@ -37,7 +38,7 @@ from pipeline.progress import (
 )
 from pipeline.stages.curve import CURVE, write_curve
 from pipeline.stages.estimates import JOB, estimate
-from pipeline.stages.frame import StageContext, keyed_entry, run_stage
+from pipeline.stages.frame import StageContext, run_stage
 
 if TYPE_CHECKING:
     from components.training.config import StageConfig

@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,12 @@ def test_help_takes_less_than_a_second_and_no_torch(command):
     assert result.stdout.strip().endswith("HEAVY []")
     # Processor time: on a machine with nothing else to do it is the time that passes.
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--version"])
+    assert end.value.code == 0 and capsys.readouterr().out == f"ganline {version('ganline')}\n"
 
 
 def test_a_stage_command_is_dvcs_with_the_options_appended(project):

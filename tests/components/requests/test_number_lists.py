@@ -18,17 +18,17 @@ def test_lists_are_read_in_the_order_given() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "'' is not in a list"),
-        ("1,,2", "'' is not in a list"),
-        ("x", "'x' is not in a list"),
-        ("1.5", "'1.5' is not in a list"),
+        ("", "'' is neither a whole number"),
+        ("1,,2", "'' is neither a whole number"),
+        ("x", "'x' is neither a whole number"),
+        ("1.5", "'1.5' is neither a whole number"),
         ("-1", "-1 is negative"),
         ("7-3", "the range 7-3 is empty"),
         ("1,2,1", "seed 1 is listed twice"),
         ("0-4,3", "seed 3 is listed twice"),
         ("0-9999999999999", "10000000000000 numbers"),
         (str(2**63), "seed is 9223372036854775808"),
-        ("\u00b2", "is not in a list"),
+        ("\u00b2", "is neither a whole number"),
     ],
 )
 def test_a_bad_list_of_seeds_is_one_line(text: str, says: str) -> None:
@@ -40,7 +40,7 @@ def test_a_bad_list_of_seeds_is_one_line(text: str, says: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("1,a", "'a' is not a number"), ("0,3", "truncation is 3.0"), ("nan", "truncation is nan"),
+    [("1,a", "'a' is not a number"), ("0,3", "psis is 3.0"), ("nan", "psis is nan"),
      ("1,1.0", "lists a number twice")],
 )  # fmt: skip
 def test_a_bad_list_of_psis_is_one_line(text: str, says: str) -> None:

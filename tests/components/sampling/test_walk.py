@@ -84,9 +84,9 @@ def test_a_model_of_nothing_walks_between_seeds() -> None:
     ("stops", "frames", "options", "says"),
     [
         ([A], 5, {}, "nothing to walk between"),
-        ([A, B], 1, {}, "1 frames for 2 keyframes"),
+        ([A, B], 1, {}, "1 frame for 2 stops"),
         ([A, B], -3, {}, "-3 frames"),
-        ([A, B, C], 2, {}, "2 frames for 3 keyframes"),
+        ([A, B, C], 2, {}, "2 frames for 3 stops"),
         ([A, B], 10**6, {}, "1000000 frames"),
         ([A, B], 2.5, {}, "frames is a float"),
         ([A, B], 5, {"space": "p"}, "space is 'p'"),

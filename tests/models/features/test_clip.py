@@ -93,6 +93,14 @@ def test_no_text_makes_a_tokenizer_fail(kind):
     assert torch.equal(ids, tokenize(HOSTILE + noise))
 
 
+def test_words_that_were_never_learned_are_named_once():
+    texts = ["a Red elephant, an elephant", "red", ""]
+    tokenize = build_tokenizer({"kind": "words", "words": ["a", "red"], "context_length": 4})
+    assert tokenize.unknown(texts) == [["elephant", "an"], [], []]
+    pairs = build_tokenizer({"kind": "open_clip", "context_length": 77})
+    assert pairs.unknown(texts) == [[], [], []], "byte pairs spell every word"
+
+
 def test_byte_pairs_are_open_clips_own():
     tokenize = build_tokenizer({"kind": "open_clip", "context_length": 77})
     texts = ["a photo of a cat", "two dogs, one ball"]

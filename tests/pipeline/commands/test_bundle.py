@@ -142,6 +142,47 @@ def test_the_bundled_model_draws_and_a_line_says_whose_it_is(project: Path, caps
     assert np.abs(drawn - generate(model, [asked[0]], [0])[0]).max() <= 1
 
 
+REFUSED = {
+    "generate 'a red ring' --seed x": (2, "'x' is neither a whole number nor a range (--seeds)"),
+    "generate": (2, "no prompt"),
+    "generate 'a red ring' --out a.gif": (2, "cannot save this as a.gif"),
+    "generate 'a red ring' --model absent": (5, "there is no model (absent): run make demo first"),
+    "generate 'a red ring' --model empty": (5, "it holds no model, for want of card.json (empty)"),
+    "generate --code absent --model absent": (5, "there is no model (absent)"),
+    "mix a b c": (2, "3 prompts (prompt)"),
+    "interpolate a b --seeds 1,2,3": (2, "2 prompts and 3 seeds"),
+    "sweep a --psis 0,9": (2, "psis is 9.0 (--psis)"),
+    "invert absent.png a --out code": (3, "no such file (absent.png)"),
+    "invert absent.png a --out code --model absent": (3, "no such file (absent.png)"),
+    "edit --to b": (2, "no prompt (prompt)"),
+    "edit a --to b --model absent": (5, "there is no model (absent)"),
+    "attributes large": (2, "no prompt (prompt)"),
+    "upscale absent.png": (3, "not readable: No such file or directory (absent.png)"),
+    "export --onnx --model absent": (5, "there is no model (absent)"),
+    "serve absent": (5, "there is no model (absent)"),
+    "init absent": (3, "no such folder (absent)"),
+}
+
+
+def test_a_wrong_request_is_one_line_before_anything_is_loaded(project: Path) -> None:
+    """Nor is it said whose model would draw: what is wrong is what counts."""
+    (project / "empty").mkdir()
+    (project / "params.yaml").write_text("seed: 1\n")
+    code = (
+        "import shlex, sys\nfrom pipeline.cli import main\n"
+        "codes = [main(shlex.split(line)) for line in sys.argv[1:]]\n"
+        "print(codes, [name for name in ('torch', 'mlflow') if name in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code, *REFUSED]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{[code for code, _ in REFUSED.values()]} []\n"
+    said = done.stderr.splitlines()
+    for line, (_, wanted) in zip(said, REFUSED.values(), strict=True):
+        assert line.startswith("error: ") and wanted in line
+    assert sorted(path.name for path in project.iterdir()) == ["dvc.yaml", "empty", "params.yaml"]
+
+
 def test_drawing_imports_torch_and_little_else(project: Path) -> None:
     """Each of these takes longer to import than an image takes to draw."""
     code = (
@@ -166,6 +207,17 @@ def test_the_own_model_comes_first(project: Path, capsys) -> None:
     (project / "artifacts/release/card.json").unlink()
     assert generate_command.main(["a red ring", "--out", "other.png"]) == 5, "broken, not absent"
     assert default_folders.published() == project / "artifacts/release"
+
+
+def test_words_that_the_model_never_learned_are_told(project: Path, capsys) -> None:
+    prompts = ["a purple elephant", "a red ring", "an elephant in a hat"]
+    assert generate_command.main([*prompts, "--out", "sheet.png"]) == 0
+    _, note = capsys.readouterr().err.splitlines()
+    words = read_card(BOX / "release/text_encoder").architecture["tokenizer"]["words"]
+    assert note == (
+        "note: the model never learned elephant, hat; "
+        f"it knows {len(words)} words: {', '.join(words)}"
+    )
 
 
 def test_a_code_is_found_with_the_bundled_nets(project: Path, capsys) -> None:

@@ -55,7 +55,7 @@ def test_the_file_passes_and_says_what_will_happen(condition, tmp_path, monkeypa
     assert "12 pictures in my pictures (image_folder)" in said and says in said
     assert "12 pictures are very few" in said and "12 minutes" in said
     assert ("to draw by words" in said) == (condition == "none")
-    assert ("1 are smaller than 32 px" in said) == (condition == "none")
+    assert ("1 is smaller than 32 px" in said) == (condition == "none")
     params = load_params(Path("params.yaml"))
     assert params.source.condition == condition and params.source.path == "my pictures"
     assert params.filter.resolution_px == size and ("64" in params.superres) == (size == 64)

@@ -1,5 +1,6 @@
 """The report is one file, shows everything the stages left, and escapes what it did not write."""
 
+import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -10,6 +11,9 @@ from PIL import Image
 from pipeline.commands.report import MOST_STEPS, main
 from pipeline.commands.report_charts import bars, curves
 from pipeline.commands.report_parts import Pictures
+from pipeline.params.resolved import resolved
+from pipeline.params.sections import load_params
+from tests.house_source import ROOT
 
 
 class Page(HTMLParser):
@@ -119,7 +123,33 @@ def test_the_first_screen_says_what_it_is_and_how_good(page):
 
 def test_stages_stand_in_the_order_in_which_they_run(page):
     names = [attrs["id"] for attrs in page.all("h2")]
-    assert names == ["filter", "train_base", "superres@64", "evaluate", "commands"]
+    assert names == ["filter", "train_base", "superres@64", "evaluate", "settings", "commands"]
+
+
+def test_settings_that_differ_from_the_nearest_preset_are_listed(finished):
+    params = load_params(ROOT / "presets/shapes_long.yaml", ["train_base.total_kimg=7"])
+    for name in ("filter", "train_base", "superres@64"):
+        path = finished / f"runs/stages/{name}.json"
+        record = json.loads(path.read_text()) | {"config": resolved(params, name)}
+        path.write_text(json.dumps(record))
+    assert main([]) == 0
+    page = (finished / "reports/report.html").read_text()
+    section = " ".join(
+        Page(page).text.partition("settings")[2].partition("What to type")[0].split()
+    )
+    preset = load_params(ROOT / "presets/shapes_long.yaml").train_base.train.total_kimg
+    assert "What differs from presets/shapes_long.yaml, the nearest preset." in section
+    assert f"train_base.total_kimg 7 (preset: {preset:g})" in section
+    assert section.count("(preset:") == 1
+
+
+def test_code_and_time_are_short(finished):
+    path = finished / "runs/stages/train_base.json"
+    facts = {"git_commit": f"{'ab' * 20}-dirty", "started_utc": "2026-11-07T22:49:08+00:00"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | facts))
+    assert main([]) == 0
+    text = Page((finished / "reports/report.html").read_text()).text
+    assert "Last stage started 7 Nov 2026 22:49 UTC; code abababa with changes, abc." in text
 
 
 def test_numbers_from_the_repository_are_not_called_a_run_of_yours(finished):

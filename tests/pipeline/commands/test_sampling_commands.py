@@ -242,20 +242,20 @@ def test_a_model_of_nothing_needs_no_prompt(tmp_path: Path, capsys) -> None:
         ("mix", ["a", "b", "c"], "3 prompts"),
         ("mix", [], "0 prompts"),
         ("mix", ["a", "--rows", "1,1"], "seed 1 is listed twice"),
-        ("mix", ["a", "--mix-layers", "x"], "'x' is not in a list"),
+        ("mix", ["a", "--mix-layers", "x"], "'x' is neither a whole number"),
         ("mix", ["a", "--mix-layers", "3-1"], "the range 3-1 is empty"),
         ("mix", ["a", "--rows", "0-199"], "1005 images in one picture"),
         ("mix", ["a", "--out", "x.mp4"], "cannot save this as x.mp4"),
         ("sweep", [], "no prompt"),
-        ("sweep", ["a", "--psis", "0,5"], "truncation is 5.0"),
+        ("sweep", ["a", "--psis", "0,5"], "psis is 5.0 (--psis)"),
         ("sweep", ["a", "--psis", "0,0"], "lists a number twice"),
         ("interpolate", ["a"], "nothing to walk between"),
-        ("interpolate", ["a", "b", "--frames", "1"], "1 frames for 2 keyframes"),
-        ("interpolate", ["a", "b", "c", "--frames", "2"], "2 frames for 3 keyframes"),
+        ("interpolate", ["a", "b", "--frames", "1"], "1 frame for 2 stops"),
+        ("interpolate", ["a", "b", "c", "--frames", "2"], "2 frames for 3 stops"),
         ("interpolate", ["a", "b", "--seeds", "1,2,3"], "2 prompts and 3 seeds"),
         ("interpolate", ["a", "b", "--fps", "0"], "fps is 0"),
         ("interpolate", ["a", "b", "--out", "x.png"], "cannot save this as x.png"),
-        ("interpolate", ["a", "b", "--psi", "9"], "truncation is 9.0"),
+        ("interpolate", ["a", "b", "--psi", "9"], "psi is 9.0 (--psi)"),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(
@@ -273,5 +273,6 @@ def test_layers_that_the_model_lacks_are_refused(release: Path, tmp_path: Path, 
     out = tmp_path / "new" / "x.png"
     words = ["a red circle", "--mix-layers", "0-99", "--out", str(out), "--model", str(release)]
     assert mix.main(words) == 2
-    assert "the generator has layers 0 to " in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "error: no layer " in said and " more (layers): the generator has layers 0 to " in said
     assert not out.parent.exists()

@@ -100,27 +100,46 @@ async def use(address: str, folder: Path, found: dict) -> None:
         found["python"] = await page.run("document.getElementById('copied').textContent")
 
         await page.run("document.getElementById('tab-draw').focus()")
-        for _ in range(3):
-            await page.press("ArrowRight")
+        await page.press("ArrowRight")
+        await page.press("ArrowRight")
+        await page.type("layers", "1-2")
+        await page.run("document.getElementById('as-python').click()")
+        found["mix"] = await page.run("document.getElementById('copied').textContent")
+        await page.run("document.getElementById('go').click()")
+        found["mixed"] = (await drawn(page, 6))[0]
+        await page.type("layers", "7")
+        uses = "[...document.querySelectorAll('#gallery button')]"
+        await page.run(f"{uses}.find((button) => button.textContent === 'Use').click()")
+        await page.until("document.getElementById('layers').value === '1,2'")
+        await page.run("document.getElementById('tab-mix').focus()")
+        await page.press("ArrowRight")
         found["tab"] = await page.run("document.activeElement.id")
         await page.type("second", "a small green disc on a red background")
         await page.type("frames", "4")
+        await page.run("document.getElementById('as-python').click()")
+        found["walk"] = await page.run("document.getElementById('copied').textContent")
         await page.run("document.getElementById('go').click()")
         await page.until("document.querySelector('#gallery video')?.readyState > 0")
         await page.call("Page.reload")
         await page.until("document.readyState === 'complete'")
-        found["kept"] = await drawn(page, 5)
+        found["kept"] = await drawn(page, 6)
         found["prompt"] = await page.run("document.getElementById('prompt').value")
 
         found["alts"] = await page.run(f"{PICTURES}.map((image) => image.alt)")
         found["unlabelled"] = await page.run(
             "[...document.querySelectorAll('input, select')].filter((e) => !e.labels.length).length"
         )
+        await page.run("document.getElementById('tab-draw').click()")
         await look(page, "wide", 1400, 900, "light", folder, found)
         await look(page, "dark", 1400, 900, "dark", folder, found)
         await page.type("psi", "much")
         await page.run("document.getElementById('go').click()")
         await look(page, "phone", 400, 850, "light", folder, found)
+        await page.type("psi", "1")
+        await page.type("prompt", "a purple elephant")
+        await page.run("document.getElementById('go').click()")
+        await drawn(page, 7)
+        found["strange"] = await page.run("document.getElementById('status').textContent")
         found["requests"], found["complaints"] = page.requests, page.complaints
 
 
@@ -141,8 +160,14 @@ def test_a_person_types_draws_changes_saves_and_reloads(server, model, tmp_path)
     names: dict = {}
     exec(found["python"].partition("load_release(")[0].rpartition("\n")[0], names)
     assert {"load_release", "generate"} <= names.keys() and "seeds=[11]" in found["python"]
+    exec(found["mix"], names)  # with what is on the screen it draws what was drawn there
+    assert np.abs(found["mixed"] - names["images"][0].astype(int)).max() <= 1
+    compile(found["walk"], "walk", "exec")
+    assert "Keyframe(prompt='a small green" in found["walk"].replace('"', "'")
+    assert "walk(model, stops, 4, loop=True, truncation=1)" in found["walk"]
+    assert found["strange"].endswith("The model never learned: elephant.")
     assert found["tab"] == "tab-walk"
-    assert len(found["kept"]) == 5 and found["prompt"] == PROMPT
+    assert len(found["kept"]) == 6 and found["prompt"] == PROMPT
     assert all(PROMPT in text for text in found["alts"]) and found["unlabelled"] == 0
     for name in ("wide", "phone", "dark"):
         assert found[f"{name}_overflow"] <= 0, name

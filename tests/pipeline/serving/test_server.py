@@ -23,7 +23,7 @@ from components.sampling import generate, mix
 from models.inference import fast_form
 from pipeline.commands import serve
 from pipeline.commands.model_places import places_of
-from pipeline.serving.web import NOT_READ
+from pipeline.serving.web import NOT_KNOWN, NOT_READ
 from tests.pipeline.tracking.test_served_model import _free_port
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -114,6 +114,7 @@ def test_a_client_is_told_what_of_its_prompt_was_not_read(server, model):
     def told(path, **values):
         request = urllib.request.Request(f"{server}/{path}", data=json.dumps(values).encode())
         with urllib.request.urlopen(request, timeout=120) as answer:
+            assert answer.headers[NOT_KNOWN] is None
             return answer.headers[NOT_READ], answer.read()
 
     assert told("v1/images", prompt=long)[0] == str(surplus)
@@ -125,6 +126,29 @@ def test_a_client_is_told_what_of_its_prompt_was_not_read(server, model):
     asked = {"prompt": PROMPT, "style": long, "style_seeds": [1], "layers": [0]}
     assert told("v1/mix", **asked)[0] == str(surplus)
     assert told("v1/walk", prompts=[PROMPT, long], frames=4)[0] == str(surplus)
+
+
+@pytest.mark.slow
+def test_a_client_is_told_which_words_the_model_never_learned(server):
+    strange = "a purple elephant in a hat"
+
+    def told(path, **values):
+        request = urllib.request.Request(f"{server}/{path}", data=json.dumps(values).encode())
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            assert answer.headers[NOT_READ] is None
+            return answer.headers[NOT_KNOWN], answer.read()
+
+    assert told("v1/images", prompt=strange)[0] == "2"
+    count, content = told("v1/images", prompts=[PROMPT, strange])
+    images = json.loads(content)["images"]
+    assert [image.get("words_not_known") for image in images] == [None, ["elephant", "hat"]]
+    assert count == "2"
+    asked = {"prompt": PROMPT, "style": strange, "style_seeds": [1], "layers": [0]}
+    assert told("v1/mix", **asked)[0] == "2"
+    with urllib.request.urlopen(f"{server}/v1/model", timeout=60) as answer:
+        facts = json.load(answer)
+    assert "elephant" not in facts["words"] and {"ring", "purple"} <= set(facts["words"])
+    assert facts["folder"] == str(RELEASE)
 
 
 @pytest.mark.slow
@@ -183,6 +207,7 @@ def test_what_cannot_be_served_is_said_at_once(tmp_path, monkeypatch, capfd):
     assert serve.main(["nowhere"]) == 5
     assert "there is no model (nowhere)" in capfd.readouterr().err
     assert serve.main(["--port", "99999"]) == 2 and serve.main(["--timeout", "0"]) == 2
+    assert "port is 99999 (--port)" in capfd.readouterr().err
     monkeypatch.setattr(serve, "port_is_free", lambda port: False)
     assert serve.main(["--port", "5001"]) == 2
     assert "port 5001 is taken (--port)" in capfd.readouterr().err

@@ -15,7 +15,8 @@ import yaml
 from components import errors
 from pipeline import places
 from pipeline.exit_codes import guarded
-from pipeline.stages.frame import resolved, run_stage
+from pipeline.params.resolved import resolved
+from pipeline.stages.frame import run_stage
 from tests.pipeline.params.params_example import valid
 
 ROOT = Path(__file__).parents[3]
