@@ -7,9 +7,9 @@ import torch
 
 from models.gigagan.aura import upsampler_fields
 from models.gigagan.checkpoint import aurora_generator
-from models.gigagan.fields import SMALL
 from models.gigagan.losses import mismatch, same_captions
 from models.gigagan.recipe import GigaGAN
+from models.gigagan.small import SMALL
 from models.gigagan.unet import Upsampler
 from models.gigagan.vision_aided import taps_of
 from models.interfaces import Batch, Condition, ConditionShape, Site, Start
