@@ -87,6 +87,8 @@ class GigaGANFields:
     """Heads. Aurora: 8."""
     head_dim: Annotated[int, Between(1, None)] = 64
     """Width of a head. Aurora: 64."""
+    mlp_ratio: Annotated[int, Between(1, None), AddedLater(4)] = 4
+    """Inner width of the two layers after attention, in units of the channels. Paper: 4."""
     norm_groups: Annotated[int, Between(1, None)] = 32
     """Groups of the group norm before attention; divides every width there. Aurora: 32."""
     likeness: Literal["squared", "distance", "dot"] = "squared"

@@ -179,6 +179,7 @@ class GigaGAN(GigaGANFields):
             tied=self.tied,
             style=self.style_in_attention,
             mask_self=self.mask_self,
+            mlp_ratio=self.mlp_ratio,
             gain=self.attention_gain,
             gain_on=self.gain_on,
         )

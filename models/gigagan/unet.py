@@ -68,6 +68,7 @@ class Upsampler(nn.Module):
         up_mults: channels in units of `dim`, from the largest size to the coarsest but one.
         num_downs: halvings of the input before the coarsest size.
         depths: layers of attention, ordered as `up_mults`.
+        down_depths: the same on the way down, from the input's size; () = none.
         middle_depth: at the coarsest size.
         num_kernels: of all banks.
         heads, head_dim: of all attention.
@@ -88,6 +89,7 @@ class Upsampler(nn.Module):
         up_mults: tuple[int, ...],
         down_mults: tuple[int, ...],
         depths: tuple[int, ...],
+        down_depths: tuple[int, ...] = (),
         middle_depth: int,
         num_kernels: int,
         heads: int = 8,
@@ -110,8 +112,10 @@ class Upsampler(nn.Module):
         self.style = StyleNetwork(z_dim, text_dim, style_dim, style_layers)
         self.enter = nn.Conv2d(3, first, 7, padding=3)
         downs = [first, *[dim * m for m in down_mults]]
+        deep = [*down_depths, *[0] * len(down_mults)]
         self.downs: Any = nn.ModuleList(
-            Stage(a, b, up=False, attention=[], **common) for a, b in pairwise(downs)
+            Stage(a, b, up=False, attention=attention(a, depth), **common)
+            for (a, b), depth in zip(pairwise(downs), deep, strict=False)
         )
         self.middle1 = ResidualBlock(downs[-1], downs[-1], num_kernels)
         self.middle = nn.ModuleList(attention(downs[-1], middle_depth))
@@ -159,7 +163,7 @@ class Upsampler(nn.Module):
             for block in stage.blocks:
                 x = block(x, modulations)
                 skips.append(x)
-            x = stage.resize(x)
+            x = stage.resize(self._attend(x, stage.attention, text))
         x = self.middle1(x, modulations)
         x = self._attend(x, self.middle, text)
         x = self.middle2(x, modulations)

@@ -7,6 +7,7 @@ import torch
 
 from models.gigagan.aura import upsampler_fields
 from models.gigagan.checkpoint import aurora_generator
+from models.gigagan.decay import decays
 from models.gigagan.losses import mismatch, same_captions
 from models.gigagan.recipe import GigaGAN
 from models.gigagan.small import SMALL
@@ -32,9 +33,32 @@ def test_default_fields_are_as_large_as_the_published_model():
         discriminator = GigaGAN().discriminator(64, PAPER)
     assert count(generator) == pytest.approx(652.5e6, rel=0.03)
     assert count(discriminator) == pytest.approx(381.4e6, rel=0.03)
-    assert len(discriminator.pairs) == 15
-    assert len(set(discriminator.pairs)) == 15
-    assert all(i < j for i, j in discriminator.pairs)
+    # Equation 6: entered at size i of 0 to 4, left after level j of i + 1 to 5.
+    wanted = [(i, j) for j in range(1, 6) for i in range(j)]
+    assert discriminator.pairs == wanted and len(wanted) == 15
+
+
+@pytest.mark.parametrize("parts", ["base", "upsampler"])
+def test_attention_decays_more_than_all_else_and_every_weight_by_one_factor(parts):
+    fields = {} if parts == "base" else {**UP, "parts": parts, "up_attention_depths": (0, 1)}
+    recipe = GigaGAN(**SMALL | fields, weight_decay=1e-5, attention_weight_decay=0.01)
+    net = recipe.generator(16, WORDS)
+    names = {id(parameter): name for name, parameter in net.named_parameters()}
+    found = {k: sorted(names[id(p)] for p in group) for k, group in decays(recipe, [net]).items()}
+    assert set(found) == {1e-5, 0.01}
+    assert sorted(found[1e-5] + found[0.01]) == sorted(names.values())
+    assert not any(name.startswith("text.") for name in found[0.01])
+    assert not any(
+        ".to_q" in name or ".to_kv" in name for name in found[1e-5] if "text" not in name
+    )
+    none = dataclasses.replace(recipe, weight_decay=0.0, attention_weight_decay=0.0)
+    assert decays(none, [net]) == {}
+
+
+def test_the_conditional_part_of_each_output_has_as_many_layers_as_asked():
+    for layers in (1, 3):
+        judge = GigaGAN(**SMALL, judge_layers=layers).discriminator(16, WORDS)
+        assert [len(head.asked) for head in judge.judges] == [layers] * 3
 
 
 def reading(recipe, size=16, start=None):
