@@ -4,11 +4,18 @@ import dataclasses
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.gigagan.aura import upsampler_fields
 from models.gigagan.checkpoint import aurora_generator
 from models.gigagan.decay import decays
-from models.gigagan.losses import mismatch, same_captions
+from models.gigagan.losses import (
+    mismatch,
+    output_weights,
+    r1_loss,
+    real_pyramid,
+    same_captions,
+)
 from models.gigagan.recipe import GigaGAN
 from models.gigagan.small import SMALL
 from models.gigagan.unet import Upsampler
@@ -130,6 +137,28 @@ def test_plain_judges_do_not_see_the_caption_and_the_others_do():
     for head in judge.judges:
         head.asked = torch.nn.ModuleList()
     assert torch.equal(*(judge.judge(features, text) for text in texts))
+
+
+def test_the_gradient_penalty_counts_every_size_and_can_be_descended():
+    """R1: half its weight times the interval, of the squared slopes at all sizes together."""
+    recipe = GigaGAN(**SMALL | {"vision_weight": 0.0, "diff_augment": ()}, r1_weight=4.0)
+    networks, clip = reading(recipe)
+    judge, condition = networks.trained["discriminator"], asked(clip, ["a b", "c"])
+    batch = Batch(size=2, condition=condition, image_NCHW=torch.rand(2, 3, 16, 16) * 2 - 1)
+    found = r1_loss(recipe, networks, batch, torch.Generator()).terms["r1"]
+    images = [x.requires_grad_() for x in real_pyramid(judge, batch.image_NCHW)]
+    words = judge.read(networks.trained["generator"].reader(condition))
+    with sdpa_kernel(SDPBackend.MATH):
+        logits = judge.judge(judge.features(images), words)
+    weights = output_weights(recipe, judge, recipe.early_weight)
+    slopes = torch.autograd.grad((logits @ weights).sum(), images)
+    assert [x.shape[-1] for x in slopes] == [16, 8, 4]
+    wanted = 4.0 / 2 * recipe.r1_every * sum(x.square().sum(dim=(1, 2, 3)) for x in slopes)
+    torch.testing.assert_close(found, wanted)
+    found.sum().backward()
+    steered = [n for n, p in judge.named_parameters() if p.grad is not None and p.grad.any()]
+    assert all(p.grad.isfinite().all() for p in judge.parameters() if p.grad is not None)
+    assert any("to_qk" in name for name in steered)  # through attention, whose slope has a slope
 
 
 def test_equal_captions_are_never_paired():
