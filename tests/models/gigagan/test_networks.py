@@ -146,6 +146,7 @@ def test_the_gradient_penalty_counts_every_size_and_can_be_descended():
     judge, condition = networks.trained["discriminator"], asked(clip, ["a b", "c"])
     batch = Batch(size=2, condition=condition, image_NCHW=torch.rand(2, 3, 16, 16) * 2 - 1)
     found = r1_loss(recipe, networks, batch, torch.Generator()).terms["r1"]
+    assert not batch.image_NCHW.requires_grad
     images = [x.requires_grad_() for x in real_pyramid(judge, batch.image_NCHW)]
     words = judge.read(networks.trained["generator"].reader(condition))
     with sdpa_kernel(SDPBackend.MATH):

@@ -13,6 +13,7 @@ from models.gigagan.names import FEED_FORWARD_RULES, heads_of, load_aurora, spli
 from models.gigagan.parity import attention_block
 from models.gigagan.text_head import Text
 from models.gigagan.unet import Upsampler
+from models.gigagan.vision_parity import heads as vision_heads
 from models.interop.names import rename
 from tests.models.interop.authors_files import parity
 
@@ -53,7 +54,7 @@ def test_a_block_of_dot_products_is_read_and_gives_the_gradient_of_the_joined_te
         """Return what the gradient is of, after a change of the joined tensor."""
         moved = dataclasses.replace(dotted, param={**param, name: param[name] + change})
         moved = dataclasses.replace(moved, output={"y": file.output["y"]})
-        return float((attention_block(moved)["y"] * file.input["cotangent_y"]).sum())
+        return (attention_block(moved)["y"] * file.input["cotangent_y"]).sum().item()
 
     step = 1e-2 * F.normalize(found[f"grad_{name}"], dim=(0, 1))
     slope = (total(step) - total(-step)) / 2
@@ -135,6 +136,22 @@ def test_other_options_of_the_published_generator_are_read(option):
     if option is wider_input:
         assert module.synthesis.layers[0].conv.weight.shape[:2] == (16, 32)
     assert heads_of(module) == (1 if option is wider_input else config["num_heads"])
+
+
+def test_a_class_moves_the_last_of_the_heads_by_its_vector():
+    file = parity("vision_aided_head_clip")
+    config, width = {**file.config, "num_classes": 4}, file.config["out_ch"]
+    param = {**file.param, "embed.weight": torch.zeros(4, width)}
+    given = {**file.input, "label": torch.tensor([3, 0, 1])}
+    outputs = {name: x for name, x in file.output.items() if name.startswith("logits")}
+    asked = dataclasses.replace(file, config=config, param=param, input=given, output=outputs)
+    plain = vision_heads(asked)
+    assert all(torch.allclose(plain[name], x, atol=1e-5) for name, x in outputs.items())
+    param["embed.weight"][3] = 1.0
+    moved = vision_heads(asked)
+    changed = moved["logits_2"] != plain["logits_2"]
+    assert changed.flatten().tolist() == [True, False, False]
+    assert torch.equal(moved["logits_1"], plain["logits_1"])
 
 
 def test_layers_without_a_gate_have_names_of_their_own():
