@@ -1,18 +1,31 @@
-"""Which weights decay, and how much: AdamW, with more of it on attention (Kang et al. 2023, section
-3.2 and table A2).
+"""The family's optimizer: AdamW, with more decay on attention (Kang et al. 2023, section 3.2 and
+table A2).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from torch import nn
 
 from models.gigagan.attention import CrossAttention, SelfAttention
 from models.gigagan.fields import GigaGANFields
 from models.gigagan.unet_blocks import PixelAttention
+from models.interfaces import OptimizerSettings
 
 _NO_PROJECTION = ("norm", "norm_mlp", "norm_words", "expand", "contract")  # of PixelAttention
+
+
+def adam(
+    recipe: GigaGANFields, learning_rate: float, nets: Sequence[nn.Module] = ()
+) -> OptimizerSettings:
+    """Return the recipe's optimizer at a learning rate; the weights of `nets` decay."""
+    return OptimizerSettings(
+        learning_rate=learning_rate,
+        beta1=recipe.beta1,
+        beta2=recipe.beta2,
+        decay=decays(recipe, nets),
+    )
 
 
 def decays(recipe: GigaGANFields, nets: Iterable[nn.Module]) -> dict[float, list[nn.Parameter]]:
