@@ -82,10 +82,8 @@ def train_clip(
             if reader is None:
                 return value
             logits = (CLASS_SCALE * reader(image)).split(sizes, dim=1)
-            told = [
-                F.cross_entropy(part, value_N[rows])
-                for part, value_N in zip(logits, shown.values(), strict=True)
-            ]
+            pairs = zip(logits, shown.values(), strict=True)
+            told = [F.cross_entropy(part, value_N[rows]) for part, value_N in pairs]
             return value + config.class_weight * torch.stack(told).mean()
 
         if config.adversary:
