@@ -85,7 +85,7 @@ class ClipTraining:
             a stage of lower resolution are.
         mirror: flip half of the images left to right (wrong where captions say left and right).
         class_weight: of naming an image's class (of two drawn objects, each attribute) by its
-            embedding: texts that no batch tells apart would fall together early. 0 = captions alone.
+            embedding: texts that no batch tells apart fall together early. 0 = captions alone.
     """
 
     fit: FitConfig = FitConfig(total_kimg=70, batch=64, learning_rate=2.0e-3)

@@ -112,10 +112,9 @@ class Upsampler(nn.Module):
         self.style = StyleNetwork(z_dim, text_dim, style_dim, style_layers)
         self.enter = nn.Conv2d(3, first, 7, padding=3)
         downs = [first, *[dim * m for m in down_mults]]
-        deep = [*down_depths, *[0] * len(down_mults)]
+        ways = zip(pairwise(downs), [*down_depths, *[0] * len(downs)], strict=False)
         self.downs: Any = nn.ModuleList(
-            Stage(a, b, up=False, attention=attention(a, depth), **common)
-            for (a, b), depth in zip(pairwise(downs), deep, strict=False)
+            Stage(a, b, up=False, attention=attention(a, n), **common) for (a, b), n in ways
         )
         self.middle1 = ResidualBlock(downs[-1], downs[-1], num_kernels)
         self.middle = nn.ModuleList(attention(downs[-1], middle_depth))
