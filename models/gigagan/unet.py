@@ -101,7 +101,7 @@ class Upsampler(nn.Module):
         super().__init__()
         _check_lengths(up_mults, down_mults, depths)
         self.z_dim, self.factor = z_dim, 2 ** (len(up_mults) - len(down_mults))
-        self.skip_scale, self.pyramid = skip_scale, pyramid
+        self.skip_scale, self.pyramid, self.kernels = skip_scale, pyramid, num_kernels
 
         def attention(width: int, depth: int) -> list[PixelAttention]:
             return [PixelAttention(width, word_dim, heads, head_dim) for _ in range(depth)]
@@ -136,7 +136,6 @@ class Upsampler(nn.Module):
         self.to_rgb = faint_rgb(dim) if pyramid else nn.Conv2d(dim, 3, 1)
         sizes = [(w, b.num_kernels) for b in self._blocks() for w in b.widths]
         self.splits = [part for w, n in sizes for part in ((w, n) if n > 1 else (w,))]
-        self.kernels = num_kernels
         self.modulate = nn.Linear(style_dim, sum(self.splits))
 
     def _blocks(self) -> list[ResidualBlock]:
