@@ -100,7 +100,7 @@ FAMILIES: dict[str, Family] = {
             "models.gigagan.aura_parity:CHECKS",
             "models.gigagan.vision_parity:CHECKS",
         ),
-        small="models.gigagan.fields:SMALL",
+        small="models.gigagan.small:SMALL",
     ),
 }
 

@@ -6,7 +6,7 @@ NCHW, in [-1, 1]. A family is a `Recipe`; the loop sees `Networks` and `Phase`s,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -86,12 +86,15 @@ class Generator(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerSettings:
-    """Adam (the optimizer of all five papers). learning_rate and betas are the recipe's."""
+    """Adam, with the recipe's numbers. decay: factor -> parameters that a step first shrinks by
+    so much times the learning rate (AdamW).
+    """
 
     learning_rate: float
     beta1: float = 0.0
     beta2: float = 0.99
     eps: float = 1e-8
+    decay: Mapping[float, Sequence[nn.Parameter]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,8 +143,7 @@ class Watching:
     """What is watched while a model trains, and when to stop.
 
     every_kimg: how often. measure: averaged model -> numbers by name, all reported. stop_below:
-    name -> the run ends when the number is lower, and leaves the weights of the last time that
-    none was; 0 = never.
+    name -> the run ends when the number is lower, with the weights of before; 0 = never.
     """
 
     every_kimg: float
@@ -167,8 +169,8 @@ class Networks:
 
 @dataclass(frozen=True, kw_only=True)
 class ConditionShape:
-    """Widths that the data dictates: text embedding (0 = no text), words, classes (0 = none), and
-    the features that a frozen net has of each class (0 = unknown).
+    """Widths that the data dictates, 0 = none: of the text embedding and of words, the number of
+    classes, and the features that a frozen net has of each.
     """
 
     pooled_dim: int = 0
@@ -280,20 +282,17 @@ class Recipe(Protocol):
 
 
 class RunningStatistic(Protocol):
-    """A module whose buffer follows the data seen (a running mean), kept equal on all ranks.
+    """A module whose buffer follows the data seen, kept equal on all ranks.
 
-    Forward passes only gather; the loop calls `commit` once per phase with a function that sums
-    over ranks.
+    Forward passes only gather; the loop calls `commit` once per phase.
     """
 
     def commit(self, all_reduce_sum: Callable[[Tensor], Tensor]) -> None:
-        """Fold what was gathered since the last commit into the buffer."""
+        """Fold what was gathered since the last commit, summed over ranks, into the buffer."""
 
 
 class WeightStatistic(RunningStatistic, Protocol):
-    """A running statistic that belongs to the weights which the forward passes went through (a
-    batch norm's), so that other weights, such as averaged ones, need their own.
-    """
+    """A running statistic that averaged weights, say, need of their own (a batch norm's)."""
 
     def settle(self, all_reduce_sum: Callable[[Tensor], Tensor]) -> None:
         """Replace the buffer by what was gathered, instead of folding it in."""

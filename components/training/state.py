@@ -102,6 +102,19 @@ class TrainState:
         for group in self.optimizer(phase).param_groups:
             group["lr"] = factor * group.setdefault("initial_lr", group["lr"])
 
+    @torch.no_grad()
+    def step(self, phase: Phase) -> None:
+        """Let the phase's optimizer take a step, once the weights that decay have done so (AdamW:
+        Loshchilov and Hutter 2019, algorithm 2, where the decay follows the rate).
+        """
+        optimizer = self.optimizer(phase)
+        rate = optimizer.param_groups[0]["lr"]
+        for factor, parameters in phase.optimizer.decay.items():
+            trained = [p for p in parameters if p.requires_grad]
+            if trained:
+                torch._foreach_mul_(trained, 1.0 - rate * factor)
+        optimizer.step()
+
     def stepped(self) -> list[nn.Parameter]:
         """Return the parameters that any optimizer has stepped since nimg 0 (resumes included)."""
         stepped = (p for optimizer in self.optimizers.values() for p in optimizer.state)

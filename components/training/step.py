@@ -146,7 +146,7 @@ def _apply(
     terms, networks = find_nonfinite(losses, norms)
     skipped = bool(terms or networks)
     if not skipped:
-        state.optimizer(phase).step()
+        state.step(phase)
     _commit_statistics(state, world, keep=not skipped)
     streak = state.nonfinite_streak.get(phase.name, 0) + 1 if skipped else 0
     state.nonfinite_streak[phase.name] = streak

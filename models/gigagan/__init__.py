@@ -9,7 +9,7 @@ words and an image at every size. Aurora's published generator is the same one w
 Deviations:
 - Attention starts with normal weights on its way out, and a gain of 0.3, as the paper says; Aurora
   starts at zero.
-- Adam without weight decay (paper: AdamW, 0.00001, and 0.01 on attention).
+- The lazy penalty takes a step of Adam of its own, in which nothing decays.
 - A caption of another sample is drawn for each sample on its own, and never an equal one.
 - The contrastive loss compares with the captions of the whole batch, and leaves out those equal to
   its own.

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from models.layers.equalized import LEAK, EqualizedLinear
 from models.layers.modulated_conv import demodulation, modulated_convolution
 from models.layers.precision import full_precision
-from models.layers.resampling import smooth_after_transposed
+from models.layers.resampling import smooth_after_transposed, upsample_rgb
 from models.layers.style_space import Kind, Steering
 
 EPS = 1e-8
@@ -75,8 +75,13 @@ def adaptive_convolution(
         style_BI: scale of each input channel.
         share_BN: each kernel's share, rows of sum 1; None where the bank holds one kernel.
         demodulate: divide each output by the norm of its modulated kernel.
-        up: double the resolution.
+        up: double the resolution; after the convolution where its kernel is 1x1.
     """
+    if up and bank_NOIkk.shape[-1] == 1:
+        y = adaptive_convolution(
+            *(x_BIHW, bank_NOIkk, style_BI, share_BN), demodulate=demodulate, up=False
+        )
+        return upsample_rgb(y)
     if share_BN is None:
         kernel_OIkk = bank_NOIkk[0].to(x_BIHW.dtype)
         y = modulated_convolution(x_BIHW, kernel_OIkk, style_BI, up=up)

@@ -46,11 +46,12 @@ STYLE_RULES = tuple(
 )
 _BLOCKS = numbered(r"0\.(\d+)\.", r"blocks.\1.", BLOCK_RULES)
 _ATTENTION = numbered(r"1\.1\.layers\.(\d+)\.", r"attention.\1.", ATTENTION_RULES)
+_ATTENTION_DOWN = numbered(r"1\.0\.layers\.(\d+)\.", r"attention.\1.", ATTENTION_RULES)
 RULES = (
     *below(r"style_network\.", "style.", STYLE_RULES),
     Rule(r"init_conv\." + _LINEAR, r"enter.\1"),
     Rule(r"downs\.(\d+)\.1\.1\." + _LINEAR, r"downs.\1.resize.\2"),
-    *numbered(r"downs\.(\d+)\.", r"downs.\1.", _BLOCKS),
+    *numbered(r"downs\.(\d+)\.", r"downs.\1.", (*_BLOCKS, *_ATTENTION_DOWN)),
     Rule(r"ups\.(\d+)\.1\.0\.conv\." + _LINEAR, r"ups.\1.resize.\2"),
     *numbered(r"ups\.(\d+)\.", r"ups.\1.", (*_BLOCKS, *_ATTENTION)),
     *numbered(r"mid_block([12])\.", r"middle\1.", BLOCK_RULES),
@@ -70,6 +71,8 @@ def upsampler_fields(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of `Upsampler` that a config.json describes."""
     config = {**DEFAULTS, **config}
     style = config["style_network"]
+    both = zip(config["full_attn"], config["attn_depths"], strict=True)
+    depths = tuple(depth if full else 0 for full, depth in both)
     return {
         "z_dim": style["dim_in"],
         "style_dim": style["dim_out"],
@@ -77,10 +80,9 @@ def upsampler_fields(config: Mapping[str, Any]) -> dict[str, Any]:
         "dim": config["dim"],
         "up_mults": tuple(config["up_dim_mults"]),
         "down_mults": tuple(config["down_dim_mults"]),
-        "depths": tuple(
-            depth if full else 0
-            for full, depth in zip(config["full_attn"], config["attn_depths"], strict=True)
-        ),
+        "depths": depths,
+        # Theirs reads the same list from its front on the way down; released ones begin with none.
+        "down_depths": depths[: len(config["down_dim_mults"])],
         "middle_depth": config["mid_attn_depth"],
         "num_kernels": config["num_conv_kernels"],
         "heads": config["self_attn_heads"],

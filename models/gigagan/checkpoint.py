@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from models.gigagan.attention import Likeness
 from models.gigagan.blocks import AttentionStyle
 from models.gigagan.generator import GigaGANGenerator
+from models.gigagan.names import experts_of
 from models.gigagan.text_head import TextReader
 from models.interfaces import ConditionShape
 
@@ -19,6 +21,7 @@ def aurora_generator(config: Mapping[str, Any]) -> GigaGANGenerator:
 
     blocks = sized("num_block_per_res")
     widths = {r: min(config["fmaps_base"] // r, config["fmaps_max"]) for r in blocks}
+    likeness: Likeness = "distance" if config["l2_attention"] else "dot"
     depths = {r: n for r, n in sized("attn_depth").items() if str(r) in config["attn_resolutions"]}
     text = TextReader(
         ConditionShape(token_dim=config["clip_out_dim"]),
@@ -26,6 +29,8 @@ def aurora_generator(config: Mapping[str, Any]) -> GigaGANGenerator:
         depth=config["num_layers_text_enc"],
         heads=1,
         mixing="none",
+        gain=config.get("text_head_gain", 1.0),
+        aligns=config["clip_out_dim"] != config["context_dim"],
     )
     return GigaGANGenerator(
         resolution=config["resolution"],
@@ -33,19 +38,22 @@ def aurora_generator(config: Mapping[str, Any]) -> GigaGANGenerator:
         z_dim=config["z_dim"],
         w_dim=config["w_dim"],
         mapping_layers=config["mapping_layers"],
+        mapping_dim=config.get("mapping_fmaps", 0),
         words="last",
         widths=widths,
         kernels=sized("num_adaptive_kernels"),
         blocks=blocks,
         depths=depths,
-        experts=sized("num_experts"),
+        experts={r: experts_of(n) for r, n in sized("num_experts").items()},
+        input_width=min(config["fmaps_base"] // 2, config["fmaps_max"]),
         attention=AttentionStyle(
             heads=config["num_heads"],
             head_dim=config["head_dim"],
-            likeness="distance" if config["l2_attention"] else "dot",
-            tied=config["tie"],
+            likeness=likeness,
+            tied=config["tie"] and likeness == "distance",
             style="output",
-            mask_self=config["mask_self"],
+            mask_self=config["mask_self"] and likeness == "distance",
+            feed_forward="plain" if config.get("glu") else "gated",
             scale_inside=config["scale_in"],
             gain=config["attn_gain"],
             gain_on="sum",

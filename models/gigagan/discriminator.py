@@ -21,8 +21,6 @@ from models.gigagan.text_head import Text, TextReader
 from models.interfaces import Condition
 from models.layers.equalized import LEAK
 
-PSI_LAYERS = 4  # of the conditional part. Paper: 4
-
 
 def leaky(x: Tensor) -> Tensor:
     """Return leaky ReLU times sqrt(2)."""
@@ -105,18 +103,17 @@ class Judge(nn.Module):
     Args:
         width: C.
         text_dim: width of the text's vector; 0: the unconditional part alone.
+        layers: of the conditional part.
     """
 
-    def __init__(self, width: int, text_dim: int) -> None:
+    def __init__(self, width: int, text_dim: int, layers: int) -> None:
         super().__init__()
         self.plain = PlainConv(width, 1)
         self.asked = nn.ModuleList()
         if text_dim:
-            layers = [
-                AdaptiveConv(width, width, text_dim, kernel_size=1) for _ in range(PSI_LAYERS - 1)
-            ]
+            inner = [AdaptiveConv(width, width, text_dim, kernel_size=1) for _ in range(layers - 1)]
             end = AdaptiveConv(width, 1, text_dim, kernel_size=1, demodulate=False, leaky=False)
-            self.asked = nn.ModuleList([*layers, end])
+            self.asked = nn.ModuleList([*inner, end])
 
     def forward(self, x_BCHW: Tensor, pooled_BC: Tensor | None) -> Tensor:
         """Return [B], the mean over the positions."""
@@ -138,6 +135,7 @@ class GigaGANDiscriminator(nn.Module):
         blocks, depths: of convolution and of attention, from 4 px up; the last value goes on.
         attention: how.
         gain: of the convolution blocks' residuals.
+        judge_layers: of each output's conditional part.
         entries: sizes at which images enter, from the largest; 0 = all.
 
     Attributes:
@@ -156,6 +154,7 @@ class GigaGANDiscriminator(nn.Module):
         depths: tuple[int, ...],
         attention: AttentionStyle,
         gain: float,
+        judge_layers: int = 4,
         entries: int = 0,
     ) -> None:
         super().__init__()
@@ -175,7 +174,7 @@ class GigaGANDiscriminator(nn.Module):
             )
             for number, (size, width, out) in enumerate(zip(sizes, widths, ends, strict=True))
         )
-        self.judges = nn.ModuleList(Judge(out, text.dim) for out in ends)
+        self.judges = nn.ModuleList(Judge(out, text.dim, judge_layers) for out in ends)
         self.entries = entries or len(sizes)
         self.pairs = [(i, j + 1) for j in range(len(sizes)) for i in range(self._streams(j))]
 

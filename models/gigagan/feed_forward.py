@@ -52,13 +52,17 @@ class Experts(nn.Module):
         width: C.
         w_dim: D; the router is modulated by w.
         num_experts: M.
-        ratio: of the inner width.
+        ratio, gated: see `GatedLayers`.
     """
 
-    def __init__(self, width: int, w_dim: int, num_experts: int, ratio: int = 4) -> None:
+    def __init__(
+        self, width: int, w_dim: int, num_experts: int, ratio: int = 4, *, gated: bool = True
+    ) -> None:
         super().__init__()
         self.router = AdaptiveConv(width, num_experts, w_dim, kernel_size=1)
-        self.experts = nn.ModuleList(GatedLayers(width, ratio) for _ in range(num_experts))
+        self.experts = nn.ModuleList(
+            GatedLayers(width, ratio, gated=gated) for _ in range(num_experts)
+        )
 
     def logits(self, x_BTC: Tensor, w_BD: Tensor) -> Tensor:
         """Return the router's logits [B, T, M], float32."""
@@ -94,5 +98,5 @@ Kind = Literal["plain", "gated"]
 def feed_forward(width: int, w_dim: int, *, experts: int, kind: Kind, ratio: int = 4) -> nn.Module:
     """Return the layers after attention: experts if there are any (0 = none), else one pair."""
     if experts:
-        return Experts(width, w_dim, experts, ratio)
+        return Experts(width, w_dim, experts, ratio, gated=kind == "gated")
     return GatedLayers(width, ratio, gated=kind == "gated")

@@ -87,6 +87,8 @@ class GigaGANFields:
     """Heads. Aurora: 8."""
     head_dim: Annotated[int, Between(1, None)] = 64
     """Width of a head. Aurora: 64."""
+    mlp_ratio: Annotated[int, Between(1, None), AddedLater(4)] = 4
+    """Inner width of the two layers after attention, in units of the channels. Paper: 4."""
     norm_groups: Annotated[int, Between(1, None)] = 32
     """Groups of the group norm before attention; divides every width there. Aurora: 32."""
     likeness: Literal["squared", "distance", "dot"] = "squared"
@@ -107,6 +109,8 @@ class GigaGANFields:
     """As blocks. Paper: 2, 2, 2, 2, 1."""
     discriminator_depths: Sizes = (0, 2, 2, 1, 0)
     """As attention_depths. Paper: 2, 2, 1 at 8, 16 and 32 px."""
+    judge_layers: Annotated[int, Between(1, None), AddedLater(4)] = 4
+    """Layers with which each output meets the text. Paper: 4."""
 
     # --- Losses. A weight of 0 switches a loss off and frees its networks.
     level_weights: tuple[Annotated[float, Between(0.0, None)], ...] = (0.33, 0.17)
@@ -149,6 +153,10 @@ class GigaGANFields:
     """Adam, all networks. Paper: 0."""
     beta2: Annotated[float, Between(0.0, 0.99999)] = 0.99
     """Adam, all networks. Paper: 0.99."""
+    weight_decay: Annotated[float, Between(0.0, 1.0), AddedLater(0.0)] = 1.0e-5
+    """Of all weights, times the learning rate at each step (AdamW). Paper: 1e-5."""
+    attention_weight_decay: Annotated[float, Between(0.0, 1.0), AddedLater(0.0)] = 0.01
+    """Of attention's projections in its place. Paper: 0.01."""
 
     # --- Upsampler.
     up_dim: Annotated[int, Between(1, None)] = 64
@@ -272,29 +280,3 @@ class GigaGANFields:
         if self.base_px != before_px:
             return {"base_px": f"got {self.base_px}; allowed: {before_px}, as the start"}
         return {}
-
-
-# Sizes at which a test trains the family in seconds.
-SMALL = {
-    "text_width": 8,
-    "text_depth": 1,
-    "text_heads": 2,
-    "z_dim": 8,
-    "w_dim": 16,
-    "mapping_layers": 2,
-    "channel_base": 128,
-    "channel_max": 16,
-    "kernels": (1, 2),
-    "blocks": (2, 1),
-    "attention_depths": (0, 1, 0),
-    "attention_heads": 2,
-    "head_dim": 4,
-    "norm_groups": 4,
-    "discriminator_channel_base": 128,
-    "discriminator_channel_max": 16,
-    "discriminator_blocks": (1,),
-    "discriminator_depths": (0, 1, 0),
-    "r1_every": 2,
-    "vision_encoder": "dino",
-    "diff_augment": ("translation",),
-}

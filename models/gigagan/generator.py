@@ -8,6 +8,7 @@ Legend: N samples, L entries of w, D width of w, Z width of z, C width of the te
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -30,8 +31,9 @@ class TextMapping(nn.Module):
     Args:
         z_dim: Z.
         text_dim: C; 0 = no text.
-        w_dim: D, also the width of every layer.
+        w_dim: D.
         num_layers: all have a leaky ReLU.
+        hidden_dim: width of all but the last; 0 = D.
         lr_multiplier: of the layers' equalised learning rate.
         mean_beta: of the running mean of w.
     """
@@ -43,15 +45,15 @@ class TextMapping(nn.Module):
         w_dim: int,
         *,
         num_layers: int,
+        hidden_dim: int = 0,
         lr_multiplier: float = 0.01,
         mean_beta: float = 0.995,
     ) -> None:
         super().__init__()
+        widths = [z_dim + text_dim, *[hidden_dim or w_dim] * (num_layers - 1), w_dim]
         self.layers = nn.ModuleList(
-            EqualizedLinear(
-                w_dim if i else z_dim + text_dim, w_dim, lr_multiplier=lr_multiplier, leaky=True
-            )
-            for i in range(num_layers)
+            EqualizedLinear(before, after, lr_multiplier=lr_multiplier, leaky=True)
+            for before, after in pairwise(widths)
         )
         self.mean = RunningMean(w_dim, mean_beta)
 
@@ -98,7 +100,7 @@ class GigaGANGenerator(StyledGenerator):
         resolution: of the images, in pixels.
         text: condition -> text.
         z_dim, w_dim: Z, D.
-        mapping_layers: of the mapping.
+        mapping_layers, mapping_dim: of the mapping; see `TextMapping`.
         attends: False: no attention to words, whose global vector is all that is read of them.
         synthesis: further arguments of `Synthesis`.
 
@@ -115,6 +117,7 @@ class GigaGANGenerator(StyledGenerator):
         z_dim: int,
         w_dim: int,
         mapping_layers: int,
+        mapping_dim: int = 0,
         attends: bool = True,
         words: Literal["", "penultimate", "last"] = "",
         **synthesis: Any,
@@ -124,7 +127,9 @@ class GigaGANGenerator(StyledGenerator):
         self.text = text
         self.words = words if text.head is not None else ""
         self.reader: WordReader | None = None
-        self.mapping = TextMapping(z_dim, text.dim, w_dim, num_layers=mapping_layers)
+        self.mapping = TextMapping(
+            z_dim, text.dim, w_dim, num_layers=mapping_layers, hidden_dim=mapping_dim
+        )
         word_dim = text.word_dim if attends else 0
         self.synthesis = Synthesis(w_dim, word_dim, **synthesis)
         self.num_ws = self.synthesis.num_ws

@@ -160,7 +160,8 @@ def r1_loss(
     discriminator: Any = networks.trained["discriminator"]
     condition = read_words(networks, batch.condition)
     images = real_pyramid(discriminator, batch.image_NCHW.float())
-    images = [diff_augment(x, recipe.diff_augment, rng).requires_grad_() for x in images]
+    # Detached: the batch itself must not ask for a gradient in the phases after this one.
+    images = [diff_augment(x, recipe.diff_augment, rng).detach().requires_grad_() for x in images]
     with full_precision(images[0]), sdpa_kernel(SDPBackend.MATH):
         logits = discriminator.judge(discriminator.features(images), discriminator.read(condition))
         weights = output_weights(recipe, discriminator, recipe.early_weight).to(logits)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from models.gigagan.attention import SelfAttention
 from models.interop.names import Rule, below, load_translated
 
 CONV_RULES = (
@@ -30,12 +31,12 @@ CROSS_RULES = (
     Rule(r"proj_out\.0\.(weight|bias)", r"out.\1"),
 )
 FEED_FORWARD_RULES = (
-    Rule(r"(?:net\.0|project_in)\.proj\.(weight|bias)", r"expand.\1"),
+    Rule(r"(?:net\.0|project_in)\.(?:proj|0)\.(weight|bias)", r"expand.\1"),
     Rule(r"(?:net\.2|proj_out)\.(weight|bias)", r"contract.\1"),
 )
 EXPERT_RULES = (
     *below(r"routing\.", "router.", CONV_RULES),
-    Rule(r"net\.(\d+)\.0\.proj\.(weight|bias)", r"experts.\1.expand.\2"),
+    Rule(r"net\.(\d+)\.0\.(?:proj|0)\.(weight|bias)", r"experts.\1.expand.\2"),
     Rule(r"net\.(\d+)\.2\.(weight|bias)", r"experts.\1.contract.\2"),
 )
 _LAYER_RULES = (
@@ -80,6 +81,7 @@ ATTENTION_RULES = (
     *numbered(r"attn_blocks\.(\d+)\.", r"layers.\1.", _LAYER_RULES),
 )
 _FIRST_RULES = (
+    Rule(r"0\.const", "constant"),
     *below(r"0\.", "waves.", FOURIER_RULES),
     *below(r"1\.", "conv.", CONV_RULES),
 )
@@ -104,9 +106,38 @@ GENERATOR_RULES = (
 )
 _TWICE = (
     (r"(.*res_blocks\.\d+\.)(c_fc|c_proj)(\..*)", r"\1mlp.\2\3"),
-    (r"(.*ff\.)project_in(\.proj\..*)", r"\1net.0\2"),
+    (r"(.*ff\.)project_in(\..*)", r"\1net.0\2"),
     (r"(.*ff\.)proj_out(\..*)", r"\1net.2\2"),
 )
+
+
+# By dot products, self-attention has one tensor for queries, keys and values (not the text head's).
+QKV = re.compile(r"((?:.*self_attn\.)?)to_qkv\.weight")
+
+
+def heads_of(module: nn.Module) -> int:
+    """Return the heads of the module's self-attention, equal in all layers; 1 where it has none."""
+    found = (part.heads for part in module.modules() if isinstance(part, SelfAttention))
+    return next(found, 1)
+
+
+def experts_of(count: int) -> int:
+    """Return how many experts Aurora's code builds: below 2 it has plain layers."""
+    return count if count > 1 else 0
+
+
+def split_qkv(theirs: Mapping[str, Tensor], heads: int) -> dict[str, Tensor]:
+    """Return the tensors, each of queries, keys and values cut in two: queries and keys, values."""
+    found = {}
+    for name, tensor in theirs.items():
+        match = QKV.fullmatch(name)
+        if match is None:
+            found[name] = tensor
+            continue
+        by_head = tensor.unflatten(0, (heads, 3, -1))
+        found[f"{match[1]}to_qk.weight"] = by_head[:, :2].flatten(0, 2)
+        found[f"{match[1]}to_v.weight"] = by_head[:, 2].flatten(0, 1)
+    return found
 
 
 def joined_banks(theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -137,4 +168,5 @@ def load_aurora(module: nn.Module, theirs: Mapping[str, Tensor]) -> None:
         ValueError: tensors that do not fit, or that contradict each other.
     """
     check_twins(theirs)
+    theirs = split_qkv(theirs, heads_of(module))
     load_translated(module, joined_banks(theirs), GENERATOR_RULES, "Aurora's generator")

@@ -63,16 +63,10 @@ def self_attention(file: ParityFile) -> dict[str, Tensor]:
         likeness=_likeness(config),
         tied=config["tie"] and config["l2_attention"],
         style="output",
-        mask_self=config["mask_self"],
+        mask_self=config["mask_self"] and config["l2_attention"],
         scale_inside=config["scale_in"],
     )
-    param = dict(file.param)
-    if "to_qkv.weight" in param:
-        by_head = param.pop("to_qkv.weight").unflatten(0, (module.heads, -1))
-        both = 2 * config["head_dim"]
-        param["to_qk.weight"] = by_head[:, :both].flatten(0, 1)
-        param["to_v.weight"] = by_head[:, both:].flatten(0, 1)
-    load_translated(module, names.joined_banks(param), names.SELF_RULES, file.stem)
+    fill(module, file, names.SELF_RULES)
     given = variables(file)
     size = given["x"].shape[2:]
     y = module(given["x"].flatten(2).transpose(1, 2), given["w"])
@@ -99,7 +93,7 @@ def layers_after(file: ParityFile) -> dict[str, Tensor]:
     """Aurora's gated layers or experts, with the router's loss."""
     config = file.config
     _supported(config, lr_mul=1.0, wscale_gain=1.0)
-    experts = max(config["num_experts"], 0)
+    experts = names.experts_of(config["num_experts"])
     module = feed_forward(
         *(config["in_dim"], config["w_dim"]),
         experts=experts,
@@ -120,28 +114,29 @@ def layers_after(file: ParityFile) -> dict[str, Tensor]:
 def attention_block(file: ParityFile) -> dict[str, Tensor]:
     """Aurora's block of attention layers on an image."""
     config = file.config
-    _supported(config, lr_mul=1.0, attn_ch_factor=1.0, use_w_cond=False, include_ff=True)
+    _supported(config, lr_mul=1.0, use_w_cond=False, include_ff=True)
     style = AttentionStyle(
         heads=config["num_heads"],
         head_dim=config["head_dim"],
         norm_groups=config["group_channels"],
         likeness=_likeness(config),
-        tied=config["tie"],
+        tied=config["tie"] and config["l2_attention"],
         style="output",
-        mask_self=config["mask_self"],
+        mask_self=config["mask_self"] and config["l2_attention"],
         scale_inside=config["scale_in"],
         gain=config["attn_gain"],
         gain_on="sum",
+        feed_forward="plain" if config["glu"] else "gated",
         mlp_ratio=config["mlp_ratio"],
     )
     word_dim = config["context_dim"] if config["use_text_cond"] else 0
     module = AttentionBlock(
         *(config["in_channels"], config["w_dim"], word_dim, config["depth"], style),
-        max(config["num_experts"], 0),
+        names.experts_of(config["num_experts"]),
     )
     fill(module, file, names.ATTENTION_RULES)
     given = variables(file)
-    y = module(given["x"], given["w"], Text(words_BTC=given["context"]))
+    y = module(given["x"], given["w"], Text(words_BTC=given.get("context")))
     return with_gradients(file, module, names.ATTENTION_RULES, given, {"y": y})
 
 
@@ -159,6 +154,7 @@ def text_head(file: ParityFile) -> dict[str, Tensor]:
         mask_self=config["mask_self"],
         gain=config["attn_gain"],
         mlp_ratio=config["mlp_ratio"],
+        aligns=config["in_dim"] != config["context_dim"],
     )
     fill(module, file, names.TEXT_RULES)
     given = variables(file)
@@ -174,6 +170,7 @@ def mapping(file: ParityFile) -> dict[str, Tensor]:
     module = TextMapping(
         *(config["input_dim"], text_dim, config["output_dim"]),
         num_layers=config["num_layers"],
+        hidden_dim=config["hidden_dim"],
         lr_multiplier=config["lr_mul"],
     )
     module.mean.tracks = False

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from models.gigagan import names
-from models.gigagan.attention import SelfAttention
 from models.interop.names import Rule, load_translated, rename
 from models.interop.parity_file import ParityFile
 
@@ -20,8 +19,8 @@ COTANGENT = "cotangent_"
 
 def fill(module: nn.Module, file: ParityFile, rules: tuple[Rule, ...]) -> None:
     """Load the file's weights; a bias that the file has not is zero."""
-    theirs = dict(file.param)
-    names.check_twins(theirs)
+    names.check_twins(file.param)
+    theirs = names.split_qkv(file.param, names.heads_of(module))
     named = {rename(name, rules) for name in theirs}
     for name, value in module.state_dict().items():
         if name.endswith("bias") and name not in named and f"own:{name}" not in theirs:
@@ -62,9 +61,10 @@ def with_gradients(
         theirs = name.removeprefix("grad_")
         if theirs in inputs:
             gradient = inputs[theirs].grad
-        elif theirs.endswith("to_qkv.weight") and isinstance(module, SelfAttention):
-            parts = (module.to_qk.weight, module.to_v.weight)
-            by_head = [_grad(x).unflatten(0, (module.heads, -1)) for x in parts]
+        elif match := names.QKV.fullmatch(theirs):
+            own = [rename(f"{match[1]}to_{part}.weight", rules) or "" for part in ("qk", "v")]
+            heads = (names.heads_of(module), -1)
+            by_head = [_grad(module.get_parameter(x)).unflatten(0, heads) for x in own]
             gradient = torch.cat(by_head, dim=1).flatten(0, 1)
         else:
             gradient = module.get_parameter(rename(theirs, rules) or "").grad

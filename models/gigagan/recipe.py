@@ -153,6 +153,7 @@ class GigaGAN(GigaGANFields):
             depths=self.discriminator_depths,
             attention=self._attention(),
             gain=self.residual_gain,
+            judge_layers=self.judge_layers,
             entries=0 if self.parts == "base" else steps,
         )
 
@@ -178,6 +179,7 @@ class GigaGAN(GigaGANFields):
             tied=self.tied,
             style=self.style_in_attention,
             mask_self=self.mask_self,
+            mlp_ratio=self.mlp_ratio,
             gain=self.attention_gain,
             gain_on=self.gain_on,
         )
@@ -248,8 +250,9 @@ class GigaGAN(GigaGANFields):
 
     def phases(self, networks: Networks) -> list[Phase]:
         """Return the discriminator's phase, its lazy gradient penalty, then the generator's."""
+        from models.gigagan.decay import adam
         from models.gigagan.losses import discriminator_loss, generator_loss, r1_loss
-        from models.interfaces import OptimizerSettings, Phase
+        from models.interfaces import Phase
         from models.layers.spectral_norm import advance_power_iteration
         from models.losses.seen_fakes import SeenFakes
 
@@ -258,11 +261,6 @@ class GigaGAN(GigaGANFields):
         part: Any = model.upsampler if self.parts == "cascade" else model
         kept = SeenFakes() if self.reuse_fakes else None
         rate = self.generator_learning_rate if self.parts == "base" else self.up_learning_rate
-
-        def settings(learning_rate: float) -> OptimizerSettings:
-            return OptimizerSettings(
-                learning_rate=learning_rate, beta1=self.beta1, beta2=self.beta2
-            )
 
         def begin(nimg: int) -> None:
             if "vision_heads" in networks.trained:
@@ -273,14 +271,14 @@ class GigaGAN(GigaGANFields):
                 name="discriminator",
                 parameters=lambda nimg: [p for net in judges for p in net.parameters()],
                 loss=lambda batch, nimg, rng: discriminator_loss(self, networks, batch, rng, kept),
-                optimizer=settings(self.discriminator_learning_rate),
+                optimizer=adam(self, self.discriminator_learning_rate, judges),
                 begin=begin,
             ),
             Phase(
                 name="generator",
                 parameters=lambda nimg: list(part.parameters()),
                 loss=lambda batch, nimg, rng: generator_loss(self, networks, batch, rng, kept),
-                optimizer=settings(rate),
+                optimizer=adam(self, rate, [part]),
                 begin=begin,
             ),
         ]
@@ -291,7 +289,7 @@ class GigaGAN(GigaGANFields):
                 name="r1",
                 parameters=lambda nimg: list(networks.trained["discriminator"].parameters()),
                 loss=lambda batch, nimg, rng: r1_loss(self, networks, batch, rng),
-                optimizer=settings(self.discriminator_learning_rate),
+                optimizer=adam(self, self.discriminator_learning_rate),
                 every=self.r1_every,
                 steps_of="discriminator",
             )

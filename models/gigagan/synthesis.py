@@ -33,7 +33,14 @@ class FirstBlock(nn.Module):
     """
 
     def __init__(
-        self, channels: int, w_dim: int, *, num_kernels: int, waves: bool, deformable: bool
+        self,
+        in_channels: int,
+        channels: int,
+        w_dim: int,
+        *,
+        num_kernels: int,
+        waves: bool,
+        deformable: bool,
     ) -> None:
         super().__init__()
         size = FIRST_RESOLUTION
@@ -41,12 +48,12 @@ class FirstBlock(nn.Module):
         self.waves: FourierInput | None = None
         if waves:
             self.waves = FourierInput(
-                *(w_dim, channels), size=size, sampling_rate=size, bandwidth=1, fades=False
+                *(w_dim, in_channels), size=size, sampling_rate=size, bandwidth=1, fades=False
             )
         else:
-            self.constant = nn.Parameter(torch.randn(channels, size, size))
+            self.constant = nn.Parameter(torch.randn(in_channels, size, size))
         self.conv = AdaptiveConv(
-            *(channels, channels, w_dim), num_kernels=num_kernels, deformable=deformable
+            *(in_channels, channels, w_dim), num_kernels=num_kernels, deformable=deformable
         )
 
     def forward(self, w_ND: Tensor) -> Tensor:
@@ -69,6 +76,7 @@ class Synthesis(nn.Module):
         attention: how.
         gain, gain_on: of the convolution blocks' residuals.
         waves: see `FirstBlock`.
+        input_width: channels that it begins with; 0 = those at 4 px.
         deformable_up_to: resolution; the second convolution of each block up to it is deformable.
 
     Attributes:
@@ -90,6 +98,7 @@ class Synthesis(nn.Module):
         gain: float,
         gain_on: Gain,
         waves: bool = False,
+        input_width: int = 0,
         deformable_up_to: int = 0,
     ) -> None:
         super().__init__()
@@ -103,7 +112,10 @@ class Synthesis(nn.Module):
                 first = block == 0
                 if not self.layers:
                     layer: nn.Module = FirstBlock(
-                        *(width, w_dim), num_kernels=banks, waves=waves, deformable=moves
+                        *(input_width or width, width, w_dim),
+                        num_kernels=banks,
+                        waves=waves,
+                        deformable=moves,
                     )
                 else:
                     layer = ConvBlock(

@@ -122,6 +122,7 @@ class TextHead(nn.Module):
         depth: number of blocks; 4 in the paper's base, 2 in its upsampler.
         heads: of the attention.
         lr_multiplier: of all layers. Aurora: 0.01.
+        aligns: False: no first layer from E to C, which are equal.
         blocks: further arguments of `TextBlock`.
     """
 
@@ -134,11 +135,14 @@ class TextHead(nn.Module):
         heads: int,
         lr_multiplier: float = 0.01,
         align_bias: float = 0.0,
+        aligns: bool = True,
         **blocks: object,
     ) -> None:
         super().__init__()
         rate = {"lr_multiplier": lr_multiplier}
-        self.align = TokenLinear(in_dim, width, bias_init=align_bias, **rate)  # type: ignore[arg-type]
+        self.align: nn.Module = nn.Identity()
+        if aligns:
+            self.align = TokenLinear(in_dim, width, bias_init=align_bias, **rate)  # type: ignore[arg-type]
         self.blocks = nn.ModuleList(
             TextBlock(width, heads, **rate, **blocks)  # type: ignore[arg-type]
             for _ in range(depth)
@@ -165,6 +169,7 @@ class TextReader(nn.Module):
         width: C.
         depth, heads, lr_multiplier, mixing: of the head.
         mask_padding: what follows the end of the text is not attended to; the paper attends to it.
+        head: further arguments of `TextHead`.
 
     Attributes:
         dim: of `Text.pooled_BC`; 0 where there is no text and no class.
@@ -181,6 +186,7 @@ class TextReader(nn.Module):
         lr_multiplier: float = 0.01,
         mixing: Mixing = "words",
         mask_padding: bool = False,
+        **head: object,
     ) -> None:
         super().__init__()
         self.mask_padding = mask_padding
@@ -188,7 +194,7 @@ class TextReader(nn.Module):
         self.embedding: ConditionEmbedding | None = None
         self.dim = self.word_dim = 0
         if shape.token_dim:
-            kinds = {"depth": depth, "heads": heads, "lr_multiplier": lr_multiplier}
+            kinds = {"depth": depth, "heads": heads, "lr_multiplier": lr_multiplier, **head}
             # Aurora's stored bias starts at 1 / lr_multiplier.
             bias = 0.0 if mixing == "words" else 1.0
             self.head = TextHead(

@@ -68,6 +68,7 @@ class Upsampler(nn.Module):
         up_mults: channels in units of `dim`, from the largest size to the coarsest but one.
         num_downs: halvings of the input before the coarsest size.
         depths: layers of attention, ordered as `up_mults`.
+        down_depths: the same on the way down, from the input's size; () = none.
         middle_depth: at the coarsest size.
         num_kernels: of all banks.
         heads, head_dim: of all attention.
@@ -88,6 +89,7 @@ class Upsampler(nn.Module):
         up_mults: tuple[int, ...],
         down_mults: tuple[int, ...],
         depths: tuple[int, ...],
+        down_depths: tuple[int, ...] = (),
         middle_depth: int,
         num_kernels: int,
         heads: int = 8,
@@ -99,7 +101,7 @@ class Upsampler(nn.Module):
         super().__init__()
         _check_lengths(up_mults, down_mults, depths)
         self.z_dim, self.factor = z_dim, 2 ** (len(up_mults) - len(down_mults))
-        self.skip_scale, self.pyramid = skip_scale, pyramid
+        self.skip_scale, self.pyramid, self.kernels = skip_scale, pyramid, num_kernels
 
         def attention(width: int, depth: int) -> list[PixelAttention]:
             return [PixelAttention(width, word_dim, heads, head_dim) for _ in range(depth)]
@@ -110,8 +112,9 @@ class Upsampler(nn.Module):
         self.style = StyleNetwork(z_dim, text_dim, style_dim, style_layers)
         self.enter = nn.Conv2d(3, first, 7, padding=3)
         downs = [first, *[dim * m for m in down_mults]]
+        ways = zip(pairwise(downs), [*down_depths, *[0] * len(downs)], strict=False)
         self.downs: Any = nn.ModuleList(
-            Stage(a, b, up=False, attention=[], **common) for a, b in pairwise(downs)
+            Stage(a, b, up=False, attention=attention(a, n), **common) for (a, b), n in ways
         )
         self.middle1 = ResidualBlock(downs[-1], downs[-1], num_kernels)
         self.middle = nn.ModuleList(attention(downs[-1], middle_depth))
@@ -133,7 +136,6 @@ class Upsampler(nn.Module):
         self.to_rgb = faint_rgb(dim) if pyramid else nn.Conv2d(dim, 3, 1)
         sizes = [(w, b.num_kernels) for b in self._blocks() for w in b.widths]
         self.splits = [part for w, n in sizes for part in ((w, n) if n > 1 else (w,))]
-        self.kernels = num_kernels
         self.modulate = nn.Linear(style_dim, sum(self.splits))
 
     def _blocks(self) -> list[ResidualBlock]:
@@ -159,7 +161,7 @@ class Upsampler(nn.Module):
             for block in stage.blocks:
                 x = block(x, modulations)
                 skips.append(x)
-            x = stage.resize(x)
+            x = stage.resize(self._attend(x, stage.attention, text))
         x = self.middle1(x, modulations)
         x = self._attend(x, self.middle, text)
         x = self.middle2(x, modulations)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.gigagan.parity_gradients import fill, variables, with_gradients
 from models.gigagan.vision_aided import VisionHeads, vision_loss
 from models.interop.names import Rule
 from models.interop.parity_file import ParityCheck, ParityFile
+from models.layers.equalized import LEAK
 from models.losses.adversarial import hinge_generator
 
 
@@ -31,16 +34,24 @@ def heads(file: ParityFile) -> dict[str, Tensor]:
     """The heads, and every loss on their logits."""
     config = file.config
     maps = config["level"] - 1
-    module = VisionHeads(
+    module: Any = VisionHeads(
         [config["in_ch1"]] * maps,
         config["in_ch2"],
         inner=config["out_ch"],
         halves=config["down"] == 2,
     )
     rules = rules_of(maps)
+    if config["num_classes"]:  # theirs learns a vector for each class; ours maps a text
+        module.embed = nn.Embedding(config["num_classes"], config["out_ch"])
+        rules = (*rules, Rule(r"embed\.weight", "embed.weight"))
     fill(module, file, rules)
     given = variables(file)
-    logits = module([given[f"tap_{i}"] for i in range(config["level"])])
+    taps = [given[f"tap_{i}"] for i in range(config["level"])]
+    logits = module(taps)
+    if config["num_classes"]:
+        (label_N,) = (x for x in given.values() if not x.is_floating_point())
+        inner = nn.functional.leaky_relu(module.pooled(taps[-1]), LEAK)
+        logits[-1] = logits[-1] + (module.embed(label_N) * inner).sum(dim=1, keepdim=True)
     outputs = {f"logits_{i}": x for i, x in enumerate(logits)}
     for suffix, target in (("", 1.0), ("_s", 0.8)):
         outputs[f"loss_real{suffix}"] = vision_loss(logits, real=True, target=target)[:, None]

@@ -18,9 +18,9 @@ from components.training.distributed import World
 from components.training.loop import train
 from components.training.store import StateStore
 from models.gigagan.cascade import UpsamplerModel
-from models.gigagan.fields import SMALL
 from models.gigagan.losses import fake_pyramid, read_words
 from models.gigagan.recipe import GigaGAN
+from models.gigagan.small import SMALL
 from models.interfaces import Batch, Condition, Site, Start
 from tests.components.evaluation.conftest import measuring
 from tests.components.training.fake_loop import weights

@@ -121,6 +121,47 @@ def test_too_many_cancelled_steps_end_the_run_and_name_all():
     assert all(torch.equal(before[n], after[n]) for n in before if "mean" not in n)
 
 
+class Decaying(FakeGAN):
+    """The generator's phase alone; one parameter decays by 0.5, the others by 0.1."""
+
+    def phases(self, networks):
+        phase = super().phases(networks)[1]
+        first, *others = phase.parameters(0)
+        settings = dataclasses.replace(phase.optimizer, decay={0.5: [first], 0.1: others})
+        return [dataclasses.replace(phase, optimizer=settings)]
+
+
+def test_weights_that_decay_take_the_steps_of_adamw():
+    state = begin(Decaying(learning_rate=0.1))
+    (phase,) = state.phases
+    own = state.enable(phase)
+    twins = [torch.nn.Parameter(p.detach().clone()) for p in own]
+    groups = [
+        {"params": twins[:1], "weight_decay": 0.5},
+        {"params": twins[1:], "weight_decay": 0.1},
+    ]
+    theirs = torch.optim.AdamW(groups, lr=0.1, betas=(0.0, 0.99))
+    for factor in (1.0, 0.5, 0.25):  # the rate falls, and with it what decays
+        state.scale_rate(phase, factor)
+        for group in theirs.param_groups:
+            group["lr"] = 0.1 * factor
+        for parameter, twin in zip(own, twins, strict=True):
+            parameter.grad = torch.randn_like(parameter)
+            twin.grad = parameter.grad.clone()
+        state.step(phase)
+        theirs.step()
+    for parameter, twin in zip(own, twins, strict=True):
+        torch.testing.assert_close(parameter, twin, rtol=1e-6, atol=1e-7)
+
+
+def test_a_cancelled_step_takes_nothing_off_weights_that_decay():
+    state = begin(Decaying(poison=lambda phase, nimg: NAN))
+    before = tensors(state, "networks/generator/")
+    assert step(state)["make"].skipped
+    after = tensors(state, "networks/generator/")
+    assert all(torch.equal(before[n], after[n]) for n in before if "mean" not in n)
+
+
 def test_a_term_that_is_already_a_mean_is_refused():
     class Mean(FakeGAN):
         def phases(self, networks):

@@ -23,7 +23,7 @@ from components.sampling import generate_from
 from components.training.distributed import World
 from components.training.job import TrainingJob
 from components.training.run import run_job
-from models.gigagan.fields import SMALL
+from models.gigagan.small import SMALL
 from pipeline.commands.generate import main as generate
 from pipeline.commands.upscale import main as upscale
 from tests.pipeline.tiny_world import SIDE, TRAIN, write_world

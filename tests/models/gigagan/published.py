@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from components.artifacts.artifact import write_artifact
 from components.artifacts.family import recipe_from
 from models.features import FeatureCard, build_feature_net, save_feature_net
-from models.gigagan.fields import SMALL
+from models.gigagan.small import SMALL
 from models.interfaces import ConditionShape
 from models.interop.parity_file import ParityFile
 from pipeline.commands.import_model import main as import_model

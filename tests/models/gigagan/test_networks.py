@@ -4,12 +4,20 @@ import dataclasses
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.gigagan.aura import upsampler_fields
 from models.gigagan.checkpoint import aurora_generator
-from models.gigagan.fields import SMALL
-from models.gigagan.losses import mismatch, same_captions
+from models.gigagan.decay import decays
+from models.gigagan.losses import (
+    mismatch,
+    output_weights,
+    r1_loss,
+    real_pyramid,
+    same_captions,
+)
 from models.gigagan.recipe import GigaGAN
+from models.gigagan.small import SMALL
 from models.gigagan.unet import Upsampler
 from models.gigagan.vision_aided import taps_of
 from models.interfaces import Batch, Condition, ConditionShape, Site, Start
@@ -32,9 +40,32 @@ def test_default_fields_are_as_large_as_the_published_model():
         discriminator = GigaGAN().discriminator(64, PAPER)
     assert count(generator) == pytest.approx(652.5e6, rel=0.03)
     assert count(discriminator) == pytest.approx(381.4e6, rel=0.03)
-    assert len(discriminator.pairs) == 15
-    assert len(set(discriminator.pairs)) == 15
-    assert all(i < j for i, j in discriminator.pairs)
+    # Equation 6: entered at size i of 0 to 4, left after level j of i + 1 to 5.
+    wanted = [(i, j) for j in range(1, 6) for i in range(j)]
+    assert discriminator.pairs == wanted and len(wanted) == 15
+
+
+@pytest.mark.parametrize("parts", ["base", "upsampler"])
+def test_attention_decays_more_than_all_else_and_every_weight_by_one_factor(parts):
+    fields = {} if parts == "base" else {**UP, "parts": parts, "up_attention_depths": (0, 1)}
+    recipe = GigaGAN(**SMALL | fields, weight_decay=1e-5, attention_weight_decay=0.01)
+    net = recipe.generator(16, WORDS)
+    names = {id(parameter): name for name, parameter in net.named_parameters()}
+    found = {k: sorted(names[id(p)] for p in group) for k, group in decays(recipe, [net]).items()}
+    assert set(found) == {1e-5, 0.01}
+    assert sorted(found[1e-5] + found[0.01]) == sorted(names.values())
+    assert not any(name.startswith("text.") for name in found[0.01])
+    assert not any(
+        ".to_q" in name or ".to_kv" in name for name in found[1e-5] if "text" not in name
+    )
+    none = dataclasses.replace(recipe, weight_decay=0.0, attention_weight_decay=0.0)
+    assert decays(none, [net]) == {}
+
+
+def test_the_conditional_part_of_each_output_has_as_many_layers_as_asked():
+    for layers in (1, 3):
+        judge = GigaGAN(**SMALL, judge_layers=layers).discriminator(16, WORDS)
+        assert [len(head.asked) for head in judge.judges] == [layers] * 3
 
 
 def reading(recipe, size=16, start=None):
@@ -106,6 +137,29 @@ def test_plain_judges_do_not_see_the_caption_and_the_others_do():
     for head in judge.judges:
         head.asked = torch.nn.ModuleList()
     assert torch.equal(*(judge.judge(features, text) for text in texts))
+
+
+def test_the_gradient_penalty_counts_every_size_and_can_be_descended():
+    """R1: half its weight times the interval, of the squared slopes at all sizes together."""
+    recipe = GigaGAN(**SMALL | {"vision_weight": 0.0, "diff_augment": ()}, r1_weight=4.0)
+    networks, clip = reading(recipe)
+    judge, condition = networks.trained["discriminator"], asked(clip, ["a b", "c"])
+    batch = Batch(size=2, condition=condition, image_NCHW=torch.rand(2, 3, 16, 16) * 2 - 1)
+    found = r1_loss(recipe, networks, batch, torch.Generator()).terms["r1"]
+    assert not batch.image_NCHW.requires_grad
+    images = [x.requires_grad_() for x in real_pyramid(judge, batch.image_NCHW)]
+    words = judge.read(networks.trained["generator"].reader(condition))
+    with sdpa_kernel(SDPBackend.MATH):
+        logits = judge.judge(judge.features(images), words)
+    weights = output_weights(recipe, judge, recipe.early_weight)
+    slopes = torch.autograd.grad((logits @ weights).sum(), images)
+    assert [x.shape[-1] for x in slopes] == [16, 8, 4]
+    wanted = 4.0 / 2 * recipe.r1_every * sum(x.square().sum(dim=(1, 2, 3)) for x in slopes)
+    torch.testing.assert_close(found, wanted)
+    found.sum().backward()
+    steered = [n for n, p in judge.named_parameters() if p.grad is not None and p.grad.any()]
+    assert all(p.grad.isfinite().all() for p in judge.parameters() if p.grad is not None)
+    assert any("to_qk" in name for name in steered)  # through attention, whose slope has a slope
 
 
 def test_equal_captions_are_never_paired():

@@ -16,7 +16,7 @@ from components.artifacts.family import recipe_from
 from components.artifacts.publishing import PublishConfig
 from components.artifacts.release import load_release, write_release
 from components.sampling import generate, mix
-from models.gigagan.fields import SMALL
+from models.gigagan.small import SMALL
 from models.interfaces import ConditionShape
 from models.text_to_image import TextToImage
 from pipeline.commands.cascade import main as cascade

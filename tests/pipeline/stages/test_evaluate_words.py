@@ -13,7 +13,7 @@ from components.artifacts.artifact import write_artifact
 from components.artifacts.family import recipe_from
 from components.artifacts.joining import join
 from models.features import read_card
-from models.gigagan.fields import SMALL
+from models.gigagan.small import SMALL
 from models.interfaces import ConditionShape
 from tests.pipeline.tiny_world import SIDE, WIDTH
 from tests.pipeline.trained_world import run_evaluate, trained_world

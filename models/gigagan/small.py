@@ -1,0 +1,25 @@
+"""Sizes at which a test trains the family in seconds."""
+
+SMALL = {
+    "text_width": 8,
+    "text_depth": 1,
+    "text_heads": 2,
+    "z_dim": 8,
+    "w_dim": 16,
+    "mapping_layers": 2,
+    "channel_base": 128,
+    "channel_max": 16,
+    "kernels": (1, 2),
+    "blocks": (2, 1),
+    "attention_depths": (0, 1, 0),
+    "attention_heads": 2,
+    "head_dim": 4,
+    "norm_groups": 4,
+    "discriminator_channel_base": 128,
+    "discriminator_channel_max": 16,
+    "discriminator_blocks": (1,),
+    "discriminator_depths": (0, 1, 0),
+    "r1_every": 2,
+    "vision_encoder": "dino",
+    "diff_augment": ("translation",),
+}
