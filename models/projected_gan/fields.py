@@ -81,6 +81,9 @@ class ProjectedGANFields:
     pixel_head: Annotated[int, Between(0, None), AddedLater(0)] = 0
     """vit: width of a head that sees the picture itself, with as much say as all tokens together; 0
     = none. Ours."""
+    reuse_fakes: Annotated[bool, AddedLater(False)] = False
+    """The discriminator judges the images that the generator just learnt by instead of fresh ones:
+    one pass of the generator less. Ours, as `stylegan_t` has. Code: false."""
     norm_batch: Annotated[int, Between(1, None)] = 8
     """Samples that share batch-norm statistics in training. Code: its batch per GPU, 8."""
     generator_learning_rate: Annotated[float, Between(0.0, 1.0)] = 2e-4

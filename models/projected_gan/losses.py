@@ -15,30 +15,46 @@ from models.interfaces import Batch, Losses, Networks
 from models.layers.augment import diff_augment, mirror_half
 from models.layers.crops import crop_or_shrink
 from models.losses.adversarial import hinge_discriminator, hinge_generator
+from models.losses.seen_fakes import SeenFakes
 from models.projected_gan.fields import ProjectedGANFields
 from models.stylegan_t.discriminator import seen_by
 
 
 def generator_loss(
-    recipe: ProjectedGANFields, networks: Networks, batch: Batch, rng: torch.Generator
+    recipe: ProjectedGANFields,
+    networks: Networks,
+    batch: Batch,
+    rng: torch.Generator,
+    seen: SeenFakes | None = None,
 ) -> Losses:
-    """Hinge loss on fresh fakes."""
+    """Hinge loss on fresh fakes; `seen` keeps what the discriminator sees, for its own phase."""
     features = _features(recipe, networks, _generate(recipe, networks, batch, rng), rng)
+    if seen is not None:
+        seen.keep(features)
     logits_NT = networks.trained["discriminator"](features, batch.condition)
     stats = {"fake_sign": logits_NT.detach().sign().mean(dim=1)}
     return Losses(terms={"adversarial": hinge_generator(logits_NT)}, stats=stats)
 
 
 def discriminator_loss(
-    recipe: ProjectedGANFields, networks: Networks, batch: Batch, rng: torch.Generator
+    recipe: ProjectedGANFields,
+    networks: Networks,
+    batch: Batch,
+    rng: torch.Generator,
+    seen: SeenFakes | None = None,
 ) -> Losses:
-    """Hinge loss on real images and fresh fakes of the same conditions."""
+    """Hinge loss on real images and fakes of the same conditions: fresh ones, or those `seen`."""
     assert batch.image_NCHW is not None
     real = mirror_half(batch.image_NCHW, rng) if recipe.mirror else batch.image_NCHW
     with torch.no_grad():
-        fake = _generate(recipe, networks, batch, rng)
-        # One pass for both; the discriminators keep their statistics apart (parts=2).
-        features = _features(recipe, networks, torch.cat([real.to(fake), fake]), rng)
+        if seen is None:
+            fake = _generate(recipe, networks, batch, rng)
+            # One pass for both; the discriminators keep their statistics apart (parts=2).
+            features = _features(recipe, networks, torch.cat([real.to(fake), fake]), rng)
+        else:
+            kept = seen.next()
+            of_real = _features(recipe, networks, real.to(next(iter(kept.values()))), rng)
+            features = {name: torch.cat([x, kept[name]]) for name, x in of_real.items()}
     logits_NT = networks.trained["discriminator"](features, batch.condition, parts=2)
     real_NT, fake_NT = logits_NT.chunk(2)
     stats = {

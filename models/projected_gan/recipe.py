@@ -74,7 +74,10 @@ class ProjectedGAN(ProjectedGANFields):
         """Return the generator's phase, then the discriminator's (the published order)."""
         from models.interfaces import OptimizerSettings, Phase
         from models.layers.spectral_norm import advance_power_iteration
+        from models.losses.seen_fakes import SeenFakes
         from models.projected_gan.losses import discriminator_loss, generator_loss
+
+        seen = SeenFakes() if self.reuse_fakes else None
 
         # Both phases use both networks, whose weights moved since the last one.
         def begin(nimg: int) -> None:
@@ -90,14 +93,14 @@ class ProjectedGAN(ProjectedGANFields):
             Phase(
                 name="generator",
                 parameters=lambda nimg: list(networks.trained["generator"].parameters()),
-                loss=lambda batch, nimg, rng: generator_loss(self, networks, batch, rng),
+                loss=lambda batch, nimg, rng: generator_loss(self, networks, batch, rng, seen),
                 optimizer=settings(self.generator_learning_rate),
                 begin=begin,
             ),
             Phase(
                 name="discriminator",
                 parameters=lambda nimg: list(networks.trained["discriminator"].parameters()),
-                loss=lambda batch, nimg, rng: discriminator_loss(self, networks, batch, rng),
+                loss=lambda batch, nimg, rng: discriminator_loss(self, networks, batch, rng, seen),
                 optimizer=settings(self.discriminator_learning_rate),
                 begin=begin,
             ),

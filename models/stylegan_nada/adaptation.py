@@ -22,6 +22,7 @@ from models.stylegan_nada.goals import (
     Goal,
     between_texts,
     from_each,
+    shared_by,
     to_pictures,
 )
 from models.stylegan_nada.losses import weighted
@@ -119,11 +120,15 @@ class Adaptation:
     def _goal(self, role: str, weight: float = 1.0) -> Goal:
         fields, net = self._fields, self._frozen[role]
         embed = embedder(net, fields.resize)
-        if "target" in self._pictures:
-            return to_pictures(embed, weight, self._source(embed), self._pictures["target"])
         templates = alternatives(fields.templates or imagenet_templates())
+        pictures = self._pictures.get("target", ())
         if fields.sources:
-            return from_each(net, embed, weight, fields.sources, fields.target, templates)
+            target = fields.target
+            if pictures:
+                target = shared_by(net, embed, pictures, fields.sources, templates)
+            return from_each(net, embed, weight, fields.sources, target, templates)
+        if pictures:
+            return to_pictures(embed, weight, self._source(embed), pictures)
         return between_texts(net, embed, weight, fields.source, fields.target, templates)
 
     def _source(self, embed: Embed) -> Tensor:
@@ -258,7 +263,8 @@ class Adaptation:
         """Return what compares a model with the original."""
         role = self._fields.watch_role or self._fields.clips[0]
         net: Any = self._frozen[role]
-        directed = hasattr(net, "encode_text") or "target" in self._pictures
+        shown = "target" in self._pictures and not self._fields.sources
+        directed = hasattr(net, "encode_text") or shown
         return Watch(
             self._original,
             embedder(net),

@@ -25,7 +25,8 @@ class StyleGANNADAFields:
     sources: Annotated[tuple[str, ...], AddedLater(())] = ()
     """In place of `source`, where images differ in it: what stands in the templates' hole. Each
     image goes from the sentence that CLIP finds nearest to the same with `target`, so whole
-    sentences are wanted; with global_weight also to that sentence. Ours."""
+    sentences are wanted; with global_weight also to that sentence. With target_pictures the target
+    is the one of them that CLIP reads in the pictures. Ours."""
     target: str = ""
     """What they are to show; '' with target_pictures."""
     source_pictures: str = ""
@@ -102,8 +103,8 @@ class StyleGANNADAFields:
             wrong["target"] = "got a text and target_pictures; allowed: one of them"
         if self.target and not self.source and not self.sources:
             wrong["source"] = "got nothing; allowed: a text, or sources, for target is a text"
-        if self.sources and (self.source or not self.target):
-            wrong["sources"] = "got texts; allowed: () with a source, and without a target"
+        if self.sources and (self.source or self.source_pictures):
+            wrong["sources"] = "got texts; allowed: () with a source, or with source_pictures"
         if self.sources and self.angle_weight:
             wrong["angle_weight"] = "got a weight; allowed: 0, for sources are several texts"
         if self.source_pictures and not self.target_pictures:

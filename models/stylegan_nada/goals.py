@@ -110,6 +110,28 @@ def from_each(
     )
 
 
+def shared_by(
+    net: Any,
+    embed: Embed,
+    pictures: Sequence[Tensor],
+    words: Sequence[str],
+    templates: Sequence[str],
+) -> str:
+    """Return the word that a CLIP reads in pictures: of each word the template that fits a picture
+    best counts, and the sum over the pictures.
+
+    Args:
+        net, embed: the CLIP, for texts and for images.
+        pictures: each [1, 3, H, W] in [-1, 1].
+        words: to choose from.
+        templates: sentences with {}.
+    """
+    texts_STE = torch.stack([_read(net, filled(templates, word)) for word in words])
+    seen_NE = torch.cat([embed(picture.to(texts_STE.device)) for picture in pictures])
+    cosine_STN = texts_STE @ F.normalize(seen_NE, dim=1).T
+    return words[int(cosine_STN.amax(dim=1).sum(dim=1).argmax())]
+
+
 def _read(net: Any, sentences: Sequence[str]) -> Tensor:
     parts = [list(sentences[i : i + CHUNK]) for i in range(0, len(sentences), CHUNK)]
     return F.normalize(torch.cat([net.encode_text(part) for part in parts]), dim=1)

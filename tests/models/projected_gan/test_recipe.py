@@ -106,6 +106,27 @@ def test_tokens_are_joined_by_maps_of_the_classifier_and_by_the_picture(encoder)
 
 
 @pytest.mark.parametrize("discriminator", ["cnn", "vit", "pixels"])
+def test_with_reuse_fakes_the_discriminator_judges_the_images_that_the_generator_drew(
+    encoder, discriminator
+):
+    found = {}
+    for reuse in (False, True):
+        fields = {"discriminator_network": discriminator, "diff_augment": (), "reuse_fakes": reuse}
+        recipe, networks = build(encoder, generator_network="stylegan2", **fields)
+        first, second = recipe.phases(networks)
+        batches = [batch_of(SHAPES["none"]), batch_of(SHAPES["none"])]
+        for number, batch in enumerate(batches):
+            first.loss(batch, 0, torch.Generator().manual_seed(number))
+        # Fresh fakes of the generator's own seeds are the ones that it learnt by.
+        seeds = (5, 5) if reuse else (0, 1)
+        found[reuse] = [
+            second.loss(batch, 0, torch.Generator().manual_seed(seed)).terms["adversarial"]
+            for batch, seed in zip(batches, seeds, strict=True)
+        ]
+    torch.testing.assert_close(found[True], found[False])
+
+
+@pytest.mark.parametrize("discriminator", ["cnn", "vit", "pixels"])
 def test_every_batch_norm_has_the_field_s_group(encoder, discriminator):
     _, networks = build(encoder, norm_batch=2, discriminator_network=discriminator)
     for network in networks.trained.values():

@@ -218,6 +218,9 @@ def test_spread_of_known_embeddings():
     assert spread(torch.ones(4, 2)) == pytest.approx(0.0, abs=1e-6)
 
 
+PICTURES = {"target_pictures": "x", "source_pictures": "y"}
+
+
 @pytest.mark.parametrize(
     ("fields", "key"),
     [
@@ -226,6 +229,7 @@ def test_spread_of_known_embeddings():
         ({"source": ""}, "source"),
         ({"sources": ("a", "b")}, "sources"),
         ({"source": "", "sources": ("a", "b"), "angle_weight": 1.0}, "angle_weight"),
+        ({"source": "", "sources": ("a", "b"), "target": "", **PICTURES}, "sources"),
         ({"source_pictures": "x"}, "source_pictures"),
         ({"clips": ("clip", "b")}, "clip_weights"),
         ({"templates": ("no hole",)}, "templates"),

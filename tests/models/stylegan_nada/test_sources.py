@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from models.editing.templates import alternatives
 from models.stylegan_nada.adaptation import Adaptation
-from models.stylegan_nada.goals import from_each
+from models.stylegan_nada.goals import from_each, shared_by
 from models.stylegan_nada.losses import weighted
 from tests.models.stylegan_nada.test_adaptation import built, one_step, recipe_of
 
@@ -36,6 +36,24 @@ def test_each_image_goes_its_own_way():
     losses = weighted(goal, nearest, end, (1.0, 1.0, 0.0))
     assert losses["global"].tolist() == pytest.approx([0.0, 0.0, 0.0], abs=1e-6)
     assert losses["directional"][0] < 0.1 and losses["directional"][1] == pytest.approx(1.0)
+
+
+def test_pictures_choose_the_target_among_the_sources():
+    # Pictures of "a" in both templates, and one that shows "bb": the sum over all decides.
+    pictures = [torch.eye(6)[[place]] for place in (1, 2, 4)]
+    words = ["a", "bbb"]
+    assert shared_by(Reader(), lambda x: x, pictures, words, ["{}", "{}."]) == "a"
+    assert shared_by(Reader(), lambda x: x, pictures[2:], words, ["{}", "{}."]) == "bbb"
+
+
+def test_pictures_and_sources_give_each_image_its_own_way():
+    recipe = recipe_of(source="", target="", target_pictures="x", sources=("a photo", "a plan"))
+    assert recipe.misfits("none") == {}
+    networks = built(recipe, pictures=[torch.zeros(1, 3, 8, 8)])
+    (goal,) = Adaptation(recipe, networks).goals()
+    ways_PE = goal.sentences.ways_PE.unflatten(0, (2, -1))
+    still = [bool(part.abs().sum() < 1e-6) for part in ways_PE]
+    assert sorted(still) == [False, True]  # one of the sources is the target
 
 
 def test_a_step_with_several_sources_trains_convolutions():
