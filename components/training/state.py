@@ -110,7 +110,7 @@ class TrainState:
         optimizer = self.optimizer(phase)
         rate = optimizer.param_groups[0]["lr"]
         for factor, parameters in phase.optimizer.decay.items():
-            trained = [p for p in parameters if p.requires_grad]
+            trained: list[Tensor] = [p for p in parameters if p.requires_grad]
             if trained:
                 torch._foreach_mul_(trained, 1.0 - rate * factor)
         optimizer.step()

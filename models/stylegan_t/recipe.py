@@ -166,7 +166,7 @@ class StyleGANT(StyleGANTFields):
 
         model: Any = networks.trained["generator"]
         generator = plain_generator(networks)
-        betas = {"beta1": self.beta1, "beta2": self.beta2}
+        betas: dict[str, Any] = {"beta1": self.beta1, "beta2": self.beta2}
 
         seen = SeenFakes() if self.reuse_fakes and self.trains == "generator" else None
 
