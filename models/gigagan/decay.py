@@ -1,5 +1,6 @@
-"""The family's optimizer: AdamW, with more decay on attention (Kang et al. 2023, section 3.2 and
-table A2).
+"""The family's optimizer: AdamW, with more decay on attention.
+
+By Kang et al. 2023, section 3.2 and table A2.
 """
 
 from __future__ import annotations
