@@ -62,10 +62,9 @@ def train_clip(
     resized = _resized(images, config.image_size_px)
     model = thaw(net.network)
     contrast = ClipLoss()
-    # Reads what an image shows off its embedding while both train; thrown away at the end.
-    shown = _shown(images) if config.class_weight > 0 else {}
-    sizes = [int(value_N.max()) + 1 for value_N in shown.values()]
-    reader = nn.Linear(config.embedding_dim, sum(sizes)) if shown else None
+    # Reads the class off an embedding while both train; thrown away at the end.
+    reads_class = config.class_weight > 0 and images.num_labels > 1
+    reader = nn.Linear(config.embedding_dim, images.num_labels) if reads_class else None
 
     def loss(rows: Tensor, progress: float) -> Tensor:
         x = resized[rows].float() / 127.5 - 1
@@ -81,10 +80,8 @@ def train_clip(
             value: Tensor = contrast(image, text_ND, by)
             if reader is None:
                 return value
-            logits = (CLASS_SCALE * reader(image)).split(sizes, dim=1)
-            pairs = zip(logits, shown.values(), strict=True)
-            told = [F.cross_entropy(part, value_N[rows]) for part, value_N in pairs]
-            return value + config.class_weight * torch.stack(told).mean()
+            logits = CLASS_SCALE * reader(image)
+            return value + config.class_weight * F.cross_entropy(logits, images.label_N[rows])
 
         if config.adversary:
             x = augment.worst_nearby(
@@ -110,15 +107,6 @@ def train_clip(
     )
     freeze(model)
     return net, {"loss": value}
-
-
-def _shown(images: ImageSet) -> dict[str, Tensor]:
-    """Return what an embedding has to tell, name -> number [N]: the class; of two objects, of which
-    a class names one, each attribute of both.
-    """
-    if images.attributes is not None and "relation" in images.attributes:
-        return images.attributes
-    return {"class": images.label_N} if images.num_labels > 1 else {}
 
 
 def _resized(images: ImageSet, size: int) -> Tensor:

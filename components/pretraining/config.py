@@ -83,8 +83,8 @@ class ClipTraining:
         soften: share of the training images that are seen at half of their resolution, as those of
             a stage of lower resolution are.
         mirror: flip half of the images left to right (wrong where captions say left and right).
-        class_weight: of naming an image's class (of two drawn objects, each attribute) by its
-            embedding: texts that no batch tells apart fall together early. 0 = captions alone.
+        class_weight: of naming an image's class by its embedding, where the data has classes: two
+            texts that no batch tells apart would fall together early. 0 = captions alone.
     """
 
     fit: FitConfig = FitConfig(total_kimg=70, batch=64, learning_rate=2.0e-3)

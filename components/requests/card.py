@@ -40,7 +40,7 @@ def read_card_file(folder: Path) -> dict[str, Any]:
 
 def no_model(folder: Path) -> StorageError:
     """Return the error for a folder that holds no model."""
-    what = "there is no model" if not folder.is_dir() else f"it holds no model, for want of {CARD}"
+    what = "there is no model" if not folder.is_dir() else f"there is no {CARD}"
     todo = "run make demo first, or name the folder of a release or an artifact"
     return StorageError(what, str(folder), todo)
 

@@ -100,8 +100,9 @@ class Feed:
         self, atoms: Sequence[Atom], sum_over_ranks: Callable[[Tensor], Tensor]
     ) -> Tensor | None:
         """Return the pooled embeddings [batch, D] of all ranks' captions; None = there are none."""
-        size, own = self._config.atom_size, [batch.condition.pooled_ND for _, batch in atoms]
-        if own[0] is None:
+        size, told = self._config.atom_size, [batch.condition.pooled_ND for _, batch in atoms]
+        own = [pooled_ND for pooled_ND in told if pooled_ND is not None]
+        if not own:
             return None
         # Each rank fills its rows; zeros of the others make the sum exact.
         rows_RD = own[0].new_zeros(self._config.batch, own[0].shape[1])

@@ -29,7 +29,7 @@ def chosen(model: Path | None) -> Path:
         StorageError: no model lies there.
     """
     folder = model or published()
-    if not (folder / CARD).is_file():
+    if not (folder / CARD).exists():  # what it is, its reader says
         raise no_model(folder)
     return folder
 

@@ -35,7 +35,7 @@ def test_a_mixture_is_the_same_alone_and_in_a_batch(model) -> None:
 
 
 @pytest.mark.parametrize(
-    ("layers", "says"), [([], "layers: none"), ([0, 99], "layers: 99"), ([-1], "layers: -1")]
+    ("layers", "says"), [([], "no layers"), ([0, 99], "no layer 99"), ([-1], "no layer -1")]
 )
 def test_layers_that_are_not_there_are_named(model, layers, says: str) -> None:
     with pytest.raises(ConfigError, match=says):

@@ -147,7 +147,7 @@ REFUSED = {
     "generate": (2, "no prompt"),
     "generate 'a red ring' --out a.gif": (2, "cannot save this as a.gif"),
     "generate 'a red ring' --model absent": (5, "there is no model (absent): run make demo first"),
-    "generate 'a red ring' --model empty": (5, "it holds no model, for want of card.json (empty)"),
+    "generate 'a red ring' --model empty": (5, "there is no card.json (empty)"),
     "generate --code absent --model absent": (5, "there is no model (absent)"),
     "mix a b c": (2, "3 prompts (prompt)"),
     "interpolate a b --seeds 1,2,3": (2, "2 prompts and 3 seeds"),
