@@ -192,7 +192,8 @@ def to_uint8(image_NCHW: Tensor) -> np.ndarray:
 
 def from_uint8(images_NHWC: np.ndarray) -> Tensor:
     """Return float32 [N, C, H, W] in [-1, 1] of uint8 images."""
-    image_NCHW = torch.from_numpy(np.ascontiguousarray(images_NHWC)).permute(0, 3, 1, 2)
+    # A copy, for a decoded image is read-only.
+    image_NCHW = torch.tensor(images_NHWC).permute(0, 3, 1, 2)
     return image_NCHW.contiguous().float() / 127.5 - 1
 
 
