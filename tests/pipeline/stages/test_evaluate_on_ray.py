@@ -89,7 +89,6 @@ def run(world: Path, name: str, backend: str, **cluster: Any) -> dict[str, bytes
 
 
 @pytest.mark.fuzz
-@pytest.mark.skip(reason="not seen to pass yet: the machine was too busy to start Ray")
 @pytest.mark.timeout(1_500)
 def test_the_stage_on_ray_writes_the_same_bytes_also_when_an_actor_is_killed(
     world: Path, monkeypatch: pytest.MonkeyPatch
