@@ -140,6 +140,12 @@ class Bench:
         found = {"net": self.net, "clip": self.clip, "judge": self.judge}
         return {name: net for name, net in found.items() if net is not None}
 
+    @property
+    def judging(self) -> str:
+        """Whose look is the judge's: `net`, where they are one, is not asked twice."""
+        same = self.judge is not None and self.judge.sha256 == self.net.sha256
+        return "net" if same else "judge"
+
     def look(self, piece: Piece, generator: Any = None) -> Seen:
         """Return what is seen on a piece, now or ahead."""
         return self.seen.get(piece) or look(self, piece, generator)
@@ -186,8 +192,7 @@ class Bench:
         """Return the pieces of `sample`."""
         by = ["net"]
         if aligned:
-            same = self.judge is not None and self.judge.sha256 == self.net.sha256
-            by = [name for name in self.nets if not (same and name == "judge")]
+            by = [name for name in self.nets if name != "judge" or self.judging == "judge"]
         outlined = looked and self.held_out.outlines is not None
         found = pieces_of(of, count, self.config.batch, by, truncation=truncation)
         if not looked:
@@ -218,8 +223,7 @@ class Bench:
         """
         options: dict[str, Any] = {"truncation": truncation, "aligned": aligned, "looked": looked}
         pieces = self.drawn_pieces(of, count, **options)
-        same = self.judge is not None and self.judge.sha256 == self.net.sha256
-        judge = "net" if aligned and same else "judge"
+        judge = self.judging if aligned else "judge"
         return Sampled.joined([self.look(piece, generator) for piece in pieces], judge)
 
     def frechet(self, sampled: Sampled) -> float:

@@ -46,8 +46,13 @@ def same_captions(condition: Condition) -> Tensor:
     for x in (condition.ids_NT, condition.pooled_ND, condition.label_N):
         if x is not None:
             rows = x.flatten(1) if x.ndim > 1 else x[:, None]
-            return (rows[:, None] == rows[None]).all(dim=2)
+            return _equal(rows, rows)
     raise ValueError("matching_weight is above 0, and the data has no text: set it to 0")
+
+
+def _equal(rows_NK: Tensor, others_MK: Tensor) -> Tensor:
+    """Return [N, M]: whether two rows are the same."""
+    return (rows_NK[:, None] == others_MK[None]).all(dim=2)
 
 
 def mismatch(same_NN: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -200,7 +205,7 @@ def contrastive(
     rivals_RD = text_ND if rivals_RD is None else rivals_RD
     image_ND = clip(image_NCHW)["pooled"].float()
     own_N1 = (image_ND * text_ND).sum(dim=1, keepdim=True)
-    same_NR = (text_ND[:, None] == rivals_RD[None]).all(dim=2)
+    same_NR = _equal(text_ND, rivals_RD)
     others_NR = (image_ND @ rivals_RD.float().t()).masked_fill(same_NR, -torch.inf)
     return -(torch.cat([own_N1, others_NR], dim=1) * factor).log_softmax(dim=1)[:, 0]
 

@@ -16,7 +16,7 @@ ELSEWHERE = {
     "B17": "tests/pipeline/stages/test_own_data.py: kill -9, the same bytes",
     "B18": "tests/components/data/test_decisions.py, tests/pipeline/stages/test_filter.py",
     "B21": "test_nothing_left_is_refused, below",
-    "B22": "benchmarks/filtering.py for decisions; open for the other stages",
+    "B22": "tests/pipeline/test_ten_times_the_data.py; benchmarks/filtering.py for decisions",
     "B23": "tests/components/data/test_batches.py",
     "B24": "test_mutated_files_are_all_accounted_for, below",
 }
