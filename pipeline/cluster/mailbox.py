@@ -27,13 +27,13 @@ class Mailbox:
     """One way. The sender holds back while many messages lie unread; the reader deletes them.
 
     Args:
-        folder: it is made; one sender and one reader at a time.
+        folder: it is made in one that is there; one sender and one reader at a time.
         key: of both sides.
         check: called while one waits for the other; raises when the other is gone.
     """
 
     def __init__(self, folder: Path, key: str, check: Callable[[], None]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)  # not its parents: a folder that was taken away stays away
         self._folder, self._key, self._check = folder, key.encode(), check
         self._sent = 0
         self._unread: deque[Path] = deque()

@@ -98,7 +98,14 @@ def rows_of_job(
         while not job.ended():
             time.sleep(_SIGN_S / 10)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)  # a job that still runs sees it and ends
+        _take_away(folder)
+
+
+def _take_away(folder: Path) -> None:
+    """Remove it though the sender or the job may still write: neither finds it by its name."""
+    gone = folder.with_name(f"{folder.name}.gone")
+    os.replace(folder, gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def _send(messages: Iterable[Any], folder: Path, key: str, job: _Beside) -> None:
@@ -148,6 +155,7 @@ def serve(folder: Path, config: ClusterConfig, ordered: bool, key: str) -> int:
         StorageError: a message is not its own.
     """
     watch, count = _Watch(folder), 0
+    watch()
     items, rows = iter(Mailbox(folder / ITEMS, key, watch)), Mailbox(folder / ROWS, key, watch)
     worker, arguments = next(items)
     for made in ray_door.map_batches(items, worker, arguments, 1, config, "auto", ordered):
