@@ -40,6 +40,7 @@ from models.features.cnn import NUM_STAGES
 from models.interfaces import ClassTable
 
 FILE = "classes.safetensors"
+_RECORD = "ganline_classes"
 _BATCH = 64
 
 Row = dict[str, Any]
@@ -231,7 +232,8 @@ def logit_names(net: Any, trained_on: Sequence[str]) -> list[str]:
 
 def write_classes(folder: Path, names: list[str], feature_KE: Tensor, logits: list[str]) -> None:
     """Write what `read_classes` reads, beside a net's card."""
-    facts = {"classes": json.dumps(names), "logits": json.dumps(logits)}
+    # One entry: the library writes several in an order that changes from file to file.
+    facts = {_RECORD: json.dumps({"classes": names, "logits": logits})}
     save_file({"feature_KE": feature_KE.contiguous()}, folder / FILE, metadata=facts)
     (folder / FILE).chmod(0o644)  # the library leaves it readable by its owner alone
 
@@ -258,9 +260,10 @@ def read_classes(folder: Path, names: Sequence[str]) -> ClassTable | None:
     if not (folder / FILE).is_file():
         return None
     with _opened(folder / FILE) as file:
-        facts, feature_KE = file.metadata() or {}, file.get_tensor("feature_KE")
-    rows = {name: row for row, name in enumerate(json.loads(facts["classes"]))}
-    columns = {name: column for column, name in enumerate(json.loads(facts["logits"]))}
+        entries, feature_KE = file.metadata() or {}, file.get_tensor("feature_KE")
+    classes, logits = _classes_and_logits(entries)
+    rows = {name: row for row, name in enumerate(classes)}
+    columns = {name: column for column, name in enumerate(logits)}
     if missing := [name for name in names if name not in rows]:
         listed = ", ".join(missing[:8])
         todo = "run the encoders stage on the data that is trained on"
@@ -270,6 +273,13 @@ def read_classes(folder: Path, names: Sequence[str]) -> ClassTable | None:
         feature_KE=feature_KE[[rows[name] for name in names]],
         logit_K=torch.tensor([columns[name] for name in names]) if known else None,
     )
+
+
+def _classes_and_logits(entries: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Return the names of the rows and of the logits; older files have an entry for each."""
+    record = json.loads(entries[_RECORD]) if _RECORD in entries else None
+    facts = record or {name: json.loads(text) for name, text in entries.items()}
+    return facts["classes"], facts["logits"]
 
 
 def _opened(path: Path) -> Any:

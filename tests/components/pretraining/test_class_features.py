@@ -1,9 +1,12 @@
 """What a frozen net knows of the data's classes, from pictures in folders to a recipe's table."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torch import nn
 
 from components.data.config import SourceConfig
@@ -95,6 +98,19 @@ def test_rows_and_logits_come_in_the_datas_order(tmp_path):
     assert read_classes(tmp_path, ["b"]).logit_K is None
     with pytest.raises(ConfigError, match="no features of the classes d"):
         read_classes(tmp_path, ["a", "d"])
+
+
+def test_the_same_table_is_the_same_bytes_and_one_of_an_older_version_is_read(tmp_path):
+    feature, names, logits = torch.randn(2, 5), ["a", "b"], ["b", "a"]
+    written = set()
+    for _ in range(16):
+        write_classes(tmp_path, names, feature, logits)
+        written.add((tmp_path / FILE).read_bytes())
+    assert len(written) == 1
+    older = {"classes": json.dumps(names), "logits": json.dumps(logits)}
+    save_file({"feature_KE": feature}, tmp_path / FILE, metadata=older)
+    table = read_classes(tmp_path, ["b"])
+    assert torch.equal(table.feature_KE, feature[[1]]) and table.logit_K.tolist() == [0]
 
 
 def test_without_classes_there_is_no_table_and_damage_is_named(tmp_path):

@@ -15,13 +15,7 @@ from tests.pipeline.command import PATIENCE_S, Command, checkout, start
 from tests.pipeline.stages.test_filter import run, write_params
 from tests.pipeline.tiny_world import write_encoders
 
-pytestmark = [
-    pytest.mark.fuzz,
-    pytest.mark.timeout(7_200),
-    pytest.mark.skip(
-        reason="not seen to pass yet: the machine was too busy to start two Ray nodes"
-    ),
-]
+pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(7_200)]
 ON_RAY = ("--set", "cluster.scoring_workers=2", "--set", "cluster.cpus_per_worker=1")
 KILLS = count(10)
 LAST = 0.95  # of the time that a stage takes: later than this it may be over

@@ -165,7 +165,6 @@ def test_bundled_nets_learn_the_means_of_the_classes(raw):
 
 
 @pytest.mark.fuzz
-@pytest.mark.skip(reason="not seen to pass yet: the machine was too busy to start Ray")
 @pytest.mark.timeout(1_500)
 def test_means_of_the_classes_taken_on_ray_are_the_same_bytes(raw, monkeypatch):
     import timm
