@@ -208,6 +208,11 @@ def _watch(seconds: Counter[str]) -> None:
     """Add up the processor's seconds of the functions that matter, in whichever thread they run."""
     from components.data import clip_net, decode, fingerprints
 
+    try:
+        from components import png
+    except ImportError:  # an older checkout
+        png = None
+
     lock = threading.Lock()
 
     def timed(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -226,7 +231,7 @@ def _watch(seconds: Counter[str]) -> None:
     for place, name, part in (
         (decode, "decode", "decode"),
         (decode, "cut_square" if hasattr(decode, "cut_square") else "centre_square", "resize"),
-        (decode, "encode_png", "encode"),
+        (png or decode, "encode_png", "encode"),
         (decode, "encode_jpeg", "encode"),
         (decode, "encode_webp", "encode"),
         (fingerprints, "perceptual_hash", "fingerprints"),

@@ -57,15 +57,14 @@ def _write_set(folder: Path, rows: int, times: int, side: int) -> None:
     import shutil
 
     import numpy as np
-    from PIL import Image
 
     from components.data.config import FilterConfig, SourceConfig
-    from components.data.decode import encode_png
     from components.data.labels import Labels
     from components.data.shard_tables import Sample
     from components.data.shards import read_manifest, write_manifest
     from components.data.synthetic import draw, sample_pairs
     from components.data.training_set import write_training_set
+    from components.png import encode_png
 
     class RandomText:
         embedding_dim, context_length = 512, 77
@@ -81,7 +80,7 @@ def _write_set(folder: Path, rows: int, times: int, side: int) -> None:
             pairs = sample_pairs(0, "loader", range(start, min(rows, start + 250)))
             images = draw(pairs.attributes, pairs.generators, side)
             for i, (caption, image) in enumerate(zip(pairs.captions, images, strict=True)):
-                file = encode_png(Image.fromarray(image))
+                file = encode_png(image)
                 yield Sample(f"k{start + i}", file, caption, "", "")
 
     config = FilterConfig(resolution_px=side, shard_rows=rows)

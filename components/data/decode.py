@@ -12,7 +12,6 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -30,7 +29,6 @@ __all__ = [
     "cut_square",
     "decode",
     "encode_jpeg",
-    "encode_png",
     "encode_webp",
     "parse_colour",
     "sniff",
@@ -45,10 +43,6 @@ _BLOCK_PX, _FLAT_LEVELS = 8, 2
 
 # Where Pillow looks for the way up; asking it takes as long as decoding a small image.
 _TURNED_BY = frozenset(["exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"])
-
-# A drawing: of so many rows at most, at least this share of pixels equals the one to the left.
-_ROWS_SEEN, _DRAWN = 16, 0.25
-_LARGE_PIXELS = 256**2
 
 # Pillow warns from 89 million pixels on; our own limit is lower and refuses.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -156,16 +150,6 @@ def cut_square(image: Image.Image, side: int, reducing_gap: float | None = None)
     return image.resize((side, side), Image.Resampling.LANCZOS, reducing_gap=reducing_gap)
 
 
-def encode_png(image: Image.Image) -> bytes:
-    """Encode an RGB image; the same pixels give the same bytes."""
-    buffer = io.BytesIO()
-    # Nothing in a large photo comes again: not to look for it is quicker and takes less room.
-    large = image.width * image.height >= _LARGE_PIXELS
-    strategy = zlib.Z_RLE if large and not _is_drawing(image) else zlib.Z_FILTERED
-    image.save(buffer, "PNG", compress_level=1, compress_type=strategy)
-    return buffer.getvalue()
-
-
 def encode_jpeg(image: Image.Image, quality: int) -> bytes:
     """Encode an RGB image as JPEG with all of its chroma."""
     buffer = io.BytesIO()
@@ -178,15 +162,6 @@ def encode_webp(image: Image.Image, quality: int) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=quality)
     return buffer.getvalue()
-
-
-def _is_drawing(image: Image.Image) -> bool:
-    """Tell whether many pixels equal the one beside them, in some of the rows."""
-    width, height = image.size
-    rows = range(0, height, max(1, height // _ROWS_SEEN))
-    seen = b"".join(image.crop((0, row, width, row + 1)).tobytes() for row in rows)
-    some = np.frombuffer(seen, dtype=np.uint8).reshape(len(rows), width, 3)
-    return bool((some[:, 1:] == some[:, :-1]).all(axis=2).mean() >= _DRAWN)
 
 
 def _ends_early(image: Image.Image, found: Found) -> bool:

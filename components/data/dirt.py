@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from components.data.config import SynthesizeConfig
-from components.data.decode import encode_png
+from components.png import encode_png
 
 # Kind of dirt -> the field that says how much of it; what is left over is clean ("").
 KINDS = {
@@ -112,7 +112,7 @@ def image_file(pixels: np.ndarray, kind: str, png: bool, seed: int, row: int) ->
         return "jpg", _jpeg(image.resize((width * times, height), Image.Resampling.BILINEAR), 85)
     if kind == "near_duplicate":
         return _near_copy(image, png, rng)
-    extension, data = ("png", encode_png(image)) if png else ("jpg", _jpeg(image, 95))
+    extension, data = ("png", encode_png(np.asarray(image))) if png else ("jpg", _jpeg(image, 95))
     if kind == "truncated":
         data = data[: int(len(data) * rng.uniform(0.1, 0.95))]
     return extension, data

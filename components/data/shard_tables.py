@@ -25,13 +25,13 @@ from components.data.decode import (
     cut_square,
     decode,
     encode_jpeg,
-    encode_png,
     encode_webp,
     parse_colour,
 )
 from components.data.labels import Labels
 from components.data.origins import Origin, OriginImages, origin_at, origin_of
 from components.errors import DataError
+from components.png import encode_png
 
 ROW_COLUMNS = (  # of the scores: where the image is, and what goes beside it
     *("key", "shard", "offset", "num_bytes", "sha256"),
@@ -257,7 +257,9 @@ def _schema(text_encoder: TextEncoder | None, *, several: bool, named: bool) -> 
 def _encoder(config: FilterConfig) -> Callable[[Image.Image], bytes]:
     """Return how squares become bytes."""
     lossy = {"jpeg": encode_jpeg, "webp": encode_webp}.get(config.format)
-    return partial(lossy, quality=config.quality) if lossy else encode_png
+    if lossy:
+        return partial(lossy, quality=config.quality)
+    return lambda image: encode_png(np.asarray(image))
 
 
 def _embedded(captions: Sequence[str], encoder: TextEncoder) -> dict[str, pa.Array]:

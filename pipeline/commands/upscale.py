@@ -100,7 +100,7 @@ def upscale_picture(options: argparse.Namespace) -> None:
 def _save(strips: Iterator[Any], width: int, height: int, path: Path) -> None:
     """Write a PNG as its strips come, any other format from the whole picture."""
     if path.suffix.lower() == ".png":
-        from components.pictures.png_rows import write_png_rows
+        from components.png import write_png_rows
 
         with written_beside(path) as temporary:
             write_png_rows(temporary, width, height, strips)

@@ -10,7 +10,6 @@ from PIL import Image
 
 from components.artifacts.publishing import PublishConfig
 from components.artifacts.release import write_release
-from components.pictures.png_rows import write_png_rows
 from pipeline.commands.generate import main as generate_command
 from pipeline.commands.upscale import main as upscale
 from tests.models.gigagan.published import photo, words_world
@@ -109,12 +108,3 @@ def test_an_upsampler_alone_draws_nothing(world: Path, tmp_path: Path, capsys) -
     words = ["--model", str(world / "aura"), "--out", str(tmp_path / "x.png")]
     assert generate_command(words) == 2
     assert "use ganline upscale" in capsys.readouterr().err
-
-
-def test_rows_of_a_png_are_read_back(tmp_path: Path) -> None:
-    pixels = np.random.default_rng(1).integers(0, 256, (70, 33, 3), dtype=np.uint8)
-    strips = (pixels[start : start + 13] for start in range(0, 70, 13))
-    write_png_rows(tmp_path / "x.png", 33, 70, strips)
-    found = Image.open(tmp_path / "x.png")
-    found.verify()
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "x.png")), pixels)
