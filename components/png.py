@@ -35,7 +35,7 @@ def encode_png(pixels_HWC: np.ndarray) -> bytes:
         first = np.zeros((1, 3 * width), np.uint8)
         filtered, strategy = _up(lines, first), zlib.Z_FILTERED
     else:
-        filtered, strategy = _average(lines), zlib.Z_RLE
+        filtered, strategy = _average(lines), zlib.Z_HUFFMAN_ONLY
     packer = zlib.compressobj(_QUICKEST, zlib.DEFLATED, _WINDOW, _MEMORY, strategy)
     packed = packer.compress(filtered.data) + packer.flush()
     return b"".join(
