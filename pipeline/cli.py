@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from components.errors import ConfigError
-from pipeline.exit_codes import guarded
+from pipeline.exit_codes import Parser, guarded
 from pipeline.graph import find_node, keyed_stages, read_graph, stage_titles
 
 Main = Callable[[list[str] | None], int]
@@ -187,7 +187,7 @@ def _main_of(command: str) -> Main:
 def _parser(
     tools: dict[str, tuple[str, Callable[[], Main]]], stages: dict[str, str]
 ) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ganline",
         description="Train fast text-to-image GANs on your own image-text pairs.",
         epilog=EXAMPLES,
@@ -221,7 +221,7 @@ def _stage_parser(stage: str) -> argparse.ArgumentParser:
     title = _without_templates(stage_titles()[stage])
     named = f"ganline {stage}{EXAMPLE_KEYS.get(stage, '')}"
     examples = ("", " --set seed=2", " --params presets/shapes_long.yaml")
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"ganline {stage}",
         description=title,
         epilog="examples:\n" + "\n".join(f"  {named}{more} --dry-run" for more in examples),

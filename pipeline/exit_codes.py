@@ -3,9 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 from collections.abc import Callable
+from typing import NoReturn
 
 from components.errors import ConfigError, say_error, stop_on_signal
+
+_UNKNOWN = "unrecognized arguments: "
+
+
+class Parser(argparse.ArgumentParser):
+    """Reads a command's words; what is wrong with them is one line, without the list of options."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2, naming the option that was probably meant."""
+        hints = []
+        for word in message.removeprefix(_UNKNOWN).split() if _UNKNOWN in message else ():
+            option = word.partition("=")[0]
+            known = [name for name in self._option_string_actions if name.startswith("--")]
+            near = difflib.get_close_matches(option, known, n=1) if option[0] == "-" else []
+            hints += [f"did you mean {name}?" for name in near]
+        hints.append(f"{self.prog} --help lists all")
+        self.exit(say_error(ConfigError(message, self.prog, " ".join(hints))))
 
 
 def guarded(action: Callable[[], object], debug: bool = False) -> int:

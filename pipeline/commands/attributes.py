@@ -18,7 +18,7 @@ from pipeline.commands.editing_options import (
     code_of,
     open_all,
 )
-from pipeline.exit_codes import guarded
+from pipeline.exit_codes import Parser, guarded
 from pipeline.places import set_quiet_environment
 
 STRENGTHS = (-6.0, -3.0, 0.0, 3.0, 6.0)  # deviations of the channel
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ganline attributes",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import ConfigError, printable
-from pipeline.exit_codes import guarded
+from pipeline.exit_codes import Parser, guarded
 from pipeline.places import runs_folder, set_quiet_environment
 
 SECTION = "coco"
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ganline benchmark_coco",
         description="FID at 64 and 256 px and CLIP score on captions that no training saw.",
         epilog=f"examples:\n{EXAMPLES}",

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from pipeline.commands.result_folder import check_result_folder
-from pipeline.exit_codes import guarded
+from pipeline.exit_codes import Parser, guarded
 from pipeline.places import set_quiet_environment
 
 EXAMPLES = """examples:
@@ -22,7 +22,7 @@ EXAMPLES = """examples:
 
 def main(argv: list[str] | None = None) -> int:
     """Run `ganline blend`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ganline blend",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -23,7 +23,7 @@ from components.code_version import git_commit
 from components.durable_files import publish_folder
 from components.errors import ConfigError, ResourceError
 from components.pretraining.config import BUNDLED
-from pipeline.exit_codes import guarded
+from pipeline.exit_codes import Parser, guarded
 from pipeline.places import bundled_folder, set_quiet_environment
 
 LICENCE = "Apache-2.0"
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m pipeline.commands.bundle",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from pipeline.exit_codes import guarded
+from pipeline.exit_codes import Parser, guarded
 
 if TYPE_CHECKING:
     from components.data.survey import Survey
@@ -25,7 +25,7 @@ EXAMPLES = """examples:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ganline data",
         description=__doc__,
         epilog=EXAMPLES,

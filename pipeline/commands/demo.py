@@ -30,7 +30,7 @@ from pipeline.commands.summary import (
     summary_text,
     write_summary,
 )
-from pipeline.exit_codes import guarded
+from pipeline.exit_codes import Parser, guarded
 from pipeline.graph import needed_for, read_graph
 from pipeline.live.left import Expected, expected
 from pipeline.live.screen import Screen
@@ -249,7 +249,7 @@ def _show(process: subprocess.Popen[str]) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the demo; what follows `--` goes to `dvc repro`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ganline repro",
         description="Check params.yaml, then run every stage that is not up to date; sum it up. "
         "`dvc repro` by itself deletes a stage's outputs before it finds a wrong key.",

@@ -21,6 +21,7 @@ from components.errors import GanlineError, printable
 from models.families import families, installed
 from pipeline.cluster.temp_folder import ray_folder
 from pipeline.commands.ui import port_is_free
+from pipeline.exit_codes import Parser
 from pipeline.graph import read_graph
 from pipeline.places import runs_folder
 
@@ -179,7 +180,7 @@ def _ports(params: Path) -> Iterable[Finding]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run `ganline doctor`; 1 when something will not work."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ganline doctor",
         description=__doc__,
         epilog="examples:\n"

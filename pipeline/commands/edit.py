@@ -26,7 +26,7 @@ from pipeline.commands.editing_options import (
     say,
 )
 from pipeline.commands.train_mapper import mapper_parser, train
-from pipeline.exit_codes import guarded
+from pipeline.exit_codes import Parser, guarded
 from pipeline.places import set_quiet_environment
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     default = OptimiseConfig()
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ganline edit",
         description="Change an image of the model by words: search for its code (optimise), map it "
         "in one pass (mapper), or move the style channels that CLIP finds (direction).",

@@ -12,7 +12,7 @@ from pathlib import Path
 from components.errors import ConfigError
 from pipeline.commands.default_folders import chosen, tell_whose
 from pipeline.commands.sampling_options import add_model
-from pipeline.exit_codes import guarded
+from pipeline.exit_codes import Parser, guarded
 from pipeline.places import set_quiet_environment
 
 EXAMPLES = """examples:
@@ -24,7 +24,7 @@ EXAMPLES = """examples:
 
 def main(argv: list[str] | None = None) -> int:
     """Run `ganline export`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ganline export",
         description="Write generator and text encoder as ONNX files, as programs of torch.export, "
         "or both, for batches of 1 to 8 images. Each file is run and compared with the network "

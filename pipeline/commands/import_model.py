@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.errors import ConfigError, StorageError, printable
 from pipeline.commands.import_edits import MATRIX, import_directions, import_mapper
-from pipeline.exit_codes import guarded
+from pipeline.exit_codes import Parser, guarded
 from pipeline.places import set_quiet_environment
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ganline import",
         description="Make an artifact of a published network: a snapshot that its authors' code "
         "pickled, or a state dict (.pt, .pth, .pkl, .safetensors). The averaged generator is "

@@ -22,7 +22,7 @@ from pipeline.commands.init_text import (
     size_of,
     written,
 )
-from pipeline.exit_codes import guarded
+from pipeline.exit_codes import Parser, guarded
 
 if TYPE_CHECKING:
     from components.data.survey import Survey
@@ -37,7 +37,7 @@ FEW, VERY_FEW = 1_000, 200  # pictures; below: what is learned is said to be lit
 
 def main(argv: list[str] | None = None) -> int:
     """Run `ganline init`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ganline init",
         description=__doc__,
         epilog=EXAMPLES,

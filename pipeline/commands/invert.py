@@ -23,7 +23,7 @@ from components.requests.inversion import InversionConfig
 from components.requests.subjects import kind_of, label_names
 from pipeline.commands.default_folders import chosen, frozen_nets, tell_whose
 from pipeline.commands.sampling_options import asked_for
-from pipeline.exit_codes import guarded
+from pipeline.exit_codes import Parser, guarded
 from pipeline.places import set_quiet_environment
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ganline invert",
         description="Find the code whose image is nearest to the given one; with --pivotal, also "
         "tune the generator around it, into a release of its own.",

@@ -32,7 +32,7 @@ from pipeline.commands.summary import (
     summarize,
     words_about,
 )
-from pipeline.exit_codes import guarded
+from pipeline.exit_codes import Parser, guarded
 from pipeline.graph import Node
 
 PAGE = "report.html"
@@ -193,7 +193,7 @@ def _pictures(node: Node, pictures: Pictures, sheet: Path | None) -> dict[str, A
 
 def main(argv: list[str] | None = None) -> int:
     """Run `ganline report`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ganline report",
         description=__doc__,
         epilog="examples:\n"

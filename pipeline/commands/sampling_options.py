@@ -14,7 +14,7 @@ from components.requests.card import read_card_file
 from components.requests.images import check_truncation
 from components.requests.subjects import NOTHING, kind_of, label_names, subjects
 from pipeline.commands.default_folders import chosen, published, tell_whose
-from pipeline.exit_codes import guarded
+from pipeline.exit_codes import Parser, guarded
 from pipeline.places import set_quiet_environment
 
 SHEET_LIMIT = 512  # images in one picture; more belong into a folder
@@ -52,7 +52,7 @@ def sampling_parser(
         out: default of --out.
         saves: what --out may be.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"ganline {name}",
         description=description,
         epilog=f"examples:\n{examples}",

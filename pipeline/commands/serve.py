@@ -23,7 +23,7 @@ from components.errors import ConfigError
 from pipeline.commands.default_folders import chosen
 from pipeline.commands.model_places import REGISTERED, places_of, version_of
 from pipeline.commands.ui import HOST, check_port, port_is_free
-from pipeline.exit_codes import guarded
+from pipeline.exit_codes import Parser, guarded
 from pipeline.places import set_quiet_environment
 from pipeline.serving.kept_up import end_with_parent, kept_up
 
@@ -71,7 +71,7 @@ def _parser(name: str, examples: str, port: int) -> argparse.ArgumentParser:
         "serve": "Answer prompts with images over HTTP, on this machine: docs/serving.md.",
         "app": "Open a page to type a prompt and see pictures; no request leaves this machine.",
     }[name]
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"ganline {name}",
         description=what,
         epilog=f"examples:\n{examples}",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import StorageError, printable
-from pipeline.exit_codes import guarded
+from pipeline.exit_codes import Parser, guarded
 from pipeline.places import runs_folder, set_quiet_environment
 
 EXAMPLES = """examples:
@@ -24,7 +24,7 @@ EXAMPLES = """examples:
 
 def main(argv: list[str] | None = None) -> int:
     """Run `ganline states`; 5 when a state is damaged."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ganline states",
         description=__doc__,
         epilog=EXAMPLES,

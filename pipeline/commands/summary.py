@@ -17,7 +17,7 @@ from components.errors import StorageError
 from components.requests.subjects import kind_of, label_names
 from pipeline.commands.metric_lines import ALIGNED, CLASSED, COPIED, OUTLINED, VARIED, metric_lines
 from pipeline.commands.seconds import LastCommand, seconds_table
-from pipeline.exit_codes import guarded
+from pipeline.exit_codes import Parser, guarded
 from pipeline.graph import Node, read_graph
 from pipeline.places import runs_folder
 
@@ -229,7 +229,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run `ganline summary`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ganline summary",
         description=__doc__,
         epilog="examples:\n"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from components.errors import StorageError
-from pipeline.exit_codes import guarded
+from pipeline.exit_codes import Parser, guarded
 from pipeline.places import runs_folder, set_quiet_environment
 from pipeline.tracking.config import TrackingConfig
 from pipeline.tracking.spool import Spool, grouped
@@ -59,7 +59,7 @@ def _send_rest(spool: Spool, config: TrackingConfig, runs: Path) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Run `ganline sync`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ganline sync",
         description=__doc__,
         epilog="examples:\n"

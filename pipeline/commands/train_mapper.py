@@ -17,6 +17,7 @@ from pipeline.commands.editing_options import (
     open_all,
     say,
 )
+from pipeline.exit_codes import Parser
 
 WEIGHTS = ("clip_weight", "direction_weight", "distance_weight", "identity_weight", "norm_weight")
 EXAMPLES = """\
@@ -28,7 +29,7 @@ EXAMPLES = """\
 def mapper_parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
     default = MapperConfig()
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ganline edit train-mapper",
         description="Train a latent mapper for one text. The same command goes on where an earlier "
         "one was stopped.",

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from components.errors import ConfigError, ResourceError
-from pipeline.exit_codes import guarded
+from pipeline.exit_codes import Parser, guarded
 from pipeline.places import runs_folder, set_quiet_environment
 from pipeline.tracking.config import TrackingConfig
 from pipeline.tracking.pages import UI_HOST as HOST
@@ -134,7 +134,7 @@ def _wait_until_up(address: str, process: subprocess.Popen[bytes]) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run `ganline ui`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ganline ui",
         description=__doc__,
         epilog="examples:\n"

@@ -16,7 +16,7 @@ from components.data.pictures import read_whole
 from components.errors import ConfigError
 from components.pictures.picture_files import Kind, check_target, save_picture, written_beside
 from pipeline.commands.default_folders import chosen, tell_whose
-from pipeline.exit_codes import guarded
+from pipeline.exit_codes import Parser, guarded
 from pipeline.places import set_quiet_environment
 
 KINDS: tuple[Kind, ...] = ("picture",)
@@ -29,7 +29,7 @@ EXAMPLES = """examples:
 
 def main(argv: list[str] | None = None) -> int:
     """Run `ganline upscale`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ganline upscale",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -6,18 +6,17 @@ Examples:
     python -m pipeline.params --markdown   # docs/configuration.md
 """
 
-import argparse
 import sys
 from pathlib import Path
 
-from pipeline.exit_codes import guarded
+from pipeline.exit_codes import Parser, guarded
 from pipeline.params.docs import markdown
 from pipeline.params.sections import load_params
 
 
 def main(argv: list[str] | None = None) -> int:
     """Check a params file, or print the configuration reference."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.params", description=__doc__)
+    parser = Parser(prog="python -m pipeline.params", description=__doc__)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
     parser.add_argument("--markdown", action="store_true", help="print the reference of all keys")
     arguments = parser.parse_args(argv)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.code_version import git_commit
 from components.errors import printable
-from pipeline.exit_codes import guarded
+from pipeline.exit_codes import Parser, guarded
 from pipeline.live.board import OFF, VARIABLE
 from pipeline.params.resolved import plain, resolved
 from pipeline.places import runs_folder, set_quiet_environment
@@ -96,7 +96,7 @@ def run_stage(
 def _parse(
     name: str, arguments: Callable[[argparse.ArgumentParser], None], argv: list[str]
 ) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog=f"python -m pipeline.stages.{name.partition('@')[0]}")
+    parser = Parser(prog=f"python -m pipeline.stages.{name.partition('@')[0]}")
     arguments(parser)
     frame = parser.add_argument_group("every stage")
     frame.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")

@@ -74,6 +74,26 @@ def test_help_takes_less_than_a_second_and_no_torch(command):
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
 
 
+WRONG = {
+    "a misspelt option": (["generate", "a ring", "--seeed", "3"], "did you mean --seed?"),
+    "with its value": (["edit", "a", "--methd=mapper"], "did you mean --method?"),
+    "a word too many": (["edit", "a ring", "a disc"], "unrecognized arguments: a disc"),
+    "no value": (["generate", "a ring", "--number"], "expected one argument"),
+    "none of the choices": (["edit", "a", "--space", "v"], "invalid choice: 'v'"),
+    "of a stage": (["score", "--dry-ran"], "did you mean --dry-run?"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_words_are_one_line(case, capsys):
+    words, says = WRONG[case]
+    with pytest.raises(SystemExit) as end:
+        cli.main(words)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert end.value.code == 2 and line.startswith("error: ") and says in line
+    assert f"ganline {words[0]} --help lists all" in line
+
+
 def test_the_version_is_that_of_the_package(capsys):
     with pytest.raises(SystemExit) as end:
         cli.main(["--version"])
