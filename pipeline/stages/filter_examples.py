@@ -39,10 +39,9 @@ def write_examples(
         for row in rejected:
             found = rows.setdefault(row["reason"], [])
             if len(found) < EACH:
-                # The narrow column has room for words, not for filter.clip_similarity as one.
-                reason = row["reason"].rpartition(".")[2].replace("_", " ")
                 text = shown(row["caption"] or "", 40)
-                found.append((_picture(reader, row), f"{reason}: {text}"))
+                words = ": ".join(part for part in (_in_words(row["reason"]), text) if part)
+                found.append((_picture(reader, row), words))
     if not rows:
         return None
     blank = (np.full((SIDE_PX, SIDE_PX, 3), 255, np.uint8), "")
@@ -52,6 +51,13 @@ def write_examples(
     path.unlink(missing_ok=True)
     save_picture(sheet, path)
     return path
+
+
+def _in_words(reason: str) -> str:
+    """Return "clip similarity" of filter.clip_similarity, "caption empty" of caption.empty: the
+    narrow column has room for words, not for one of them that long.
+    """
+    return reason.removeprefix("filter.").replace(".", " ").replace("_", " ")
 
 
 def _picture(reader: Any, row: Mapping[str, Any]) -> np.ndarray:
