@@ -41,14 +41,17 @@ encoders: setup  ## train the networks of bundled/encoders again (takes long)
 	$(BOX_ENV) $(BIN)/python -m pipeline.commands.bundle --preset presets/bundled_encoders.yaml \
 	  --encoders $(BOX)/encoders --raw $(BOX)/raw
 
+# Two processes share the tests by files, for most of a test's time is waiting for processes of its own.
+TEST_JOBS ?= 2
+SHARED := -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder
 test: setup  ## run all tests, but for what takes longest
-	$(BIN)/python -m pytest -m "not fuzz"
+	$(BIN)/python -m pytest $(SHARED) -m "not fuzz"
 
 test-slow: setup  ## what takes longest: thousands of seeded mutants, kill campaigns
 	$(BIN)/python -m pytest -m fuzz
 
 test-fast: setup  ## run the tests that take no Ray, MLflow, DVC or long training
-	$(BIN)/python -m pytest -m "not slow and not fuzz"
+	$(BIN)/python -m pytest $(SHARED) -m "not slow and not fuzz"
 
 lint: setup  ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

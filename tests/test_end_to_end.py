@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.whole_graph import STARTED, WholeGraph, run_module
+from tests.whole_graph import TINY, copy_project, run_module
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -38,12 +38,11 @@ def _would_run(folder: Path) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout of the working tree in an empty folder, with the tiny params, run once."""
-    started = request.config.stash.get(STARTED, None)
-    graph = started or WholeGraph(tmp_path_factory.mktemp("e2e") / "project")
-    assert _ran(graph.output()) == set(STAGES)
-    return graph.folder
+    folder = copy_project(tmp_path_factory.mktemp("e2e") / "project", TINY)
+    assert _ran(run_module(folder, "dvc", "repro")) == set(STAGES)
+    return folder
 
 
 def test_every_stage_leaves_what_it_declares(project: Path) -> None:

@@ -1,15 +1,12 @@
-"""`dvc repro` of the whole graph at the tiniest size, in the background."""
+"""A checkout of the whole project at the tiniest size, and commands in it."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 from tests.house_source import ROOT, files
 
@@ -27,47 +24,6 @@ def copy_project(folder: Path, params: Path) -> Path:
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "start"]):
         subprocess.run(["git", *command], cwd=folder, env=environment_of(folder), check=True)
     return folder
-
-
-class WholeGraph:
-    """Copy the tracked files, put the tiny params in, and start all stages."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        copy_project(folder, TINY)
-        self._log = folder.parent / "repro.log"
-        with self._log.open("w") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "dvc", "repro"],
-                cwd=folder,
-                env=environment_of(folder),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    def output(self) -> str:
-        """Wait for the end and return what was said; a stage that failed fails the test."""
-        try:
-            code: int | str = self._process.wait(PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            code = f"nothing after {PATIENCE_S} s"
-        said = self._log.read_text()
-        assert code == 0, f"dvc repro ended with {code}\n{said}"
-        return said
-
-    def end(self) -> None:
-        """Stop what still runs, as when the tests are interrupted."""
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGTERM)
-            try:
-                self._process.wait(30)
-            except subprocess.TimeoutExpired:
-                os.killpg(self._process.pid, signal.SIGKILL)
-                self._process.wait()
-
-
-STARTED = pytest.StashKey[WholeGraph]()
 
 
 def run_module(folder: Path, *command: str) -> str:
