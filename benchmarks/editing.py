@@ -78,9 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=300, help="of the search")
     parser.add_argument("--learning-rate", type=float, default=0.1, help="of the search")
     parser.add_argument("--space", default="w+", choices=("w", "w+", "s"), help="of the search")
-    parser.add_argument("--mapper-steps", type=int, default=1000)
-    parser.add_argument("--mapper-rate", type=float, default=0.5)
-    for name, value in (("clip", 1.0), ("direction", 0.0), ("distance", 0.008), ("mapper", 0.1)):
+    parser.add_argument("--mapper-steps", type=int, default=400)
+    parser.add_argument("--mapper-rate", type=float, default=20.0)
+    for name, value in (("clip", 1.0), ("direction", 0.0), ("distance", 0.008), ("mapper", 0.8)):
         parser.add_argument(f"--{name}-weight", type=float, default=value)
     parser.add_argument("--sweep-images", type=int, default=16)
     parser.add_argument("--sweep-codes", type=int, default=2000)
