@@ -21,7 +21,7 @@ class Parser(argparse.ArgumentParser):
         for word in message.removeprefix(_UNKNOWN).split() if _UNKNOWN in message else ():
             option = word.partition("=")[0]
             known = [name for name in self._option_string_actions if name.startswith("--")]
-            near = difflib.get_close_matches(option, known, n=1) if option[0] == "-" else []
+            near = difflib.get_close_matches(option, known, n=1) if option.startswith("-") else []
             hints += [f"did you mean {name}?" for name in near]
         hints.append(f"{self.prog} --help lists all")
         self.exit(say_error(ConfigError(message, self.prog, " ".join(hints))))
