@@ -28,6 +28,7 @@ from torch import Tensor
 from benchmarks.adaptation import captions
 from benchmarks.judged import Eyes, compare
 from benchmarks.wanted import WANTED, Wanted, sentences
+from components.requests.editing import MapperConfig
 
 METHODS = ("optimise", "mapper", "direction")
 SHOWN = 8  # codes on a sheet
@@ -65,6 +66,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    mapper = MapperConfig()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.editing")
     parser.add_argument("model", type=Path, help="artifact or release")
     parser.add_argument("--encoders", type=Path, default=None, help="default: the bundled ones")
@@ -78,9 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=300, help="of the search")
     parser.add_argument("--learning-rate", type=float, default=0.1, help="of the search")
     parser.add_argument("--space", default="w+", choices=("w", "w+", "s"), help="of the search")
-    parser.add_argument("--mapper-steps", type=int, default=400)
-    parser.add_argument("--mapper-rate", type=float, default=20.0)
-    for name, value in (("clip", 1.0), ("direction", 0.0), ("distance", 0.008), ("mapper", 0.8)):
+    parser.add_argument("--mapper-steps", type=int, default=mapper.steps)
+    parser.add_argument("--mapper-rate", type=float, default=mapper.learning_rate)
+    weights = {"clip": 1.0, "direction": 0.0, "distance": 0.008, "mapper": mapper.distance_weight}
+    for name, value in weights.items():
         parser.add_argument(f"--{name}-weight", type=float, default=value)
     parser.add_argument("--sweep-images", type=int, default=16)
     parser.add_argument("--sweep-codes", type=int, default=2000)
@@ -209,7 +212,7 @@ class Subject:
         yield "optimise", edited, 0.0, 1000 * took / len(ws_NLD)
 
     def _mapper(self, want: str, ws_NLD: Tensor) -> Iterator[tuple[Any, ...]]:
-        from components.editing import MapperConfig, edit_by_mapper, train_mapper
+        from components.editing import edit_by_mapper, train_mapper
 
         options, wanted = self._options, WANTED[want]
         config = MapperConfig(

@@ -17,13 +17,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2, naming the option that was probably meant."""
-        hints = []
-        for word in message.removeprefix(_UNKNOWN).split() if _UNKNOWN in message else ():
-            option = word.partition("=")[0]
-            known = [name for name in self._option_string_actions if name.startswith("--")]
-            near = difflib.get_close_matches(option, known, n=1) if option.startswith("-") else []
-            hints += [f"did you mean {name}?" for name in near]
-        hints.append(f"{self.prog} --help lists all")
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        words = message.removeprefix(_UNKNOWN).split() if message.startswith(_UNKNOWN) else []
+        options = [word.partition("=")[0] for word in words if word.startswith("-")]
+        near = [name for one in options for name in difflib.get_close_matches(one, known, n=1)]
+        hints = [*(f"did you mean {name}?" for name in near), f"{self.prog} --help lists all"]
         self.exit(say_error(ConfigError(message, self.prog, " ".join(hints))))
 
 

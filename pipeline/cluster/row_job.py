@@ -104,7 +104,8 @@ def rows_of_job(
 def _take_away(folder: Path) -> None:
     """Remove it though the sender or the job may still write: neither finds it by its name."""
     gone = folder.with_name(f"{folder.name}.gone")
-    os.replace(folder, gone)
+    with suppress(OSError):  # somebody else's deletion is no reason to hide how the job ended
+        os.replace(folder, gone)
     shutil.rmtree(gone, ignore_errors=True)
 
 
