@@ -111,7 +111,7 @@ class Proxy:
                 elif self.command != "HEAD":
                     self.wfile.write(bytes(len(content)) if what == "lie" else content)
 
-            do_GET = do_HEAD = do_PUT = do_POST = pass_on
+            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = pass_on
 
             def log_message(self, *_: object) -> None:
                 pass
