@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from components.data.at_hand import at_hand
 from components.data.far_files import FarFacts, Folder, place_of
-from components.data.far_folders import below, fetch_folder, is_sent, send_folder
+from components.data.far_folders import below, fetch_folder, is_address, is_sent, send_folder
 from components.data.far_objects import (
     facts_in,
     facts_of,
@@ -32,7 +32,7 @@ from components.data.far_objects import (
     write_object,
 )
 from components.durable_files import sync
-from components.errors import GanlineError, StorageError
+from components.errors import GanlineError, StorageError, known_error
 from components.repeating import repeating
 from components.training.job import TrainingJob
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 EVERY_S = 3.0
 STOP, ARTIFACT = "stop", "artifact"
-LOG, _SHEETS = "metrics.jsonl", "samples"
+_SHEETS = "samples"
 # What small files a run, and a trial of a search, keep beside states and artifact.
 _FILES = re.compile(r"metrics\.jsonl|detours\.json|micro_batch\.json|values\.json|rung-\d+\.json")
 _INPUTS = ("data_dir", "encoders_dir", "start_dir", "pictures_dir")
@@ -225,17 +225,18 @@ def following_trials(kept_in: str, folder: Path, say: Callable[[str], None]) -> 
 @contextmanager
 def _beside(actions: tuple[Callable[[], None], ...], say: Callable[[str], None]) -> Iterator[None]:
     """Do something with the store again and again; where it does not answer, say so, and go on."""
-    silent: list[str] = []
+    silent = False
 
     def act() -> None:
+        nonlocal silent
         try:
             for action in actions:
                 action()
-            silent.clear()
+            silent = False
         except (StorageError, OSError) as error:
             if not silent:
                 say(f"warning: {error}; it is tried again")
-            silent.append(str(error))
+            silent = True
 
     try:
         with repeating(act, EVERY_S, "store"):
@@ -250,12 +251,18 @@ def with_inputs(job: TrainingJob, world: World) -> TrainingJob:
     Raises:
         GanlineError: on all ranks alike, when one could not fetch them.
     """
+    wanted = {name: getattr(job, name) for name in _INPUTS}
+    if not any(map(is_address, wanted.values())):
+        return job
+    found: dict[str, str] = {}
     problem: GanlineError | None = None
     world.mark("fetching inputs")
     try:
-        found = {name: str(at_hand(getattr(job, name))) for name in _INPUTS if getattr(job, name)}
-    except GanlineError as error:
-        found, problem = {}, error
+        found = {name: str(at_hand(place)) for name, place in wanted.items() if place}
+    except Exception as error:  # the other ranks would wait for this one
+        problem = known_error(error)
+        if problem is None:
+            raise
     for one in world.everyones(problem):
         if one is not None:
             raise one

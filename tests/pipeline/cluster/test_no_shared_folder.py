@@ -121,7 +121,9 @@ def test_all_machines_are_lost_and_others_go_on_from_the_store(apart, tmp_path):
     assert generator(world) == undisturbed(world, tmp_path / "alone").read_bytes()
     assert len(list((world / "artifacts/base/samples").iterdir())) == 3
     # Each machine has fetched its own, and nothing was handed over in a folder.
-    assert all(list(Path(place, "node/inputs").glob("train-*/store.json")) for place in apart.places)
+    assert all(
+        list(Path(place, "node/inputs").glob("train-*/store.json")) for place in apart.places
+    )
     assert not (world / "runs/inputs").exists() and len(states(apart)) <= 2
 
     # Another launcher with the same parameters takes what is there, and trains nothing.
