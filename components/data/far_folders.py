@@ -71,9 +71,10 @@ def send_folder(folder: Path, place: Folder, name: str) -> None:
         facts = {"bytes": path.stat().st_size, "sha256": file_hash(path)}
         files[path.relative_to(folder).as_posix()] = facts
     with ThreadPoolExecutor(_AT_ONCE) as pool:
+        different = {facts["sha256"]: folder / path for path, facts in files.items()}
         sent = [
-            pool.submit(write_object, place / facts["sha256"], folder / path, known=True)
-            for path, facts in files.items()
+            pool.submit(write_object, place / sha256, path, known=True)
+            for sha256, path in different.items()
         ]
         for one in sent:
             one.result()

@@ -8,11 +8,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from components.data.far_files import (
     CHECK,
@@ -48,13 +48,8 @@ def write_object(where: Folder, content: bytes | Path, *, known: bool = False) -
         if known and (found := _facts(where)) is not None and found.size == size:
             return
         if isinstance(where, Path):
-            where.parent.mkdir(parents=True, exist_ok=True)
-            temporary = where.with_name(f"{where.name}.tmp{os.getpid()}")
-            with temporary.open("wb") as file:
+            with _beside(where) as file:
                 _pour(content, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, where)
             return
         system, path = opened(where)
 
@@ -88,19 +83,12 @@ def fetch_object(where: Folder, target: Path) -> str:
     with _told(where, "not to be had"):
         if _facts(where) is None:
             raise NotThere("there is no such file in the store", str(where), CHECK)
-        target.parent.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256()
         source = open_far(where) if isinstance(where, FarPath) else where.open("rb")
-        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as file:
-            try:
-                with source:
-                    while piece := source.read(PIECE_BYTES):
-                        digest.update(piece)
-                        file.write(piece)
-                os.replace(file.name, target)
-            except BaseException:
-                os.unlink(file.name)
-                raise
+        with source, _beside(target) as file:
+            while piece := source.read(PIECE_BYTES):
+                digest.update(piece)
+                file.write(piece)
         return digest.hexdigest()
 
 
@@ -201,6 +189,22 @@ def _pour(content: bytes | Path, file: Any) -> None:
     with content.open("rb") as source:
         while piece := source.read(PIECE_BYTES):
             file.write(piece)
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[IO[bytes]]:
+    """Give a file that takes the target's place when the block ends well, and is gone if not."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    mark = f"{os.getpid()}-{threading.get_ident()}"
+    temporary = target.with_name(f"{target.name}.{mark}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
