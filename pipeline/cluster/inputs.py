@@ -11,12 +11,13 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from components.artifacts.artifact import read_card
 from components.artifacts.family import recipe_from
 from components.artifacts.frozen_nets import encoder_hashes, present_roles
 from components.data.far_files import place_of
-from components.data.far_folders import INPUTS, SHARDS, below, is_sent, send_folder
+from components.data.far_folders import INPUTS, SHARDS, below, is_address, is_sent, send_folder
 from components.data.pictures import picture_files, pictures_hash
 from components.data.shard_store import FILE, send_shards
 from components.data.shards import write_json
@@ -82,6 +83,33 @@ def share_data(folder: Path, store: str = "") -> str:
     return below(store, INPUTS, name)
 
 
+def share_encoders(folder: Path, store: str = "") -> str:
+    """Return where workers find the frozen nets, as `share_input`."""
+    return share_input(folder, digest(encoder_hashes(folder, present_roles(folder))), store)
+
+
+def share_arguments(arguments: dict[str, Any], store: str) -> dict[str, Any]:
+    """Return what the actors of a data stage are told, with the frozen nets where they see them.
+
+    Args:
+        arguments: of the actor's class; `encoders` and `text_encoder` name nets.
+        store: address of a store; "" = they see this machine's folders.
+
+    Raises:
+        StorageError: the store does not take them.
+    """
+    if not store or not ray_address():
+        return arguments
+    from components.data.shard_tables import ClipText
+
+    told = dict(arguments)
+    if "encoders" in told:
+        told["encoders"] = share_encoders(Path(told["encoders"]), store)
+    if isinstance(text := told.get("text_encoder"), ClipText) and not is_address(text.encoders):
+        text.encoders = share_encoders(Path(text.encoders), store)
+    return told
+
+
 def share_job(job: TrainingJob, store: str = "") -> TrainingJob:
     """Return a training with its inputs where all workers see them.
 
@@ -93,9 +121,7 @@ def share_job(job: TrainingJob, store: str = "") -> TrainingJob:
         ConfigError: a folder of pictures lies where a store cannot have it.
         StorageError: the store does not take them.
     """
-    encoders = Path(job.encoders_dir)
-    hashes = encoder_hashes(encoders, present_roles(encoders))
-    places = {"encoders_dir": share_input(encoders, digest(hashes), store)}
+    places = {"encoders_dir": share_encoders(Path(job.encoders_dir), store)}
     if job.data_dir:
         places["data_dir"] = share_data(Path(job.data_dir), store)
     if job.start_dir:

@@ -22,9 +22,11 @@ def rows_on_ray(config: ClusterConfig, *, ordered: bool = False) -> MapParts:
     def map_parts(
         items: Iterable[dict[str, Any]], worker: type, arguments: dict[str, Any]
     ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+        from pipeline.cluster.inputs import share_arguments
         from pipeline.cluster.ray_door import map_batches
 
         address = os.environ.get("RAY_ADDRESS", "")
+        arguments = share_arguments(arguments, config.store)
         return map_batches(items, worker, arguments, 1, config, address, ordered)
 
     return map_parts

@@ -29,7 +29,7 @@ from components.errors import DataError, ResourceError, StorageError
 from components.training.config import MEASURING, TrainConfig
 from components.tuning import Search, TuneConfig, choose, pareto_front, plan_search, trial_key
 from models.fields import without_later
-from pipeline.cluster.inputs import share_data, share_input
+from pipeline.cluster.inputs import share_data, share_encoders
 from pipeline.cluster.launch import run_search
 from pipeline.fingerprint import data_content_hash, digest
 from pipeline.places import runs_folder
@@ -92,7 +92,7 @@ def make_plan(context: StageContext) -> Plan:
         "train": train,
         "run_dir": str(run_dir),
         "data_dir": share_data(options.data, store),
-        "encoders_dir": share_input(options.encoders, digest(hashes), store),
+        "encoders_dir": share_encoders(options.encoders, store),
         "code_version": git_commit() or "unknown",
     }
     settings = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 import torch
 
@@ -61,6 +63,21 @@ def test_a_job_has_addresses_for_all_that_a_worker_reads(store, tmp_path, monkey
     assert clip.read_bytes() == (world / "artifacts/encoders/clip/card.json").read_bytes()
     monkeypatch.delenv("RAY_ADDRESS")
     assert inputs.share_job(job, store) == job  # one machine reads its own files
+
+
+def test_actors_of_a_data_stage_open_the_nets_that_they_fetched(store, tmp_path):
+    from components.data.shard_tables import ClipText
+
+    world = tiny_world.write_world(tmp_path / "world")
+    encoders, words = world / "artifacts/encoders", ["a red circle", "a blue square"]
+    told = {"encoders": str(encoders), "text_encoder": ClipText(encoders / "clip"), "rows": 3}
+    expected = told["text_encoder"](words)
+    sent = inputs.share_arguments(told, store)
+    assert sent["encoders"].startswith(store) and sent["rows"] == 3
+    encoders.rename(tmp_path / "hidden")
+    there = pickle.loads(pickle.dumps(sent["text_encoder"]))  # as it travels to an actor
+    assert (there(words) == expected).all()
+    assert inputs.share_arguments(told, "") is told
 
 
 def test_pictures_outside_of_the_working_folder_are_refused(store, tmp_path):
