@@ -32,7 +32,7 @@ from components.errors import StorageError
 
 LIST, ASIDE = ".json", ".json.damaged"
 RUNS, INPUTS, SHARDS = "runs", "inputs", "shards"  # what lies where in a store
-_AGAIN = "delete its list in the store, and run it again: then it is sent anew"
+_AGAIN = "delete it, and the list that names it, in the store; run it again, and it is sent anew"
 _AT_ONCE = 4  # files on their way
 _OBJECT = re.compile(r"[0-9a-f]{64}")
 Files = dict[str, dict[str, Any]]
@@ -60,8 +60,14 @@ def split(address: str) -> tuple[str, str]:
     return above + mark + query, name
 
 
-def send_folder(folder: Path, place: Folder, name: str) -> None:
+def send_folder(folder: Path, place: Folder, name: str, *, anew: bool = False) -> None:
     """Send all files below a folder; with the last one, they are there under a name.
+
+    Args:
+        folder: what is sent.
+        place: where to.
+        name: of the folder there; its list replaces an older one.
+        anew: files of the same hash and size that are there may be damaged: send them all.
 
     Raises:
         StorageError: the store does not take them.
@@ -73,7 +79,7 @@ def send_folder(folder: Path, place: Folder, name: str) -> None:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         different = {facts["sha256"]: folder / path for path, facts in files.items()}
         sent = [
-            pool.submit(write_object, place / sha256, path, known=True)
+            pool.submit(write_object, place / sha256, path, known=not anew)
             for sha256, path in different.items()
         ]
         for one in sent:

@@ -103,7 +103,7 @@ class FarRun:
             StorageError: the store does not take it.
         """
         self.send()
-        send_folder(self.folder / ARTIFACT, self.place, ARTIFACT)
+        send_folder(self.folder / ARTIFACT, self.place, ARTIFACT, anew=True)
 
     def take_stop(self) -> None:
         """Let the run stop where the command has asked for it in the store."""

@@ -81,7 +81,8 @@ class FarStateStore(StateStore):
 
     def _published(self, folder: Path) -> None:
         self.before()
-        send_folder(folder, self.place, folder.name)
+        # A damaged one that is passed over comes again, to the bit.
+        send_folder(folder, self.place, folder.name, anew=True)
 
     def _prune(self) -> None:
         super()._prune()
