@@ -1,6 +1,7 @@
 """Folders in a store: whole or absent, compared by hash, one line where something is wrong."""
 
 import json
+import time
 
 import pytest
 
@@ -96,6 +97,7 @@ def test_what_is_here_is_compared_and_only_the_rest_is_fetched(
     assert at_hand(str(folder)) == folder
 
 
+@pytest.mark.row("B16")
 def test_answers_that_fail_are_asked_again_and_a_lie_is_noticed(server, folder, tmp_path):
     place = place_of("s3://bucket/spoilt")
     server.spoil = lambda method, path, number: "" if number else "fail"
@@ -113,6 +115,27 @@ def fetch_folder_again(place, here, folder):
         fetch_folder(place, "nets", here)
     fetch_folder(place, "nets", here)
     assert content(here) == content(folder)
+
+
+@pytest.mark.row("B16")
+def test_late_answers_are_waited_for_and_a_silent_server_is_one_line(
+    server, folder, tmp_path, monkeypatch
+):
+    place = place_of("s3://bucket/late")
+    server.spoil = lambda method, path, number: "slow" if method in ("PUT", "GET") else ""
+    send_folder(folder, place, "nets")
+    fetch_folder(place, "nets", tmp_path / "here")
+    assert content(tmp_path / "here") == content(folder)
+    monkeypatch.setattr(far_systems, "ANSWER_S", 1.0)
+    monkeypatch.setattr(far_files, "TRIES", 2)
+    far_systems._s3_at.cache_clear()
+    server.spoil = lambda method, path, number: "stall" if method == "PUT" else ""
+    began = time.monotonic()
+    with pytest.raises(StorageError, match=r"not taken: .*2 tries") as raised:
+        send_folder(folder, place, "others", anew=True)
+    assert time.monotonic() - began < 12 and "\n" not in str(raised.value)
+    assert not is_sent(place, "others")
+    far_systems._s3_at.cache_clear()
 
 
 def test_what_was_cut_off_while_sending_is_not_there(server, folder, tmp_path):
@@ -156,11 +179,11 @@ def test_keys_buckets_and_endpoints_that_are_wrong_are_one_line_each(
         send_folder(folder, place_of("s3://nowhere/x"), "nets")
     asked = len(server.asked)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    far_files.system_of.__globals__["_s3_at"].cache_clear()
+    far_systems._s3_at.cache_clear()
     with pytest.raises(StorageError, match=r"ACCESS_DENIED|SIGNATURE") as raised:
         is_sent(place_of("s3://bucket/x"), "nets")
     assert "\n" not in str(raised.value) and len(server.asked) == asked + 1  # not five times
-    far_files.system_of.__globals__["_s3_at"].cache_clear()
+    far_systems._s3_at.cache_clear()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     with pytest.raises(StorageError, match=r"5 tries.*check the address, and the keys"):
         is_sent(place_of("s3://bucket/x"), "nets")
