@@ -9,9 +9,12 @@ import os
 import re
 import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 # What moves a cursor, clears a screen, hides or turns round text; and halves of characters.
 _UNPRINTABLE = re.compile(
@@ -87,6 +90,8 @@ _FORBIDDEN = {errno.EACCES, errno.EROFS, errno.EPERM}
 _UNUSABLE = {errno.EIO, errno.ESTALE, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
 # How libraries that hide the number of an error name the same things.
 _FULL_WORDS, _MEMORY_WORDS = "No space left on device", "can't allocate memory"
+_SOON_S = 0.01
+_IMPORT_S = 20.0  # no import takes longer: then all of the program runs inside one
 _RING_WORDS = "Symlink loop from"  # of Path.resolve, before Python 3.13
 
 
@@ -157,15 +162,48 @@ def _escaped(code: int) -> str:
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
-@contextmanager
-def stop_on_signal() -> Iterator[None]:
-    """Turn SIGTERM into KeyboardInterrupt; a second signal ends the process at once."""
+class _Stop:
+    """A handler that raises KeyboardInterrupt, and lets the second signal end the process at once.
 
-    def stop(number: int, frame: object) -> None:
+    While a module is imported it waits: libraries swallow what is raised into their imports
+    (numpy.random does), or a lock of the import system stays taken for every other thread.
+    """
+
+    def __init__(self) -> None:
+        self._since_s: float | None = None
+        self._repeated = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        now_s = time.monotonic()
+        is_second = self._since_s is not None and not self._repeated
+        self._repeated, self._since_s = False, self._since_s or now_s
+        if not is_second and now_s - self._since_s < _IMPORT_S and _is_importing(frame):
+            threading.Timer(_SOON_S, self._repeat, [number]).start()
+            return
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if is_second:
+            signal.raise_signal(number)
         raise KeyboardInterrupt(signal.Signals(number).name)
 
+    def _repeat(self, number: int) -> None:
+        self._repeated = True
+        signal.raise_signal(number)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[None]:
+    """Turn SIGTERM into KeyboardInterrupt; a second signal ends the process at once.
+
+    A signal that comes while a module is imported is raised when that has ended.
+    """
+    stop = _Stop()
     try:
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     except ValueError:  # not the main thread: signals are the caller's business

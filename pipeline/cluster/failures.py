@@ -15,6 +15,9 @@ _CLASSES = {
     if isinstance(value, type) and issubclass(value, GanlineError)
 }
 
+# Ray's own, of an actor whose process has ended.
+ACTOR_ERRORS = ("ActorDiedError", "ActorUnavailableError", "RayActorError")
+
 
 def failure_to_dict(error: GanlineError) -> dict[str, str]:
     """Return the error as JSON-ready text."""
@@ -49,6 +52,13 @@ def workers_failed(stage: str, most: int, error: Exception) -> ResourceError:
     return ResourceError(what, f"stage {stage}, max_failures {most}", todo)
 
 
+def actors_died(tries: int, error: Exception) -> ResourceError:
+    """Return what to tell the user when a batch of rows ended each actor that looked at it."""
+    what = f"{tries} processes in a row ended over the same rows: {_first_line(error)}"
+    todo = "look for a crash or too little memory in /tmp/ray/session_latest/logs on the node"
+    return ResourceError(what, "rows on Ray", f"{todo}; the same command keeps what is done")
+
+
 def not_joined(address: str, error: Exception) -> ResourceError:
     """Return what to tell the user when Ray does not answer, or does not start here ("local")."""
     if address != "local":
@@ -56,3 +66,7 @@ def not_joined(address: str, error: Exception) -> ResourceError:
     what = " ".join(str(error).split())[:160] or type(error).__name__
     todo = "the machine may be busy or short of memory: run the same command again when it is not"
     return ResourceError(f"Ray did not start: {what}", "a private Ray on this machine", todo)
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).strip().split("\n")[0].split())[:160]

@@ -154,7 +154,7 @@ def map_batches(
 
     Yields (number of the batch, its rows) as they are ready, in any order unless `ordered`; the
     batches are those of a local loop. Ray holds back while the caller writes, and of the items no
-    more than a window lies in memory.
+    more than a window lies in memory. ResourceError when a batch ends its actors every time.
 
     Args:
         items: what one call receives `batch_size` of.
@@ -175,8 +175,9 @@ def map_batches(
                 compute=ray.data.ActorPoolStrategy(size=config.scoring_workers),
                 num_cpus=config.cpus_per_worker,
                 num_gpus=config.resources_per_worker.get("GPU", 0),
+                max_task_retries=row_batches.RETRIES,
             )
-            yield from map(row_batches.unpack, mapped.iter_rows())
+            yield from row_batches.answers(mapped.iter_rows())
 
 
 def tune(
@@ -223,9 +224,8 @@ def _search_options(search: Search, folder: Path, config: ClusterConfig) -> dict
     from ray.tune.schedulers import ASHAScheduler
     from ray.tune.search.optuna import OptunaSearch
 
-    space = {
-        name: getattr(ray_tune, kind)(low, high) for name, (kind, low, high) in search.space.items()
-    }
+    ranges = search.space.items()
+    space = {name: getattr(ray_tune, kind)(low, high) for name, (kind, low, high) in ranges}
     goal: dict[str, Any] = {
         "metric": list(search.objectives),
         "mode": list(search.objectives.values()),

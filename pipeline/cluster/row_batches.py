@@ -12,11 +12,19 @@ from itertools import islice
 from typing import Any
 
 from components.errors import GanlineError
-from pipeline.cluster.failures import failure_from_dict, failure_to_dict
+from pipeline.cluster.failures import (
+    ACTOR_ERRORS,
+    actors_died,
+    failure_from_dict,
+    failure_to_dict,
+)
 
 # Batches that are handed over at a time: what lies in the launcher's memory. Each window starts
 # the actors anew, so it holds many.
 WINDOW = 512
+# A lost node costs each batch it had one try. What ends its actor each time (a decoder that
+# crashes) would be tried for ever.
+RETRIES = 5
 
 
 def windows(
@@ -40,6 +48,20 @@ def unpack(record: dict[str, Any]) -> tuple[int, list[dict[str, Any]]]:
     if isinstance(rows, dict):
         raise failure_from_dict(rows)
     return int(record["index"]), rows
+
+
+def answers(records: Iterable[dict[str, Any]]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """Yield (number of the batch, its rows) of what comes back.
+
+    Raises:
+        GanlineError: what the worker raised; ResourceError: a batch ended its actors each time.
+    """
+    try:
+        yield from map(unpack, records)
+    except Exception as error:
+        if type(error).__name__ in ACTOR_ERRORS:
+            raise actors_died(RETRIES + 1, error) from error
+        raise
 
 
 class BatchActor:

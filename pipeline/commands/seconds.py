@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_NAME, _CELL = 16, 11
+_NAME, _CELL = 16, 13
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,9 @@ def seconds_table(records: Mapping[str, Mapping[str, Any]], last: LastCommand) -
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as people say them: `12.5 s`, `6 min 21 s`."""
+    """Return seconds as people say them: `12.5 s`, `6 min 21 s`, `2 h 05 min`."""
     if seconds < 60:
         return f"{seconds:.1f} s"
+    if seconds >= 3600:
+        return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
     return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"

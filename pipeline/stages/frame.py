@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.code_version import git_commit
-from components.errors import printable
+from components.errors import Interrupted, printable
 from pipeline.exit_codes import Parser, guarded
 from pipeline.live.board import OFF, VARIABLE
 from pipeline.params.resolved import plain, resolved
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from components.data.config import SourceConfig
     from pipeline.params.sections import Params
     from pipeline.tracking.tracker import Tracker
+
+# Whoever stops a stage wants it gone. What MLflow has not got by then waits in the spool.
+_STOPPED_WAIT_S = 5.0
 
 
 def _silent() -> Tracker:
@@ -180,14 +183,13 @@ def _run(
     try:
         work(context)
         status = "FINISHED"
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted):
         status = "KILLED"
         raise
     finally:
         seconds = round(time.monotonic() - clock, 3)
         tracker.log_metrics({"stage_seconds": seconds})
-        tracker.close(status)
-        pipeline.close(status)
+        _close(status, params.tracking.flush_timeout_s, [tracker, pipeline])
     record = {
         "stage": name,
         "seconds": seconds,
@@ -201,6 +203,15 @@ def _run(
         "tracking": tracker.identity,
     }
     write_stage_record(name, record)
+
+
+def _close(status: str, wait_s: float, trackers: Sequence[Tracker]) -> None:
+    """End the runs, which wait for MLflow `wait_s` together; a stopped stage waits less."""
+    if status == "KILLED":
+        wait_s = min(wait_s, _STOPPED_WAIT_S)
+    limit = time.monotonic() + wait_s
+    for tracker in trackers:
+        tracker.close(status, wait_s=max(0.0, limit - time.monotonic()))
 
 
 def write_stage_record(name: str, record: dict[str, Any]) -> None:

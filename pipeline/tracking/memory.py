@@ -7,11 +7,13 @@ inherit. Shared pages are counted once: Linux's proportional set size, elsewhere
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import psutil
 
 GIB = 2**30
+_SHARE = 0.02  # of a core: what looking may take from the work that is looked at
 
 
 class PeakMemory(threading.Thread):
@@ -20,7 +22,7 @@ class PeakMemory(threading.Thread):
     Args:
         name: environment variable.
         value: its value.
-        every_s: seconds between samples.
+        every_s: seconds between samples; more where a sample is dear, as of large processes.
     """
 
     def __init__(self, name: str, value: str, every_s: float = 1.0) -> None:
@@ -32,8 +34,11 @@ class PeakMemory(threading.Thread):
 
     def run(self) -> None:
         """Sample until `stop`."""
-        while not self._stop_now.wait(self._every_s):
+        pause_s = self._every_s
+        while not self._stop_now.wait(pause_s):
+            began_s = time.thread_time()
             self.peak_gib = max(self.peak_gib, self.sample())
+            pause_s = max(self._every_s, (time.thread_time() - began_s) / _SHARE)
 
     def stop(self) -> float:
         """End the thread; return the peak in GiB."""

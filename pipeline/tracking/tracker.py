@@ -160,12 +160,15 @@ class Tracker:
         above = {"stage": "trial", "search": self._identity.key}
         return Tracker(config, identity, {**above, **tags}, self._say)
 
-    def close(self, status: str = "FINISHED", ended_ms: int = 0) -> None:
-        """End the run and wait, within `flush_timeout_s`, until MLflow has everything.
+    def close(
+        self, status: str = "FINISHED", ended_ms: int = 0, wait_s: float | None = None
+    ) -> None:
+        """End the run and wait until MLflow has everything.
 
         Args:
             status: MLflow's name of how it ended.
             ended_ms: when; 0 = now.
+            wait_s: how long at most, in seconds; None = `flush_timeout_s`.
         """
         if self._spool is None:
             return
@@ -174,7 +177,7 @@ class Tracker:
         self._event("end", status=status, **({"time_ms": ended_ms} if ended_ms else {}))
         spool = self._spool
         if self._sender is not None:
-            left = self._sender.finish(self._config.flush_timeout_s)
+            left = self._sender.finish(self._config.flush_timeout_s if wait_s is None else wait_s)
             if left:
                 self._say(
                     f"warning: MLflow did not take {left} of this run's lines; they are kept in "

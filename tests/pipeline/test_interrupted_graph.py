@@ -36,7 +36,7 @@ class Graph:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *words],
                 cwd=folder,
-                env=environment_of(folder),
+                env={**environment_of(folder), "PYTHONFAULTHANDLER": "1"},
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -58,10 +58,18 @@ class Graph:
         return True
 
     def end(self, number: int) -> int:
-        """Send a signal to the whole group; return the exit code when all that it began is gone."""
+        """Send a signal to the whole group; return the exit code when all that it began is gone.
+
+        What does not end writes where each of its threads stands, and is named with what was said.
+        """
         below = psutil.Process(self.process.pid).children(recursive=True)
         os.killpg(self.process.pid, number)
-        code = self.process.wait(60)
+        try:
+            code = self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGABRT)  # to faulthandler
+            psutil.wait_procs(below, timeout=40)
+            raise AssertionError(f"not ended a minute after {number}: {self.said()}") from None
         _, left = psutil.wait_procs(below, timeout=40)
         # One that has ended and waits for init to take note of it is gone, too.
         told = [about for process in left if (about := living(process))]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -201,3 +203,15 @@ class Sizer:
 
     def __call__(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [{**item, "together": len(items) * self.factor} for item in items]
+
+
+class Crasher:
+    """Ends its process without a word at one item, as a crash in a decoder's C code does."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    def __call__(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if any(item["key"] == self.key for item in items):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return items

@@ -205,3 +205,14 @@ def test_map_batches_gives_the_rows_of_a_local_loop():
     config = ClusterConfig(cpus_per_worker=1.0)
     found = dict(map_batches(items, tiny_world.Sizer, {"factor": 3}, 4, config))
     assert [row for number in sorted(found) for row in found[number]] == local
+
+
+def test_rows_that_end_every_actor_are_an_error_and_not_tried_for_ever():
+    from components.errors import ResourceError
+    from pipeline.cluster.config import ClusterConfig
+    from pipeline.cluster.ray_door import map_batches
+
+    items = [{"key": str(i)} for i in range(4)]
+    config = ClusterConfig(cpus_per_worker=1.0)
+    with pytest.raises(ResourceError, match="6 processes in a row ended over the same rows"):
+        list(map_batches(items, tiny_world.Crasher, {"key": "2"}, 1, config))

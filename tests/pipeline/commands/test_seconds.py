@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -35,6 +36,13 @@ def test_each_second_of_the_run_is_in_one_row_and_cached_stages_say_when_they_ra
     assert evaluated.split() == ["evaluate", "30.0", "s"]
     assert between.split() == ["between", "(DVC)", "11.0", "s"]
     assert whole.split() == ["this", "run", "2", "min", "21", "s"]
+
+
+def test_long_times_stay_apart():
+    spent = {"start": 21.3, "learning": 3599.0, "saving": 15.9, "end": 0.9}
+    row = seconds_table({"train_base": record(7512.0, phases=spent)}, LAST)[1].strip()
+    cells = ["train_base", "2 h 05 min", "21.3 s", "59 min 59 s", "15.9 s", "0.9 s"]
+    assert re.split(r"\s{2,}", row)[:6] == cells
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -95,6 +96,49 @@ def test_sigterm_ends_with_7_and_handlers_come_back(capsys):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+SWALLOWS = """
+import signal
+ended = False
+try:
+    for _ in range({times}):
+        signal.raise_signal(signal.SIGTERM)
+except BaseException:
+    pass
+ended = True
+"""
+
+
+def test_a_signal_within_an_import_is_raised_after_it(tmp_path, monkeypatch, capsys):
+    # Libraries swallow what is raised into their imports: the signal would be lost.
+    (tmp_path / "swallows_one.py").write_text(SWALLOWS.format(times=1))
+    monkeypatch.syspath_prepend(tmp_path)
+    seen = []
+
+    def action():
+        import swallows_one
+
+        seen.append(swallows_one.ended)
+        for _ in range(500):
+            time.sleep(0.01)
+        seen.append("went on")
+
+    got, lines = outcome(action, capsys)
+    assert (got, seen) == (7, [True])
+    assert lines == ["error: stopped by SIGTERM (signal): run the same command to continue"]
+
+
+def test_a_second_signal_within_an_import_ends_the_process_at_once(tmp_path):
+    (tmp_path / "swallows_two.py").write_text(SWALLOWS.format(times=2))
+    code = (
+        "from pipeline.exit_codes import guarded\n"
+        "raise SystemExit(guarded(lambda: __import__('swallows_two')))\n"
+    )
+    path = os.pathsep.join([str(ROOT), str(tmp_path)])
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, timeout=60)
+    assert done.returncode == -signal.SIGTERM
+
+
 def test_a_stage_is_timed_and_recorded(workspace, monkeypatch, capsys):
     seen = {}
 
@@ -129,6 +173,44 @@ def test_a_failed_stage_leaves_no_record_and_says_so_to_the_mirror(workspace, ca
     assert not (workspace / "runs/stages").exists()
     (spool,) = (workspace / "runs/tracking").glob("score-*.jsonl")
     assert json.loads(spool.read_text().splitlines()[-1])["status"] == "FAILED"
+
+
+@pytest.mark.parametrize(
+    ("ending", "status", "wait_s"),
+    [
+        (KeyboardInterrupt(), "KILLED", 5.0),
+        (errors.Interrupted("stopped", "training", "go on"), "KILLED", 5.0),
+        (errors.DataError("a", "b", "c"), "FAILED", 9.0),
+    ],
+)
+def test_two_runs_wait_for_mlflow_once_and_a_stopped_stage_waits_less(
+    ending, status, wait_s, workspace, monkeypatch, capsys
+):
+    monkeypatch.setenv("GANLINE_PIPELINE_RUN", "one")
+    raised_s = []
+
+    def work(context):
+        raised_s.append(time.monotonic())
+        raise ending
+
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as deaf:
+        told = [
+            "tracking.enabled=true",
+            f"tracking.uri=http://127.0.0.1:{deaf.getsockname()[1]}",
+            "tracking.request_timeout_s=60",
+            "tracking.flush_timeout_s=9",
+        ]
+        argv = [word for setting in told for word in ("--set", setting)]
+        assert run_stage("score", arguments=no_arguments, work=work, argv=argv) != 0
+    waited_s = time.monotonic() - raised_s[0]
+    assert waited_s >= wait_s - 0.5, "nothing was waited for"
+    assert waited_s < 2 * wait_s - 0.5, "each run waited by itself"
+    spools = list((workspace / "runs/tracking").glob("*.jsonl"))
+    assert len(spools) == 2
+    for spool in spools:
+        last = json.loads(spool.read_text().splitlines()[-1])
+        assert (last["op"], last["status"]) == ("end", status)
+    assert capsys.readouterr().err.count("are kept in") == 2
 
 
 @pytest.mark.row("C4")
