@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
 
 import pytest
 
@@ -60,11 +65,13 @@ def test_it_goes_on_from_the_store_with_the_bytes_of_a_run_on_disk(tmp_path, ser
     (tmp_path / "world/data").rename(tmp_path / "hidden")  # nothing but the store is seen
     places = {"data_dir": f"{STORE}/inputs/train-1", "encoders_dir": f"{STORE}/inputs/encoders-1"}
     far = job(tmp_path, kept_in=RUN, run_dir=str(tmp_path / "nowhere"), **places)
-    for machine in ("one", "two"):
-        monkeypatch.setenv(NODE, str(tmp_path / machine))
-        with pytest.raises(Interrupted, match="at nimg"):
-            train(far, after(5))
-        shutil.rmtree(tmp_path / machine)
+    monkeypatch.setenv(NODE, str(tmp_path / "one"))
+    kill_after_a_state(far, tmp_path)
+    shutil.rmtree(tmp_path / "one")
+    monkeypatch.setenv(NODE, str(tmp_path / "two"))
+    with pytest.raises(Interrupted, match="at nimg"):
+        train(far, after(3))
+    shutil.rmtree(tmp_path / "two")
     monkeypatch.setenv(NODE, str(tmp_path / "three"))
     server.spoil = lambda method, path, number: "fail" if not number else ""
     assert train(far)["resumed_from_nimg"] > 0
@@ -80,6 +87,22 @@ def test_it_goes_on_from_the_store_with_the_bytes_of_a_run_on_disk(tmp_path, ser
     states = [name for name in names_in(place_of(RUN)) if name.startswith("nimg-")]
     assert states == ["nimg-000000000192.json", "nimg-000000000256.json"]
     assert train(far)["cached"]
+
+
+def kill_after_a_state(far, folder):
+    """Train in a process of its own, and kill it when its first state is in the store."""
+    (folder / "job.json").write_text(json.dumps(asdict(far)))
+    words = [sys.executable, "-m", "components.training", str(folder / "job.json")]
+    process = subprocess.Popen([*words, "--device", "cpu"], stdout=subprocess.DEVNULL)
+    there = folder / "buckets/bucket/ganline/runs/base-f"
+    try:
+        while not list(there.glob("nimg-*.json")):
+            assert process.poll() is None, "it ended before a state was sent"
+            time.sleep(0.005)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == -signal.SIGKILL and not (there / "artifact.json").exists()
 
 
 def ticks(folder):

@@ -19,7 +19,7 @@ from tests.components.data.object_store import KEYS, store_of
 from tests.pipeline.cluster.test_cluster import NodeDied, TwoNodes, bring_up, take_down, world_in
 from tests.pipeline.command import PATIENCE_S, kill, run, start, train_words, undisturbed, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_500)]
+pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(1_500)]  # minutes
 # Long enough to be killed in the middle.
 LONG = {"total_kimg": 1.024, "sample_every_kimg": 0.512}
 STORE = "s3://bucket/ganline"
