@@ -215,10 +215,14 @@ def run_trial(
 
     Args:
         settings: JSON: `job` (fields of TrainingJob, with the recipe's own values), `config`
-            (fields of TuneConfig), `folder` of all trials, `device`.
+            (fields of TuneConfig), `folder` of all trials, `device`, and `kept_in`, the search's
+            address where trials are kept in a store ("" = in `folder`).
         values: recipe field -> value of this trial.
         report: called with {kimg, frechet, alignment, seed_variety, score} at every rung.
     """
+    from components.data.far_folders import below
+    from components.training.distributed import World
+    from components.training.far_run import FarRun, with_inputs
     from components.training.job import TrainingJob
 
     config = TuneConfig(**settings["config"])
@@ -226,17 +230,22 @@ def run_trial(
         import torch
 
         torch.set_num_threads(config.threads_per_trial)
-    folder = Path(settings["folder"]) / trial_key(values)
-    folder.mkdir(parents=True, exist_ok=True)
-    replace_file(folder / "values.json", json.dumps(dict(values)))
-    job = TrainingJob(**settings["job"])
+    folder, job = Path(settings["folder"]) / trial_key(values), TrainingJob(**settings["job"])
     recipe = {**job.recipe, **values}
     job = replace(job, recipe=recipe, run_dir=str(folder), fingerprint=f"trial {folder.name}")
+    if kept_in := settings.get("kept_in", ""):
+        job = with_inputs(replace(job, kept_in=below(kept_in, folder.name)).here(), World())
+        folder = Path(job.run_dir)
+        FarRun(job.kept_in, folder).bring()
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_file(folder / "values.json", json.dumps(dict(values)))
     for rung, kimg in enumerate(rung_kimgs(config)):
         path = folder / f"rung-{rung}.json"
         if not path.exists():
             scores = _train_and_score(job, kimg, config, settings["device"])
             replace_file(path, json.dumps(scores))
+            if job.kept_in:
+                FarRun(job.kept_in, folder).send()
         report(json.loads(path.read_text()))
 
 

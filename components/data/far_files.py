@@ -20,8 +20,15 @@ from components.data.far_systems import system_of
 from components.errors import DataError
 
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")
+CHECK = "check the address, and the keys and endpoint in the environment"
 PIECE_BYTES = 4 * 2**20  # what is asked for at once
 TRIES, FIRST_WAIT_S = 5, 0.5  # of one piece; the wait doubles
+
+# What S3, Google and Azure say where no waiting helps: wrong keys or none, no such bucket.
+_FINAL = re.compile(
+    "ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|"
+    "OAuth2 access token|AuthenticationException"
+)
 
 Got = TypeVar("Got")
 
@@ -113,12 +120,12 @@ def far_listing(folder: FarPath) -> dict[str, FarFacts]:
     """
     from pyarrow import fs
 
-    system, path = _opened(folder)
+    system, path = opened(folder)
     selector = fs.FileSelector(path, recursive=True)
     try:
-        found = _again(lambda: system.get_file_info(selector))
+        found = again(lambda: system.get_file_info(selector))
     except (OSError, ValueError) as error:
-        raise DataError(_line(error), str(folder), _CHECK) from None
+        raise DataError(_line(error), str(folder), CHECK) from None
     start = len(path) + 1
     return {
         info.path[start:]: FarFacts(int(info.size or 0), int(info.mtime_ns or 0))
@@ -146,22 +153,6 @@ def far_bytes(place: FarPath) -> bytes:
         return file.read(far_size(file) or 0)  # without a number Python asks for 8 kB at a time
 
 
-def put_far(place: FarPath, content: bytes) -> None:
-    """Write a file of a store, unless one of as many bytes is there: names tell the content.
-
-    Raises:
-        Unreachable: the store does not take it.
-    """
-    system, path = _opened(place)
-
-    def put() -> None:
-        if system.get_file_info(path).size != len(content):
-            with system.open_output_stream(path) as file:
-                file.write(content)
-
-    _again(put)
-
-
 def far_size(file: IO[bytes]) -> int | None:
     """Return the bytes of a file that `open_far` has opened, None of any other.
 
@@ -176,10 +167,10 @@ class _Pieces(io.RawIOBase):
 
     def __init__(self, place: FarPath) -> None:
         self.name = place.name
-        system, self._path = _opened(place)
+        system, self._path = opened(place)
         self._open: Callable[[], Any] = lambda: system.open_input_file(self._path)
-        self._file = _again(self._open)
-        self.size = int(_again(lambda: self._file.size()))
+        self._file = again(self._open)
+        self.size = int(again(lambda: self._file.size()))
         self._at = 0
 
     def readable(self) -> bool:
@@ -211,23 +202,34 @@ class _Pieces(io.RawIOBase):
                 raise OSError(f"{len(piece)} bytes came of {wanted}")
             return piece
 
-        buffer[:wanted] = _again(fetch)
+        buffer[:wanted] = again(fetch)
         self._at += wanted
         return wanted
 
 
-def _again(call: Callable[[], Got]) -> Got:
-    """Call until it works, at most TRIES times, with a wait that doubles between."""
+def again(call: Callable[[], Got]) -> Got:
+    """Call until it works, at most TRIES times, with a wait that doubles between.
+
+    Raises:
+        Unreachable: it did not work, or the store has refused it.
+    """
     for number in range(TRIES):
         try:
             return call()
-        except (FileNotFoundError, PermissionError) as error:
-            raise Unreachable(_line(error)) from None  # waiting changes nothing
-        except OSError as error:
+        except Exception as error:
+            if not isinstance(error, OSError) and not _is_of_arrow(error):
+                raise
+            if isinstance(error, FileNotFoundError | PermissionError) or _FINAL.search(str(error)):
+                raise Unreachable(_line(error)) from None  # waiting changes nothing
             if number == TRIES - 1:
                 raise Unreachable(f"{_line(error)} ({TRIES} tries)") from None
             time.sleep(FIRST_WAIT_S * 2**number)
     raise AssertionError("TRIES is 0")
+
+
+def _is_of_arrow(error: Exception) -> bool:
+    """Tell whether pyarrow has raised it: its Azure errors are no OSError."""
+    return any(kind.__name__ == "ArrowException" for kind in type(error).__mro__)
 
 
 def _line(error: Exception) -> str:
@@ -239,10 +241,7 @@ def _quoted(name: str) -> str:
     return name.replace("%", "%25").replace("?", "%3F").replace("#", "%23")
 
 
-_CHECK = "check the address, and the keys and endpoint in the environment"
-
-
-def _opened(place: FarPath) -> tuple[Any, str]:
+def opened(place: FarPath) -> tuple[Any, str]:
     """Return the file system of a place, and the path in it.
 
     Raises:
@@ -250,5 +249,7 @@ def _opened(place: FarPath) -> tuple[Any, str]:
     """
     try:
         return system_of(place.uri)
-    except (OSError, ValueError) as error:
-        raise DataError(_line(error), str(place), _CHECK) from None
+    except Exception as error:
+        if not isinstance(error, OSError | ValueError) and not _is_of_arrow(error):
+            raise
+        raise DataError(_line(error), str(place), CHECK) from None

@@ -12,6 +12,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 ANSWER_S = 30.0  # an S3 server that says nothing for so long has failed
 
+TRIED_S = 10  # Google's own client tries so long; tries are counted beside that (`again`)
+
 
 def system_of(uri: str) -> tuple[Any, str]:
     """Return the file system of an address, and the path in it.
@@ -24,6 +26,8 @@ def system_of(uri: str) -> tuple[Any, str]:
         inside = unquote(f"{parts.netloc.rpartition('@')[2]}{parts.path}")
         return _s3(parts.query, parts.netloc.rpartition("@")[0]), inside
     query = f"?{parts.query}" if parts.query else ""
+    if parts.scheme in ("gs", "gcs") and "retry_limit_seconds" not in query:  # its own: 15 minutes
+        query += f"{'&' if query else '?'}retry_limit_seconds={TRIED_S}"
     system, root = _system(f"{parts.scheme}://{parts.netloc}/{query}")
     return system, root.rstrip("/") + unquote(parts.path)
 
@@ -48,7 +52,7 @@ def _s3_at(endpoint: str, region: str, keys: str, anonymous: bool) -> Any:
 
     # Its checksums beside the content are more than many stores understand; ours are in the names.
     os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
-    # Tries are counted here (`_again`), not once more below.
+    # Tries are counted here (`again`), not once more below.
     wanted: dict[str, Any] = {"retry_strategy": fs.AwsStandardS3RetryStrategy(max_attempts=1)}
     wanted["allow_delayed_open"] = True  # small objects in one request
     wanted |= {"region": region, "request_timeout": ANSWER_S, "connect_timeout": ANSWER_S}

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from components.data.at_hand import at_hand
 from components.data.config import ScoreConfig, SourceConfig
 from components.data.decode import Decoded, decode, parse_colour
 from components.data.origins import origin_at, origin_of, records_of
@@ -69,7 +70,8 @@ class Scorer:
 
     Args:
         origins: the sources, each as `Origin.plain` gives it.
-        encoders: folder that holds `clip`, asked only where a scorer needs it.
+        encoders: folder that holds `clip`, or its address in a store; asked only where a scorer
+            needs it.
         score: fields of a ScoreConfig.
         net: stands in for CLIP, in tests.
     """
@@ -89,7 +91,7 @@ class Scorer:
         self.embeds = any(kind.embeds for kind in kinds)
         self.net: EmbeddingNet | None = net
         if net is None and (self.compares or self.embeds or any(kind.reads for kind in kinds)):
-            self.net = ClipSimilarity(Path(encoders) / "clip")
+            self.net = ClipSimilarity(at_hand(encoders) / "clip")
         named = zip(self.config.scorers, kinds, strict=True)
         self.scorers = [kind(self._setting(name)) for name, kind in named]
 

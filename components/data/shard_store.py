@@ -23,7 +23,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.data.far_files import FarPath, Folder, Unreachable, far_bytes, place_of, put_far
+from components.data.far_files import FarPath, Folder, far_bytes, place_of
+from components.data.far_objects import write_object
 from components.data.shards import read_manifest, write_json
 from components.errors import DataError, StorageError
 
@@ -36,10 +37,26 @@ _LOOKED_AFTER = 64  # new files in the cache, until its size is looked at
 def move_to_store(folder: Path, place: str) -> None:
     """Move the shards of a finished training set to a store, and write where they are.
 
+    Args:
+        folder: what `write_training_set` wrote; its manifest stays, its shards go.
+        place: folder or URI.
+
+    Raises:
+        StorageError: the store does not take them.
+    """
+    told = send_shards(folder, place)
+    write_json(folder / FILE, told)
+    for name in told["row_groups"]:
+        (folder / name).unlink()
+
+
+def send_shards(folder: Path, place: str) -> dict[str, Any]:
+    """Copy the shards of a training set to a store; return what `store.json` holds.
+
     Objects that are there already are not sent again, so a try that was cut off goes on.
 
     Args:
-        folder: what `write_training_set` wrote; its manifest stays, its shards go.
+        folder: what `write_training_set` wrote.
         place: folder or URI.
 
     Raises:
@@ -54,15 +71,15 @@ def move_to_store(folder: Path, place: str) -> None:
             for rows, content in _blocks(folder / name):
                 sha256 = hashlib.sha256(content).hexdigest()
                 entry = {"rows": rows, "bytes": len(content), "sha256": sha256}
-                waiting.append((entry, pool.submit(_put, _object(target, sha256), content)))
+                where = _object(target, sha256)
+                sent = pool.submit(write_object, where, content, known=True)
+                waiting.append((entry, sent))
                 if len(waiting) >= _AT_ONCE:  # no more than these are held
                     waiting[-_AT_ONCE][1].result()
             for _, sent in waiting:
                 sent.result()
             told[name] = [entry for entry, _ in waiting]
-    write_json(folder / FILE, {"place": place, "row_groups": told})
-    for name in files:
-        (folder / name).unlink()
+    return {"place": place, "row_groups": told}
 
 
 class StoredShards:
@@ -199,19 +216,3 @@ def _blocks(path: Path) -> Iterator[tuple[int, bytes]]:
             out = io.BytesIO()
             pq.write_table(table, out, compression="zstd", row_group_size=max(1, len(table)))
             yield len(table), out.getvalue()
-
-
-def _put(where: Folder, content: bytes) -> None:
-    try:
-        if isinstance(where, FarPath):
-            put_far(where, content)
-            return
-        if where.is_file() and where.stat().st_size == len(content):
-            return
-        where.parent.mkdir(parents=True, exist_ok=True)
-        temporary = where.with_name(f"{where.name}.tmp{os.getpid()}")
-        temporary.write_bytes(content)
-        os.replace(temporary, where)
-    except (OSError, Unreachable) as error:
-        what = f"not taken: {error}"
-        raise StorageError(what, str(where), "mend filter.store and run it again") from None

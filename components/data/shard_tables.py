@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from components.data.at_hand import at_hand
 from components.data.clip_net import open_clip
 from components.data.config import FilterConfig
 from components.data.decode import (
@@ -78,24 +79,25 @@ class ClipText:
     """The text side of the CLIP in a folder; a caption that comes again in a call is computed once.
 
     From call to call nothing is kept: what stands in a shard does not depend on the shards before.
-    To another process it travels as its folder, and is opened there.
+    To another process it travels as the place of its folder, and is opened there.
 
     Attributes:
+        place: where another process finds the folder: a path, or an address in a store.
         cut: how many captions were tokenised so far that have more tokens than CLIP reads.
     """
 
     def __init__(self, folder: Path) -> None:
         import torch
 
-        self._torch, self._folder = torch, folder.resolve()
+        self._torch, self.place = torch, str(folder.resolve())
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.net = open_clip(folder).to(device)
         self.embedding_dim = int(self.net.embedding_dim)
         self.context_length = int(self.net.tokenize([""]).shape[1])
         self.cut = 0
 
-    def __reduce__(self) -> tuple[type[ClipText], tuple[Path]]:
-        return ClipText, (self._folder,)
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return _open_there, (self.place,)
 
     def __call__(self, captions: Sequence[str]) -> np.ndarray:
         """Embed captions; returns float16 [N, D]."""
@@ -112,6 +114,10 @@ class ClipText:
         """Tokenise captions; returns int32 [N, T]."""
         self.cut += sum(n > self.context_length for n in self.net.tokenize.lengths(captions))
         return self.net.tokenize(list(captions)).numpy().astype(np.int32)
+
+
+def _open_there(place: str) -> ClipText:
+    return ClipText(at_hand(place))
 
 
 class ShardTables:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from components.artifacts.artifact import load_generator
+from components.data.at_hand import at_hand
 from components.data.batches import BatchSource
 from components.evaluation.bench import Bench
 from components.evaluation.config import EvaluateConfig
@@ -85,7 +86,7 @@ class Observer:
     """Look at pieces.
 
     Args:
-        model, data, encoders: folders.
+        model, data, encoders: folders, or their addresses in a store.
         config: the stage's.
         threads: of torch's CPU kernels. The order of a sum may depend on it, so it is that of the
             machine which asks.
@@ -95,7 +96,7 @@ class Observer:
         self, *, model: str, data: str, encoders: str, config: EvaluateConfig, threads: int
     ) -> None:
         torch.set_num_threads(threads)
-        places = {"model": Path(model), "data": Path(data), "encoders": Path(encoders)}
+        places = {"model": at_hand(model), "data": at_hand(data), "encoders": at_hand(encoders)}
         self.opened = Opened.of(config=config, **places)
 
     def __call__(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from components.data.at_hand import at_hand
 from components.data.decode import Decoded, centre_square, decode, parse_colour
 from components.data.labels import in_order
 from components.data.origins import (
@@ -158,7 +159,7 @@ class ClassEyes:
 
     Args:
         origins: the sources, each as `Origin.plain` gives it.
-        net: the net, or the folder that holds it.
+        net: the net, or the folder that holds it, or that folder's address in a store.
         threads: of torch's CPU kernels, on which the order of a sum may depend; 0 = as they are.
     """
 
@@ -168,7 +169,7 @@ class ClassEyes:
         self._device = "cpu"
         if isinstance(net, str):
             self._device = "cuda" if torch.cuda.is_available() else "cpu"
-            net = load_feature_net(Path(net)).to(self._device)
+            net = load_feature_net(at_hand(net)).to(self._device)
         self._net = net
         self._origins = [origin_of(one) for one in origins]
         self._images = OriginImages(self._origins)

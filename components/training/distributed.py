@@ -66,6 +66,14 @@ class World:
         dist.broadcast_object_list(box, src=0, device=torch.device(self.device))
         return box[0]
 
+    def everyones(self, value: Result) -> list[Result]:
+        """Return the values of all ranks, in their order (small and picklable)."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
     def first(self, work: Callable[[], Result]) -> Result:
         """Run `work` on rank 0 and return its (small) result on all; its error is raised on all
         alike, for a rank that waits for a failed one would wait long.

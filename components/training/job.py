@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from components.data.at_hand import run_folder
 from components.errors import ConfigError
 from components.training.config import TrainConfig
 from models.fields import Between
@@ -45,8 +46,18 @@ class TrainingJob:
     """Token of the driver; a lock with the same token is left by a dead worker of it: taken over.
     """
 
+    kept_in: str = ""
+    """Address of the run's folder in a store, where workers do not see this machine's: each has a
+    run_dir of its own then, and inputs may be addresses too. '' = all is in run_dir."""
+
     fallback: bool = True
     """Whether an older state may stand in for a damaged one; else the run refuses to start."""
+
+    def here(self) -> TrainingJob:
+        """Return the job with the run folder of this machine, where the run is kept in a store."""
+        if not self.kept_in:
+            return self
+        return replace(self, run_dir=str(run_folder(self.kept_in)))
 
     @classmethod
     def read(cls, path: Path) -> TrainingJob:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.errors import ConfigError, NonFiniteError, OutOfMemory, StorageError
 from components.training.detours import detours_of, go_back, seed_after
+from components.training.far_run import FarRun, kept_far, with_inputs
 from components.training.fitting import go_on_smaller, settled
 from components.training.job import TrainingJob
 from components.training.run_log import Record, RunLog
@@ -38,7 +39,7 @@ def run_job(
     stop: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
     """Build all from the job's paths, resume from its run folder, train, write run_dir/artifact on
-    rank 0.
+    rank 0. Where the run is kept in a store, inputs are fetched first, and the rest is sent there.
 
     Args:
         job: what to do.
@@ -58,19 +59,22 @@ def run_job(
     from components.training.collapse import Looker
     from components.training.site import build_site
 
-    asked = job.config()
+    asked, job = job.config(), with_inputs(job.here(), world)
     run_dir = Path(job.run_dir)
     log = RunLog(run_dir / "metrics.jsonl")
     if world.first(lambda: _is_finished(job)):
+        if job.kept_in:
+            world.first(FarRun(job.kept_in, run_dir).send_artifact)
         return _summary(job, log, cached=True)
 
-    with _locked(job, world):
+    with _locked(job, world), kept_far(job, world, say) as far:
         recipe, site, batches = build_site(job, asked)
         # A picture enlarged differs little from seed to seed: that is no collapse.
         looks = asked.collapse != "off" and asked.look_every_kimg > 0 and _shrinks(recipe) == 1
         looker = Looker.of(batches, job.seed) if looks else None
         told, groups, result = _noted(log, world, report), getattr(recipe, "norm_batch", 0), None
-        run = partial(_attempt, job, recipe, site, looker, world, log, told, device, stop)
+        states = partial(_store, job, far=far)
+        run = partial(_attempt, job, recipe, site, looker, world, log, told, device, stop, states)
         while result is None:
             config = settled(asked, run_dir, groups, world)
             seed = seed_after(job.seed, len(world.first(lambda: detours_of(run_dir))))
@@ -79,13 +83,15 @@ def run_job(
             try:
                 result = run(config, batches, seed)
             except NonFiniteError as error:
-                go_back(_store(job, config), run_dir, config, world, log, told, error)
+                go_back(states(config), run_dir, config, world, log, told, error)
             except (OutOfMemory, MemoryError, RuntimeError) as error:
-                state = _store(job, config).last_name
+                state = states(config).last_name
                 if not go_on_smaller(
                     run_dir, asked, config, groups, world, state, error, told, log
                 ):
                     raise
+        if far is not None:
+            world.first(far.send_artifact)
     session = {**result.session, "ended": time.time()} if result.session else {}
     summary = _summary(job, log, cached=False, resumed_from_nimg=result.resumed_from_nimg)
     return summary | {"session": session}
@@ -106,6 +112,7 @@ def _attempt(
     report: Callable[[Record], None],
     device: torch.device | str,
     stop: Callable[[], bool] | None,
+    states: Callable[[TrainConfig], StateStore],
     config: TrainConfig,
     batches: Any,
     seed: int,
@@ -124,7 +131,7 @@ def _attempt(
         config=config,
         seed=seed,
         batches=batches,
-        state_store=_store(job, config),
+        state_store=states(config),
         world=world,
         report=report,
         device=device,
@@ -182,18 +189,22 @@ def _noted(log: RunLog, world: World, report: Callable[[Record], None]) -> Calla
     return record
 
 
-def _store(job: TrainingJob, config: TrainConfig) -> StateStore:
+def _store(job: TrainingJob, config: TrainConfig, far: FarRun | None) -> StateStore:
     """Return where the run's states live."""
+    from components.training.far_states import FarStateStore
     from components.training.store import StateStore
 
-    return StateStore(
-        folder=Path(job.run_dir) / "states",
-        keep=config.keep_states,
-        fingerprint=job.fingerprint,
-        code_version=job.code_version,
-        say=say,
-        fallback=job.fallback,
-    )
+    facts: dict[str, Any] = {
+        "folder": Path(job.run_dir) / "states",
+        "keep": config.keep_states,
+        "fingerprint": job.fingerprint,
+        "code_version": job.code_version,
+        "say": say,
+        "fallback": job.fallback,
+    }
+    if far is None:
+        return StateStore(**facts)
+    return FarStateStore(place=far.place, before=far.send, **facts)
 
 
 def build_networks(job: TrainingJob, recipe: Recipe, site: Site) -> Networks:

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -60,6 +60,7 @@ class StateStore:
     code_version: str = "unknown"
     say: Callable[[str], None] = print
     fallback: bool = True
+    remedy: ClassVar[str] = "free disk space"
     failed_saves: int = field(default=0, init=False)
 
     def save(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bool:
@@ -75,8 +76,9 @@ class StateStore:
             self._write(temporary, tensors, facts)
             publish_folder(temporary, self.folder / name)
             replace_file(self.folder / POINTER, json.dumps({"state": name}))
+            self._published(self.folder / name)
             self._prune()
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, StorageError) as error:
             shutil.rmtree(temporary, ignore_errors=True)
             self._count_failure(error)
             return False
@@ -160,6 +162,9 @@ class StateStore:
         for folder in self._states()[1:][-1:]:
             shutil.rmtree(folder)
 
+    def _published(self, folder: Path) -> None:
+        """Take a whole state that lies on the disk further, where there is a further."""
+
     def _write(self, folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         on_cpu = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
         save_file(on_cpu, folder / TENSORS)
@@ -209,5 +214,5 @@ class StateStore:
             raise ResourceError(
                 f"{self.failed_saves} saves in a row failed: {error}",
                 str(self.folder),
-                f"free disk space and run the same command; it continues from {self.last_name()}",
+                f"{self.remedy} and run the same command; it continues from {self.last_name()}",
             ) from error

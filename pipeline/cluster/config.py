@@ -41,6 +41,9 @@ class ClusterConfig:
     hang_timeout_s: Annotated[int, Between(30, 86400)] = 1800
     """A training worker that stays in one phase for this long is ended and replaced, on a private
     Ray; one that gives no sign of life at all, after 60 s."""
+    store: str = ""
+    """URI of a store (`s3://bucket/folder`), for machines that share no folder: inputs, states and
+    artifacts of trainings travel through it; "" = through GANLINE_RUNS_DIR."""
     scoring_workers: Annotated[int, Between(1, 1024)] = 1
     """Actors of a data stage with the backend `ray`: encoders, score, filter, evaluate."""
 

@@ -3,8 +3,8 @@
 RAY_ADDRESS decides: unset = a private Ray on this machine; `auto` or `host:port` = that cluster;
 `http(s)://head:8265` = a job on the head of that cluster. In the last two cases the one thing that
 launcher and nodes must share is the folder GANLINE_RUNS_DIR, under the same path: inputs are linked
-or copied into it, run folders lie in it, the launcher fetches the result from it. On the cluster a
-job runs
+or copied into it, run folders lie in it, the launcher fetches the result from it. With
+`cluster.store` they share nothing but a store. On the cluster a job runs
 
     python -m pipeline.cluster.launch RUN_DIR/task.json
 """
@@ -16,15 +16,18 @@ import functools
 import json
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from components.durable_files import replace_file
-from components.errors import ConfigError, GanlineError, ResourceError
+from components.data.at_hand import run_folder
+from components.data.far_files import place_of
+from components.data.far_folders import below, is_address, split
+from components.data.far_objects import NotThere, read_object, remove_object, write_object
+from components.errors import ConfigError, GanlineError, ResourceError, StorageError
+from components.training.far_run import FarRun, following, following_trials
 from components.training.job import TrainingJob
 from components.training.lock import RunLock
 from components.tuning import Search, run_trial
@@ -63,34 +66,6 @@ def is_distant(address: str) -> bool:
     return address.startswith(("http://", "https://"))
 
 
-def share_input(folder: Path, digest: str) -> Path:
-    """Return where workers find an input: itself, or for a cluster its copy in the shared folder.
-
-    Args:
-        folder: the input.
-        digest: hash of its content; a copy that is there already is used again.
-    """
-    if not ray_address():
-        return folder.absolute()
-    target = runs_folder() / "inputs" / f"{folder.name}-{digest[:12]}"
-    if not target.exists():
-        temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.copytree(folder, temporary, copy_function=_link_or_copy)
-        try:
-            temporary.rename(target)
-        except OSError:  # Another launcher was first.
-            shutil.rmtree(temporary, ignore_errors=True)
-    return target
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    try:
-        os.link(os.path.realpath(source), target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
 def run_training(
     job: TrainingJob, config: ClusterConfig, say: Callable[[str], None]
 ) -> dict[str, Any]:
@@ -104,16 +79,31 @@ def run_training(
     Raises:
         GanlineError: what training raised, wherever it ran.
     """
-    address, run_dir = ray_address(), Path(job.run_dir)
+    run_dir = Path(job.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
-    with stopping_softly(run_dir, say):
-        if not address:
-            with watched(run_dir, config.hang_timeout_s, say):
-                return train_here(job, config, address)
-        if not is_distant(address):
+    if not job.kept_in:
+        with stopping_softly(run_dir, say):
+            return _train(job, config, say)
+    far = FarRun(job.kept_in, run_dir)
+    if far.take_artifact():  # another command was here before
+        say(f"{job.stage}: {far.place} is finished, taking its artifact")
+        return {"session": {}}
+    with stopping_softly(run_dir, say), following(job, say):
+        result = _train(job, config, say)
+    if not far.take_artifact():
+        raise StorageError("no artifact came", str(far.place), "run the same command again")
+    return result
+
+
+def _train(job: TrainingJob, config: ClusterConfig, say: Callable[[str], None]) -> dict[str, Any]:
+    address = ray_address()
+    if not address:
+        with watched(Path(job.here().run_dir), config.hang_timeout_s, say):
             return train_here(job, config, address)
-        task = {"job": dataclasses.asdict(job), "cluster": dataclasses.asdict(config)}
-        return _submit(task, address, run_dir, say)
+    if not is_distant(address):
+        return train_here(job, config, address)
+    task = {"job": dataclasses.asdict(job), "cluster": dataclasses.asdict(config)}
+    return _submit(task, address, Path(job.run_dir), say, kept_in=job.kept_in)
 
 
 def run_search(
@@ -134,11 +124,12 @@ def run_search(
     """
     address = ray_address()
     run_dir.mkdir(parents=True, exist_ok=True)
-    if not is_distant(address):
-        return _search_here(settings, search, run_dir, config, address)
-    task = {"settings": settings, "search": dataclasses.asdict(search)}
-    task["cluster"] = dataclasses.asdict(config)
-    return _submit(task, address, run_dir, say)
+    with following_trials(settings["kept_in"], Path(settings["folder"]), say):
+        if not is_distant(address):
+            return _search_here(settings, search, run_dir, config, address)
+        task = {"settings": settings, "search": dataclasses.asdict(search)}
+        task["cluster"] = dataclasses.asdict(config)
+        return _submit(task, address, run_dir, say, kept_in=settings["kept_in"])
 
 
 def submit_rows(config: ClusterConfig, address: str, say: Callable[[str], None]) -> Submit:
@@ -146,7 +137,7 @@ def submit_rows(config: ClusterConfig, address: str, say: Callable[[str], None])
 
     def submit(task: dict[str, Any], folder: Path, key: str) -> Any:
         whole = {"rows": task, "cluster": dataclasses.asdict(config)}
-        return _submit(whole, address, folder, say, {KEY: key})
+        return _submit(whole, address, folder, say, more={KEY: key})
 
     return submit
 
@@ -166,7 +157,7 @@ def train_here(job: TrainingJob, config: ClusterConfig, address: str) -> dict[st
     A worker's lock that a dead worker has left can only be this run's own, since one command at a
     time runs it: the lock's token is the run's, and it is taken over.
     """
-    with _only_command(Path(job.run_dir)):
+    with _only_command(Path(job.here().run_dir)):
         return ray_door.train(dataclasses.replace(job, owner=job.fingerprint), config, address)
 
 
@@ -186,25 +177,37 @@ def _submit(
     address: str,
     run_dir: Path,
     say: Callable[[str], None],
+    *,
+    kept_in: str = "",
     more: dict[str, str] | None = None,
 ) -> Any:
-    """Run a task as a job on a distant cluster; `more` are environment variables of the job."""
-    outcome = run_dir / OUTCOME
+    """Run a task as a job on a distant cluster.
+
+    Args:
+        task, address, run_dir, say: what, where, its folder here, and who hears the log.
+        kept_in: address in a store where both meet; "" = the run folder, which both see.
+        more: environment variables of the job.
+    """
+    place, written = place_of(kept_in or run_dir), str(run_dir / TASK)
+    environment, same = {"GANLINE_RUNS_DIR": str(runs_folder())}, f"is {runs_folder()} the same"
+    todo = f"{same} folder here and on every node? The log above says more"
+    if kept_in:
+        written, environment = below(kept_in, TASK), {}
+        todo = "does the head read and write the store? The log above says more"
 
     def prepare() -> None:
-        replace_file(run_dir / TASK, json.dumps(task, indent=1))
-        outcome.unlink(missing_ok=True)
+        write_object(place / TASK, json.dumps(task, indent=1).encode())
+        remove_object(place / OUTCOME)
 
-    command = f"python -m pipeline.cluster.launch {shlex.quote(str(run_dir / TASK))}"
-    environment = {"GANLINE_RUNS_DIR": str(runs_folder())} | (more or {})
+    command = f"python -m pipeline.cluster.launch {shlex.quote(written)}"
+    environment |= more or {}
     status = ray_door.submit(command, address, run_dir.name, environment, prepare, say)
-    if not outcome.is_file():
-        raise ResourceError(
-            f"the job ended as {status} without a result",
-            f"job {run_dir.name} on {address}",
-            f"is {runs_folder()} the same folder here and on every node? The log above says more",
-        )
-    return unwrap(json.loads(outcome.read_text()))
+    try:
+        outcome = read_object(place / OUTCOME)
+    except NotThere:
+        what = f"the job ended as {status} without a result"
+        raise ResourceError(what, f"job {run_dir.name} on {address}", todo) from None
+    return unwrap(json.loads(outcome))
 
 
 def unwrap(outcome: dict[str, Any]) -> Any:
@@ -224,17 +227,18 @@ def _run_task(task: dict[str, Any], run_dir: Path, config: ClusterConfig) -> Any
 
 def main(argv: list[str] | None = None) -> int:
     """Run a task on the cluster whose head this is, and leave its outcome beside it."""
-    path = Path((sys.argv[1:] if argv is None else argv)[0])
-    outcome = path.with_name(OUTCOME)
-    outcome.unlink(missing_ok=True)
-    task = json.loads(path.read_text())
+    written = (sys.argv[1:] if argv is None else argv)[0]
+    above = split(written)[0] if is_address(written) else str(Path(written).parent)
+    place, run_dir = place_of(above), run_folder(above) if is_address(above) else Path(above)
+    remove_object(place / OUTCOME)
+    task = json.loads(read_object(place / TASK))
     config, code = ClusterConfig(**task["cluster"]), 0
     try:
-        result = {"result": _run_task(task, path.parent, config)}
+        result = {"result": _run_task(task, run_dir, config)}
     except GanlineError as error:
         result, code = {"failure": failure_to_dict(error)}, error.exit_code
         print(f"error: {error}", file=sys.stderr)
-    replace_file(outcome, json.dumps(result, indent=1))
+    write_object(place / OUTCOME, json.dumps(result, indent=1).encode())
     return code
 
 

@@ -68,7 +68,7 @@ def run_rank(
     if settings["stage"]:
         end_with(Guardian.parse(settings["stage"]))
     torch.set_num_threads(settings["threads"])
-    job = TrainingJob(**settings["job"])
+    job = TrainingJob(**settings["job"]).here()
     pulse = Pulse(Path(job.run_dir) / FOLDER, rank, size)
     world = World(rank, size, device, pulse.at)
 

@@ -107,7 +107,7 @@ def train(job: Any, config: ClusterConfig, address: str = "") -> dict[str, Any]:
     with connect(address, config, config.num_workers * config.cpus_per_worker, "ray.train"):
         import ray.train
 
-        run_dir = Path(job.run_dir)
+        run_dir = Path(job.here().run_dir)
         trainer = _trainer_class(config.use_gpu, not address)(
             _train_worker,
             train_loop_config={

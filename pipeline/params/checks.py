@@ -14,7 +14,12 @@ from components.artifacts.metric_names import (
     why_no_metric,
 )
 from components.pretraining.config import OTHER_DRAWINGS, ROLES
-from pipeline.params.data_checks import check_objects, check_scorers, check_sources
+from pipeline.params.data_checks import (
+    check_objects,
+    check_scorers,
+    check_sources,
+    check_store,
+)
 from pipeline.params.recipes import ALIGNED
 from pipeline.params.schema import Finding, given
 
@@ -42,7 +47,7 @@ def cross_check(built: dict[str, Any]) -> list[Finding]:
             findings += _check_text_encoder(built)
             findings += _check_model(built)
     findings += check_sources(built.get("sources")) + check_scorers(built)
-    findings += check_objects(built)
+    findings += check_objects(built) + check_store(built.get("cluster"))
     findings += _check_clip(built) + _check_bundled(built) + _check_drawings(built)
     findings += _check_inception(built.get("evaluate")) + _check_nets_are_made(built)
     return findings + _check_thresholds(built)

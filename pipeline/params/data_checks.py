@@ -10,6 +10,7 @@ from typing import Any
 from components.artifacts.metric_names import ABOUT_ONE_OBJECT, ABOUT_TWO_OBJECTS
 from components.data.config import NAME, name_of, parse_colour
 from components.data.far_files import place_of
+from components.data.far_folders import is_address
 from components.data.scorers import SCORERS, columns_for_rules
 from components.errors import DataError
 from pipeline.params.schema import Finding, given
@@ -54,6 +55,25 @@ def _check_place(text: str) -> str:
     except DataError as error:
         return f"got {given(error.where)}; {error.todo}"
     return ""
+
+
+def check_store(cluster: Any) -> list[Finding]:
+    """Check the address of the store that machines without a shared folder use.
+
+    Args:
+        cluster: the section, None when it has problems of its own.
+    """
+    if cluster is None or not cluster.store:
+        return []
+    text, what = cluster.store, ""
+    if not is_address(text):
+        what = f"got {given(text)}; allowed: the URI of a store, such as s3://bucket/folder (a "
+        what += "folder that all machines see is named by GANLINE_RUNS_DIR)"
+    elif text.lower().startswith("s3://") and "@" in text.partition("?")[0]:
+        what = "got keys in an address; allowed: an address without, and AWS_ACCESS_KEY_ID and "
+        what += "AWS_SECRET_ACCESS_KEY in the environment of each machine"
+    what = what or _check_place(text)
+    return [(("cluster", "store"), what)] if what else []
 
 
 def _check_several(sources: Any) -> list[Finding]:

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from components.data.far_files import Folder
 from components.errors import ConfigError
 from components.pretraining.config import ROLES
 from pipeline.places import bundled_folder
 from pipeline.stages.frame import StageContext, run_stage
-
-if TYPE_CHECKING:
-    from components.data.score_parts import MapParts
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,6 +35,7 @@ def _work(context: StageContext) -> None:
 
     from components.pretraining.roles import make_encoders
     from components.pretraining.training_data import TrainingData
+    from pipeline.cluster.on_actors import rows_on_ray
 
     data = TrainingData(
         raw=arguments.raw,
@@ -50,26 +46,13 @@ def _work(context: StageContext) -> None:
         bundled=bundled_folder() / "encoders",
         several=arguments.source,
     )
-    on_ray = _on_ray(context) if params.encoders.backend == "ray" else None
+    on_ray = None
+    if params.encoders.backend == "ray":
+        on_ray = rows_on_ray(params.cluster, context.say, folders=("net",), ordered=True)
     cards = make_encoders(data, arguments.out, context.say, on_ray)
     for role, card in cards.items():
         values = {f"{role}.{name}": value for name, value in card.metrics.items()}
         context.tracker.log_metrics(values | {f"{role}.seconds": card.seconds})
-
-
-def _on_ray(context: StageContext) -> MapParts:
-    """Return what hands pieces of work to Ray's actors, which open the net where they see it."""
-    from pipeline.cluster.on_actors import rows_on_ray, shared
-
-    map_parts = rows_on_ray(context.params.cluster, context.say, ordered=True)
-
-    def with_shared_net(
-        items: Iterable[dict[str, Any]], worker: type, arguments: dict[str, Any]
-    ) -> Iterable[tuple[int, list[dict[str, Any]]]]:
-        net = str(shared(Path(arguments["net"])))
-        return map_parts(items, worker, arguments | {"net": net})
-
-    return with_shared_net
 
 
 def _is_inside(folder: Folder, above: Path) -> bool:

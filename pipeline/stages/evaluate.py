@@ -99,13 +99,14 @@ def _look_elsewhere(context: StageContext, opened: Any) -> None:
     import torch
 
     from components.evaluation.observer import look_ahead
-    from pipeline.cluster.on_actors import rows_on_ray, shared
+    from pipeline.cluster.on_actors import rows_on_ray
 
     paths = context.arguments
     places = {"model": paths.model, "data": paths.data, "encoders": paths.encoders}
-    build: dict[str, Any] = {name: str(shared(path)) for name, path in places.items()}
+    build: dict[str, Any] = {name: str(path) for name, path in places.items()}
     build |= {"config": opened.bench.config, "threads": torch.get_num_threads()}
-    pieces = look_ahead(opened, build, rows_on_ray(context.params.cluster, context.say))
+    on_ray = rows_on_ray(context.params.cluster, context.say, folders=tuple(places))
+    pieces = look_ahead(opened, build, on_ray)
     context.say(f"evaluate: {pieces:,} batches of images were looked at on Ray")
 
 

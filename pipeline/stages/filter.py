@@ -200,7 +200,8 @@ def _write_shards(context: StageContext, found: Found) -> dict[str, Any] | None:
     from components.data.shard_store import move_to_store
     from components.data.shard_tables import ClipText
     from components.data.training_set import KeptSamples, heldout_samples, write_training_set
-    from pipeline.cluster.on_actors import rows_on_ray, shared
+    from pipeline.cluster.inputs import share_folder
+    from pipeline.cluster.on_actors import rows_on_ray
 
     arguments, source = context.arguments, context.params.source
     scores, kept, heldout = found.scores, found.decisions.kept_N, found.heldout_N
@@ -215,7 +216,9 @@ def _write_shards(context: StageContext, found: Found) -> dict[str, Any] | None:
     ray = context.params.filter.backend == "ray"
     clip, text_encoder, facts = arguments.encoders / "clip", None, {}
     if source.condition == "text":
-        text_encoder = ClipText(shared(clip) if ray else clip)
+        text_encoder = ClipText(clip)
+        if ray:
+            text_encoder.place = share_folder(clip, context.params.cluster.store)
         facts = {"clip_sha256": json.loads((clip / "card.json").read_text())["sha256"]}
     facts |= found.shares()
     work = _work_folder(context, facts)

@@ -52,21 +52,23 @@ def _work(context: StageContext) -> None:
 
     from components.data.score_parts import score_source
     from components.data.sources import settled
-    from pipeline.cluster.on_actors import rows_on_ray, shared
+    from pipeline.cluster.on_actors import rows_on_ray
 
     arguments, params = context.arguments, context.params
     for origin in arguments.source:
         if origin.config.kind == "auto":
             kind = settled(origin.config, origin.folder).kind
             context.say(f"score: took {origin} for source.kind: {kind}")
-    work, on_ray = _work_folder(context), params.score.backend == "ray"
+    work, on_ray = _work_folder(context), None
+    if params.score.backend == "ray":
+        on_ray = rows_on_ray(params.cluster, context.say, folders=("encoders",))
     facts = score_source(
         arguments.source,
-        shared(arguments.encoders) if on_ray else arguments.encoders,
+        arguments.encoders,
         params.score,
         work,
         arguments.out,
-        map_parts=rows_on_ray(params.cluster, context.say) if on_ray else None,
+        map_parts=on_ray,
     )
     shutil.rmtree(work, ignore_errors=True)
     if facts["resumed"]:

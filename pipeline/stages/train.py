@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from components.artifacts.artifact import read_card, weights_hash
 from components.artifacts.family import recipe_fields, recipe_from
-from components.artifacts.frozen_nets import encoder_hashes, present_roles
+from components.artifacts.frozen_nets import encoder_hashes
 from components.code_version import git_commit
+from components.data.far_folders import RUNS, below
 from components.data.pictures import pictures_hash
 from components.durable_files import publish_folder, replace_file
 from components.errors import ConfigError, DataError, StorageError
@@ -144,12 +145,13 @@ def make_job(context: StageContext) -> TrainingJob:
         start_hash=weights_hash(start) if start else "",
     )
     stage = f"{options.stage}_{options.key}" if options.stage in KEYED else options.stage
+    name, store = f"{stage}-{fingerprint[:12]}", context.params.cluster.store
     return TrainingJob(
         stage=stage,
         seed=context.params.seed,
         recipe=json.loads(json.dumps(recipe)),
         train=dataclasses.asdict(config.train),
-        run_dir=str(runs_folder() / f"{stage}-{fingerprint[:12]}"),
+        run_dir=str(runs_folder() / name),
         data_dir=str(options.data.absolute()) if has_data else "",
         encoders_dir=str(options.encoders.absolute()),
         start_dir=str(options.start.absolute()) if options.start else "",
@@ -157,26 +159,8 @@ def make_job(context: StageContext) -> TrainingJob:
         pictures_dir=str(Path.cwd()) if pictures else "",
         fingerprint=fingerprint,
         code_version=git_commit() or "unknown",
+        kept_in=below(store, RUNS, name) if store else "",
     )
-
-
-def _shared(job: TrainingJob) -> TrainingJob:
-    """Return the job with inputs where all workers see them."""
-    from pipeline.cluster.launch import share_input
-
-    encoders = Path(job.encoders_dir)
-    roles = present_roles(encoders)
-    hashes = encoder_hashes(encoders, roles)
-    places = {"encoders_dir": share_input(encoders, digest(hashes))}
-    if job.data_dir:
-        data = Path(job.data_dir)
-        places["data_dir"] = share_input(data, data_content_hash(data))
-    if job.start_dir:
-        start = Path(job.start_dir)
-        places["start_dir"] = share_input(start, digest(read_card(start)["files"]))
-    for name, path in places.items():
-        job = dataclasses.replace(job, **{name: str(path)})  # type: ignore[arg-type]
-    return job
 
 
 def is_finished(job: TrainingJob) -> bool:
@@ -236,11 +220,12 @@ def _work(context: StageContext) -> None:
         context.say(f"{job.stage}: {job.run_dir} is finished, taking its artifact")
         progress.catch_up(quietly=True)
     else:
+        from pipeline.cluster.inputs import share_job
         from pipeline.cluster.launch import run_training
 
         run_dir.mkdir(parents=True, exist_ok=True)
-        fallback = not context.arguments.no_fallback
-        shared = dataclasses.replace(_shared(job), fallback=fallback)
+        shared = share_job(job, context.params.cluster.store)
+        shared = dataclasses.replace(shared, fallback=not context.arguments.no_fallback)
         replace_file(run_dir / JOB, json.dumps(dataclasses.asdict(shared), indent=1))
         with progress.following():
             result = run_training(shared, context.params.cluster, context.say)

@@ -23,12 +23,14 @@ from typing import TYPE_CHECKING, Any
 from components.artifacts.family import recipe_from
 from components.artifacts.frozen_nets import encoder_hashes, present_roles
 from components.code_version import git_commit
+from components.data.far_folders import RUNS, below
 from components.durable_files import publish_folder, replace_file
 from components.errors import DataError, ResourceError, StorageError
 from components.training.config import MEASURING, TrainConfig
 from components.tuning import Search, TuneConfig, choose, pareto_front, plan_search, trial_key
 from models.fields import without_later
-from pipeline.cluster.launch import run_search, share_input
+from pipeline.cluster.inputs import share_folder
+from pipeline.cluster.launch import run_search
 from pipeline.fingerprint import data_content_hash, digest
 from pipeline.places import runs_folder
 from pipeline.stages.frame import StageContext, run_stage
@@ -82,21 +84,22 @@ def make_plan(context: StageContext) -> Plan:
         without_later(TrainConfig, train),
     )
     name = digest([*asked, seed, data_hash, used])[:12]
-    run_dir = runs_folder() / f"tune-{name}"
+    run_dir, store = runs_folder() / f"tune-{name}", context.params.cluster.store
     job = {
         "stage": "tune",
         "seed": seed,
         "recipe": recipe,
         "train": train,
         "run_dir": str(run_dir),
-        "data_dir": str(share_input(options.data, data_hash)),
-        "encoders_dir": str(share_input(options.encoders, digest(hashes))),
+        "data_dir": share_folder(options.data, store),
+        "encoders_dir": share_folder(options.encoders, store),
         "code_version": git_commit() or "unknown",
     }
     settings = {
         "job": job,
         "config": dataclasses.asdict(config),
         "folder": str(run_dir / "trials"),
+        "kept_in": below(store, RUNS, run_dir.name) if store else "",
         "device": "cuda" if context.params.cluster.use_gpu else "cpu",
     }
     return Plan(run_dir=run_dir, search=search, settings=settings)

@@ -124,7 +124,7 @@ def undisturbed(world: Path, folder: Path) -> Path:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        alone = dataclasses.replace(job, run_dir=str(folder / "run"))
+        alone = dataclasses.replace(job, run_dir=str(folder / "run"), kept_in="")
         run_job(alone, World(), lambda line: None, "cpu")
     finally:
         torch.set_num_threads(threads)

@@ -45,14 +45,19 @@ def free_port() -> int:
                 continue
 
 
-def ray_start(*words: str, temporary: str) -> subprocess.Popen[bytes]:
+def ray_start(*words: str, temporary: str, hidden: Path | None = None) -> subprocess.Popen[bytes]:
     """Start a node. Each has a folder of its own, as on a machine of its own: two that share one
     would remove the unpacked code from under each other's jobs. Its path must be short: sockets.
+    In the place of a `hidden` folder it sees an empty one.
     """
     # Agents of two nodes, and of another Ray on this machine, would all want the same port.
     words = (*words, f"--temp-dir={temporary}", f"--dashboard-agent-listen-port={free_port()}")
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
+    if hidden:
+        cover = 'mount -t tmpfs none "$0" && exec "$@"'
+        command = ["unshare", "--mount", "sh", "-c", cover, str(hidden), *command]
     quiet = environment(RAY_USAGE_STATS_ENABLED="0", RAY_memory_monitor_refresh_ms="0")
+    quiet["GANLINE_NODE_DIR"] = f"{temporary}/node"
     return subprocess.Popen(
         [*command, *words],
         env=quiet | {"RAY_worker_niceness": "0"},
@@ -86,15 +91,18 @@ class NodeDied(Exception):
     """A node ended before the cluster was complete."""
 
 
-def bring_up(places: list[str], nodes: list[subprocess.Popen[bytes]]) -> TwoNodes:
+def bring_up(
+    places: list[str], nodes: list[subprocess.Popen[bytes]], hidden: Path | None = None
+) -> TwoNodes:
     """Start a head and a second node, kept in `nodes`; return when both are alive."""
     port, dashboard, client = free_port(), free_port(), free_port()
     url = f"http://127.0.0.1:{dashboard}"
     ports = [f"--port={port}", f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1"]
     head = ["--head", *ports, f"--ray-client-server-port={client}"]
-    nodes.append(ray_start(*head, temporary=places[0]))
+    nodes.append(ray_start(*head, temporary=places[0], hidden=hidden))
     wait_until(lambda: fetch(f"{url}/api/version"), nodes)
-    nodes.append(ray_start(f"--address=127.0.0.1:{port}", temporary=places[1]))
+    second = [f"--address=127.0.0.1:{port}"]
+    nodes.append(ray_start(*second, temporary=places[1], hidden=hidden))
     wait_until(lambda: alive_nodes(url) == 2, nodes)
     return TwoNodes(f"127.0.0.1:{port}", url)
 
@@ -141,7 +149,7 @@ def wait_until(condition, nodes: list[subprocess.Popen[bytes]]) -> None:
 def world_in(folder: Path, **sections) -> Path:
     """Write a clone of the project with data, and params for one worker on each node."""
     tiny_world.write_world(checkout(folder))
-    spread = {"num_workers": 2, "placement": "STRICT_SPREAD"}
+    spread = {"num_workers": 2, "placement": "STRICT_SPREAD"} | sections.pop("cluster", {})
     tiny_world.write_params(folder, cluster=spread, **sections)
     return folder
 

@@ -18,7 +18,7 @@ from components import errors
 from components.artifacts.frozen_nets import encoder_hashes
 from components.errors import ConfigError, GanlineError, StorageError
 from components.training.config import StageConfig
-from pipeline.cluster import launch
+from pipeline.cluster import inputs, launch
 from pipeline.cluster.config import ClusterConfig, ray_environment
 from pipeline.cluster.failures import failure_from_dict, failure_to_dict
 from pipeline.cluster.guardian import Guardian
@@ -118,7 +118,7 @@ def test_the_ray_client_is_refused_with_what_to_do(monkeypatch):
 def test_inputs_stay_where_they_are_on_one_machine(tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.chdir(tmp_path)
-    assert launch.share_input(Path("data/train"), "abc") == tmp_path / "data" / "train"
+    assert inputs.share_input(Path("data/train"), "abc") == str(tmp_path / "data" / "train")
 
 
 def test_inputs_go_to_the_shared_folder_once_per_content(tmp_path, monkeypatch):
@@ -127,13 +127,13 @@ def test_inputs_go_to_the_shared_folder_once_per_content(tmp_path, monkeypatch):
     source = tmp_path / "train"
     (source / "deep").mkdir(parents=True)
     (source / "deep" / "a.bin").write_bytes(b"12345")
-    first = launch.share_input(source, "0123456789abcdef")
+    first = Path(inputs.share_input(source, "0123456789abcdef"))
     assert first == tmp_path / "runs/inputs/train-0123456789ab"
     assert (first / "deep" / "a.bin").read_bytes() == b"12345"
     stamp = first.stat().st_mtime_ns
-    assert launch.share_input(source, "0123456789abcdef") == first
+    assert inputs.share_input(source, "0123456789abcdef") == str(first)
     assert first.stat().st_mtime_ns == stamp
-    assert launch.share_input(source, "fedcba9876543210") != first
+    assert inputs.share_input(source, "fedcba9876543210") != str(first)
     assert not list(first.parent.glob("*.tmp"))
 
 

@@ -12,8 +12,8 @@ import pytest
 from components.errors import DataError, ResourceError, StorageError
 from pipeline.cluster import mailbox, ray_door, row_job
 from pipeline.cluster.config import ClusterConfig
+from pipeline.cluster.inputs import share_folder
 from pipeline.cluster.mailbox import LIMIT, Mailbox
-from pipeline.cluster.on_actors import shared
 from pipeline.stages import synthesize
 from tests.pipeline import tiny_world
 from tests.pipeline.actors import by_actor
@@ -122,15 +122,15 @@ def test_what_a_stage_wrote_is_shared_by_its_content(
     (net / "card.json").write_text('{"sha256": "a"}')
     (net / "model.safetensors").write_bytes(b"1234")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    assert shared(net) == net
+    assert share_folder(net) == str(net)
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     monkeypatch.setenv("GANLINE_RUNS_DIR", str(tmp_path / "runs"))
-    first = shared(net)
+    first = Path(share_folder(net))
     assert first.parent == tmp_path / "runs/inputs" and written(first) == written(net)
-    assert shared(net) == first
+    assert share_folder(net) == str(first)
     (net / "card.json").unlink()  # the copy is a link: a stage writes its files anew
     (net / "card.json").write_text('{"sha256": "b"}')
-    assert written(shared(net)) == written(net) != written(first)
+    assert written(Path(share_folder(net))) == written(net) != written(first)
 
 
 def written(folder: Path) -> dict[str, bytes]:
