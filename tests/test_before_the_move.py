@@ -83,7 +83,7 @@ def new_job(project: Path) -> TrainingJob:
     """Return the training for which the stage command stands today."""
     params = load_params(project / "params.yaml")
     stage, _ = context(
-        {"seed": params.seed, "train_base": params.train_base},
+        {"seed": params.seed, "train_base": params.train_base, "cluster": params.cluster},
         stage="train_base", px="", start=None, guidance=None,
         data=project / "data" / "train",
         encoders=project / "artifacts" / "encoders",

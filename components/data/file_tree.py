@@ -9,12 +9,14 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO
 
 from components.data.decode import sniff
 from components.data.far_files import FarPath, Folder, far_listing, far_size, open_far
-from components.data.names import is_hidden
+from components.data.names import is_hidden, shown
 from components.data.reasons import Reason
+from components.errors import DataError
 
 # What says of itself that it is an image; whether it can be read, its bytes decide.
 IMAGE_EXTENSIONS = frozenset(
@@ -148,6 +150,14 @@ def is_regular(path: Folder) -> bool:
 def is_folder(folder: Folder) -> bool:
     """Tell whether there is a folder; in a store, whether there is anything below."""
     return bool(far_listing(folder)) if isinstance(folder, FarPath) else folder.is_dir()
+
+
+def no_folder(path: Folder, todo: str) -> DataError:
+    """Return what to say of a path that is no folder: it is not there, or it is a file."""
+    where = shown(str(path), 200)
+    if isinstance(path, Path) and path.is_file():
+        return DataError("a file, not a folder", where, "unpack it if packed, and name its folder")
+    return DataError("no such folder", where, todo)
 
 
 def open_file(path: Folder) -> IO[bytes]:

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from components.data.far_files import FarPath
-from components.data.file_tree import look, state_of
+from components.data.file_tree import look, no_folder, state_of
 from components.data.names import written
 from components.data.origins import Origin
-from components.errors import DataError
 
 
 def state_of_source(origin: Origin, memory: Path) -> dict[str, Any]:
@@ -30,7 +29,7 @@ def state_of_source(origin: Origin, memory: Path) -> dict[str, Any]:
     """
     folder = origin.folder
     if isinstance(folder, Path) and not folder.is_dir():
-        raise DataError("no such folder", str(folder), "set source.path to your data")
+        raise no_folder(folder, "set source.path to your data")
     tree, total = look(folder), hashlib.sha256()
     num_bytes = 0
     with _Known(memory) as known:

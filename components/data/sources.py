@@ -24,6 +24,7 @@ from components.data.file_tree import (
     is_folder,
     is_regular,
     look,
+    no_folder,
     open_file,
 )
 from components.data.image_folder import listing, read_entries
@@ -100,7 +101,7 @@ def settled(config: SourceConfig, folder: Folder) -> SourceConfig:
         DataError: there is no such folder, nothing in it, or two kinds in it.
     """
     if not is_folder(folder):
-        raise DataError("no such folder", shown(str(folder), 200), "set source.path to your data")
+        raise no_folder(folder, "set source.path to your data")
     if config.kind != "auto":
         return config
     found = found_in(folder)

@@ -12,8 +12,9 @@ import numpy as np
 from components.data.config import SourceConfig
 from components.data.decode import Decoded, centre_square, decode
 from components.data.far_files import Folder
-from components.data.file_tree import IMAGE_EXTENSIONS, images_of, look
+from components.data.file_tree import IMAGE_EXTENSIONS, extension, images_of, look
 from components.data.image_folder import table_of
+from components.data.names import shown
 from components.data.reasons import Reason
 from components.data.records import Record
 from components.data.sources import Part, found_in, parts, read_part, settled
@@ -23,6 +24,11 @@ from components.errors import DataError
 SAMPLED = 1_000
 SIDES = (32, 64, 128, 256, 512, 1_024, 2_048)
 SHOWN, SHOWN_PX, NAMED = 10, 128, 10
+_TABLES = {"csv", "tsv", "jsonl"}
+_CURES = {
+    Reason.CAPTION_ENCODING: "set source.encoding to the table's",
+    Reason.SAMPLE_MISSING_IMAGE: "write the whole name of each picture into the table",
+}
 
 
 @dataclass
@@ -36,6 +42,7 @@ class Survey:
         reasons: reason -> samples of those looked at.
         sides: shorter sides of the readable ones, in pixels.
         captioned, several: readable ones with a caption, and with more than one.
+        unread: tables beside images that were not taken for the table of captions.
         captions, labels: how often each was met.
         pairs: some images [px, px, 3] and their captions.
     """
@@ -51,6 +58,13 @@ class Survey:
     captions: Counter[str] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
     pairs: list[tuple[np.ndarray, str]] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+
+    @property
+    def usable(self) -> int:
+        """Samples of those looked at that have no reason to be left out."""
+        hidden = self.reasons[str(Reason.ENTRY_HIDDEN)]
+        return self.looked_at - (self.reasons.total() - hidden)
 
 
 def survey(folder: Folder, source: SourceConfig, seed: int = 0) -> Survey:
@@ -66,6 +80,8 @@ def survey(folder: Folder, source: SourceConfig, seed: int = 0) -> Survey:
         DataError: there is nothing to look at, or more than one reading.
     """
     found = Survey(_readable(source, folder), found_in(folder))
+    if found.source.kind == "image_folder":
+        found.unread = _unread(folder, found.source.captions_file)
     asked = replace(found.source, captions="random")
     chosen = parts(asked, folder)
     found.parts = len(chosen)
@@ -81,6 +97,25 @@ def survey(folder: Folder, source: SourceConfig, seed: int = 0) -> Survey:
                 pair = (centre_square(image.pixels_HWC, SHOWN_PX), record.caption)
                 found.pairs[place : place + 1] = [pair]
     return found
+
+
+def unread_tables(found: Survey) -> Iterator[str]:
+    """Yield a line about tables that were not taken for the table of captions, if there are any."""
+    if found.unread:
+        names = ", ".join(shown(name, 60) for name in found.unread[:3])
+        more = f" and {len(found.unread) - 3} more" if len(found.unread) > 3 else ""
+        yield f"not read: {names}{more}; name the table of captions in source.captions_file"
+
+
+def check_usable(found: Survey) -> None:
+    """Raise DataError where every sample that was looked at would be left out."""
+    if found.usable:
+        return
+    counts = [(one, n) for one, n in found.reasons.most_common() if one != Reason.ENTRY_HIDDEN]
+    told = ", ".join(f"{number:,} {reason}" for reason, number in counts)
+    todo = next((_CURES[Reason(one)] for one, _ in counts if one in _CURES), "mend the files")
+    what = f"none of {found.looked_at:,} samples can be used: {told}"
+    raise DataError(what, shown(found.source.path, 200), todo)
 
 
 def _some(source: SourceConfig, folder: Folder, chosen: list[Part]) -> Iterator[Record]:
@@ -103,7 +138,7 @@ def _count(found: Survey, record: Record) -> None:
         found.reasons[str(reason)] += 1
         return
     found.looked_at += 1
-    image = decode(record.image) if record.image else None
+    image = decode(record.image) if record.image or not reason else None
     if isinstance(image, Decoded):
         found.sides.append(min(image.width, image.height))
         found.captioned += bool(record.caption)
@@ -132,6 +167,12 @@ def _readable(source: SourceConfig, folder: Folder) -> SourceConfig:
         folders = {file.rpartition("/")[0] for file in images}
         return replace(source, condition="label" if len(folders) > 1 else "none")
     return replace(source, captions_file=name)
+
+
+def _unread(folder: Folder, table: str) -> list[str]:
+    """Return the tables among images that are not read."""
+    files = look(folder).files
+    return [name for name in files if extension(name) in _TABLES and name != table]
 
 
 def _with_members(source: SourceConfig, folder: Folder) -> SourceConfig:

@@ -186,7 +186,8 @@ def _json_table(path: Folder, config: SourceConfig) -> Table:
         names = {image["id"]: image["file_name"] for image in found["images"]}
         said = [(names[one["image_id"]], one["caption"]) for one in found["annotations"]]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        what = f"not COCO's captions, {{images: [...], annotations: [...]}}: {error!r}"
+        told = f"no {error} in it" if isinstance(error, KeyError) else str(error)
+        what = f"not COCO's captions, {{images: [...], annotations: [...]}}: {told}"
         raise DataError(what[:200], shown(str(path), 200), "set source.captions_file") from None
     lines = [Line(i, {"file": name, "caption": text}) for i, (name, text) in enumerate(said, 1)]
     return Table(lines, ("file", "caption"), "file", "caption")

@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
 def _check(options: argparse.Namespace) -> None:
     from components.data.config import SourceConfig
     from components.data.far_files import place_of
-    from components.data.survey import survey
+    from components.data.survey import check_usable, survey
     from components.errors import ConfigError
 
     kinds = ("auto", "webdataset", "image_folder", "parquet")
@@ -52,6 +52,7 @@ def _check(options: argparse.Namespace) -> None:
     source = SourceConfig(kind=options.kind, path=options.path)
     found = survey(place_of(options.path), source)
     print("\n".join(_lines(found)))
+    check_usable(found)
     if options.picture and found.pairs:
         _write_pairs(found, options.picture)
         print(f"{len(found.pairs)} pairs: {options.picture}")
@@ -61,10 +62,11 @@ def _lines(found: Survey) -> Iterator[str]:
     from components.data.names import shown
     from components.data.reasons import Reason
     from components.data.sources import in_words
-    from components.data.survey import NAMED, SAMPLED, SIDES
+    from components.data.survey import NAMED, SAMPLED, SIDES, unread_tables
 
     parts = f"{found.parts:,} part{'s' * (found.parts != 1)}"
     yield f"{', '.join(in_words(found.files))}; read as {found.source.kind}, in {parts}"
+    yield from unread_tables(found)
     readable = len(found.sides)
     yield f"looked at {found.looked_at:,} samples (at most {SAMPLED:,}): {readable:,} readable"
     if readable:

@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("data", type=Path, metavar="DATA", help="your folder; it is not changed")
+    parser.add_argument("data", metavar="DATA", help="your folder; it is not changed")
     parser.add_argument(
         "--out", type=Path, default=Path("params.yaml"), metavar="FILE", help="default params.yaml"
     )
@@ -55,19 +55,26 @@ def main(argv: list[str] | None = None) -> int:
 
 def _init(options: argparse.Namespace) -> None:
     from components.data.config import SourceConfig
-    from components.data.survey import survey
+    from components.data.far_files import FarPath, place_of
+    from components.data.file_tree import no_folder
+    from components.data.survey import check_usable, survey
     from pipeline.params.sections import load_params
 
     out: Path = options.out
-    if not options.data.is_dir():
-        raise DataError("no such folder", str(options.data), "name the folder of your pictures")
+    folder = place_of(options.data)
+    if isinstance(folder, FarPath):
+        todo = "`ganline data check` prints the section `source` for it"
+        raise ConfigError("init looks at folders of this machine", str(folder), todo)
+    if not folder.is_dir():
+        raise no_folder(folder, "name the folder of your pictures")
     if out.exists() and not options.force:
         todo = "name another with --out, or say --force (it is kept as a copy)"
         raise ConfigError("there is a file already", str(out), todo)
-    found = survey(options.data, SourceConfig(path=str(options.data)))
+    found = survey(folder, SourceConfig(path=options.data))
     if not found.sides:
         todo = "ganline data check says what is there"
-        raise DataError("no picture that can be read", str(options.data), todo)
+        raise DataError("no picture that can be read", str(folder), todo)
+    check_usable(found)
     text = written(found)
     temporary = out.with_name(f"{out.name}.tmp")
     temporary.write_text(text, encoding="utf-8")
@@ -83,6 +90,8 @@ def _init(options: argparse.Namespace) -> None:
 
 def told(found: Survey, out: Path) -> Iterator[str]:
     """Say what was found, what will happen, for how long, and what to expect of it."""
+    from components.data.survey import unread_tables
+
     source, count, size = found.source, pictures(found), size_of(found)
     seen, classes = len(found.sides), len(set(found.labels) - {""})
     what = {
@@ -91,6 +100,7 @@ def told(found: Survey, out: Path) -> Iterator[str]:
         "none": "neither captions nor classes",
     }[source.condition]
     yield f"{count:,} pictures in {source.path} ({source.kind}); {what}"
+    yield from unread_tables(found)
     for reason, number in found.reasons.most_common(5):
         yield f"  {number:,} of those looked at will be left out: {reason}"
     small = sum(side < SMALL_PX for side in found.sides)

@@ -55,7 +55,9 @@ def metric_lines(summary: dict[str, Any]) -> list[str]:
     filtered = summary["filter"]
     if filtered["in"] is not None:
         rejected = sum(filtered["rejected"].values())
-        counts = f"{filtered['in']:,} in, {filtered['kept']:,} kept, {rejected:,} rejected"
+        held = filtered["in"] - filtered["kept"] - rejected
+        kept = f"{filtered['kept']:,} kept" + (f", {held:,} held out" if held > 0 else "")
+        counts = f"{filtered['in']:,} in, {kept}, {rejected:,} rejected"
         lines.append(f"  filter         {counts}")
     if filtered["swapped_rejected"] is not None:
         lines.append(

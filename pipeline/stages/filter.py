@@ -100,7 +100,10 @@ def _tell_and_write(context: StageContext, found: Found) -> None:
     for path in (*charts, arguments.report):
         context.tracker.log_artifact(path)
     rejected = sum(report["rejected"].values())
-    context.say(f"filter: {report['in']:,} in, {kept.sum():,} kept, {rejected:,} rejected")
+    held_out = f", {report['heldout']:,} held out" if report["heldout"] else ""
+    context.say(
+        f"filter: {report['in']:,} in, {report['kept']:,} kept{held_out}, {rejected:,} rejected"
+    )
     # A source of its own for the held-out images has counts of its own.
     held = counts["kept"] if counts is not None else int((kept & heldout).sum())
     for warning in too_few(int((kept & ~heldout).sum()), held):

@@ -88,7 +88,7 @@ class Sender(threading.Thread):
         self._in_doubt = False
 
     def _warn_once(self, error: Exception) -> None:
-        if not self._failing:
+        if not self._failing and not self._given_up:  # Who gave up has said it.
             text = " ".join(str(error).split())[:200]
             self._say(
                 f"warning: MLflow does not answer ({text}); the run goes on and is recorded in "

@@ -35,11 +35,11 @@ def folder(tmp_path):
     return src
 
 
-def score(folder, batch=3, **options):
+def score(folder, batch=3, source=SOURCE, **options):
     options = {"net": FlatNet(), "encoders": folder} | options
     places = {"work": folder.parent / "work", "out": folder.parent / "scores"}
     return score_source(
-        [Origin(SOURCE, folder)], config=ScoreConfig(batch=batch), **places, **options
+        [Origin(source, folder)], config=ScoreConfig(batch=batch), **places, **options
     )
 
 
@@ -179,3 +179,13 @@ def test_nan_is_handed_on(folder):
 
     row = rows_of(folder, net=NanNet())[0]
     assert np.isnan(row["clip_similarity"]) and row["reason"] is None
+
+
+def test_a_file_of_no_bytes_has_a_reason(tmp_path):
+    folder = tmp_path / "src"
+    folder.mkdir()
+    (folder / "empty.jpg").touch()
+    (folder / "whole.png").write_bytes(encoded(picture(12)))
+    source = SourceConfig(kind="image_folder", condition="none", path="")
+    found = {row["key"]: row["reason"] for row in rows_of(folder, source=source)}
+    assert found == {"empty.jpg": "image.truncated", "whole.png": None}

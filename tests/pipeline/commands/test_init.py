@@ -87,3 +87,34 @@ def test_nothing_to_learn_from_is_one_line(tmp_path, monkeypatch, capsys):
     assert main(["data"]) == 3 and main(["nowhere"]) == 3
     assert all(line.startswith("error: ") for line in capsys.readouterr().err.splitlines())
     assert not Path("params.yaml").exists()
+
+
+def test_what_is_no_folder_or_not_usable_is_one_line_and_writes_nothing(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    Path("pictures.zip").write_bytes(b"PK")
+    for name in ("latin", "unnamed"):
+        captioned(tmp_path / name)
+    table = "file,caption\n" + "".join(f"{n}.png,caf\xe9\n" for n in range(12))
+    (tmp_path / "latin" / "captions.csv").write_bytes(table.encode("latin-1"))
+    (tmp_path / "unnamed" / "captions.csv").write_text(table.replace(".png", ""))
+    for given, code, words in (
+        ("pictures.zip", 3, "a file, not a folder (pictures.zip): unpack it if packed"),
+        ("https://host/x.zip", 3, "no such kind of place (https://host/x.zip)"),
+        ("s3://bucket/x", 2, "init looks at folders of this machine"),
+        ("latin", 3, "none of 12 samples can be used: 12 caption.encoding (latin): set source.enc"),
+        ("unnamed", 3, "write the whole name of each picture into the table"),
+    ):
+        assert main([given]) == code
+        (line,) = capsys.readouterr().err.splitlines()
+        assert words in line
+    assert not Path("params.yaml").exists()
+
+
+def test_a_table_that_is_not_read_is_named(tmp_path, monkeypatch, capsys):
+    captioned(tmp_path / "labelled")
+    (tmp_path / "labelled" / "captions.csv").rename(tmp_path / "labelled" / "labels.csv")
+    monkeypatch.chdir(tmp_path)
+    assert main(["labelled"]) == 0
+    assert "not read: labels.csv; name the table" in capsys.readouterr().out

@@ -68,7 +68,7 @@ def test_the_page_for_people(finished):
         "warning        the judge is being fooled",
         "CLIP score     0.750, with shuffled prompts 0.250",
         "123 images/s",
-        "10 in, 7 kept, 2 rejected",
+        "10 in, 7 kept, 1 held out, 2 rejected",
         "95.0 % of swapped captions rejected",
         "3.25 GiB",
         "artifacts/evaluation/samples.png",
