@@ -190,12 +190,10 @@ def test_enlarging_is_measured_at_two_sizes(tmp_path) -> None:
 @pytest.mark.slow
 def test_the_rate_of_the_data_stages_is_measured_beside_another_checkout(tmp_path) -> None:
     out = tmp_path / "x.json"
-    sizes = ["--sides", "64", "--rounds", "1", "--share", "0.03", "--json", str(out)]
+    # Fewer images differ from the first turns by less than what a busy machine adds.
+    sizes = ["--sides", "64", "--rounds", "1", "--share", "0.25", "--json", str(out)]
     assert data_rate.main([*sizes, "--other", str(Path(__file__).parents[1])]) == 0
     rows = json.loads(out.read_text())
     assert [row["code"] for row in rows] == ["here", "other"]
-    # Differences of two short runs: on a busy machine they may have any sign.
     for row in rows:
-        assert row["images_per_s"] != 0 and any(row[part] for part in data_rate._PARTS)
-        shares = [row[part] for part in (*data_rate._PARTS, "rest")]
-        assert sum(shares) == pytest.approx(1.0, abs=0.01)
+        assert row["images_per_s"] > 0 and all(row[part] > 0 for part in data_rate._PARTS)

@@ -35,6 +35,11 @@ class Record:
     reason: str = ""
     captions: tuple[str, ...] = ()
 
+    @property
+    def is_looked_at(self) -> bool:
+        """Whether the image is decoded: also one of no bytes, which has no other reason."""
+        return not self.reason or (bool(self.image) and self.reason != Reason.ENTRY_HIDDEN)
+
 
 def lost(key: str, shard: str, offset: int, reason: Reason) -> Record:
     """Return the record of what could not be read."""

@@ -120,8 +120,7 @@ class Scorer:
         captions: list[tuple[str, ...]] = []
         for record in records:
             found: Decoded | Reason | None = None
-            # A file of no bytes is looked at, too: it has no other reason.
-            if not record.reason or (record.image and record.reason != Reason.ENTRY_HIDDEN):
+            if record.is_looked_at:
                 found = decode(record.image, background, grey_range=source.grey_range)
             rows.append(self._row(record, found))
             if rows[-1]["reason"] is None and self.net is not None and isinstance(found, Decoded):

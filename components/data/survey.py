@@ -138,7 +138,7 @@ def _count(found: Survey, record: Record) -> None:
         found.reasons[str(reason)] += 1
         return
     found.looked_at += 1
-    image = decode(record.image) if record.image or not reason else None
+    image = decode(record.image) if record.is_looked_at else None
     if isinstance(image, Decoded):
         found.sides.append(min(image.width, image.height))
         found.captioned += bool(record.caption)

@@ -10,11 +10,10 @@ they change, a state before it counts as saved, and the artifact at the end.
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,13 +24,12 @@ from components.data.far_folders import below, fetch_folder, is_address, is_sent
 from components.data.far_objects import (
     facts_in,
     facts_of,
+    fetch_object,
     folders_in,
     names_in,
-    read_object,
     remove_object,
     write_object,
 )
-from components.durable_files import sync
 from components.errors import GanlineError, StorageError, known_error
 from components.repeating import repeating
 from components.training.job import TrainingJob
@@ -77,7 +75,7 @@ class FarRun:
                 (self.folder / name).unlink()
             for name in names_in(self.place):
                 if _FILES.fullmatch(name):
-                    _replace(self.folder / name, read_object(self.place / name))
+                    fetch_object(self.place / name, self.folder / name)
             (self.folder / STOP).unlink(missing_ok=True)
 
     def send(self) -> None:
@@ -119,7 +117,7 @@ class FarRun:
         with self._lock:
             for name, found in self._there().items():
                 if self._told.get(name) != (found.size, found.mtime_ns):
-                    _replace(self.folder / name, read_object(_at(self.place, name)))
+                    fetch_object(_at(self.place, name), self.folder / name)
                     self._told[name] = (found.size, found.mtime_ns)
 
     def pass_on_stop(self) -> None:
@@ -158,7 +156,8 @@ class FarRun:
 
 @contextmanager
 def kept_far(job: TrainingJob, world: World, say: Callable[[str], None]) -> Iterator[FarRun | None]:
-    """Bring a run that is kept in a store, and send what changes, for the time of the with block.
+    """Bring a run that is kept in a store, send what changes for the time of the with block, and
+    the artifact when it ends well.
 
     Args:
         job: as `here` gives it; one that is kept on disk alone yields None.
@@ -170,11 +169,9 @@ def kept_far(job: TrainingJob, world: World, say: Callable[[str], None]) -> Iter
         return
     far = FarRun(job.kept_in, Path(job.run_dir))
     world.first(far.bring)
-    if world.rank:
+    with nullcontext() if world.rank else _beside((far.send, far.take_stop), say):
         yield far
-        return
-    with _beside((far.send, far.take_stop), say):
-        yield far
+        world.first(far.send_artifact)
 
 
 @contextmanager
@@ -273,11 +270,3 @@ def _at(place: Folder, name: str) -> Folder:
     for part in name.split("/"):
         place = place / part
     return place
-
-
-def _replace(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    sync(temporary)
-    os.replace(temporary, path)

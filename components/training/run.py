@@ -56,7 +56,6 @@ def run_job(
     Raises:
         GanlineError: every kind; see loop.train.
     """
-    from components.training.collapse import Looker
     from components.training.site import build_site
 
     asked, job = job.config(), with_inputs(job.here(), world)
@@ -69,9 +68,7 @@ def run_job(
 
     with _locked(job, world), kept_far(job, world, say) as far:
         recipe, site, batches = build_site(job, asked)
-        # A picture enlarged differs little from seed to seed: that is no collapse.
-        looks = asked.collapse != "off" and asked.look_every_kimg > 0 and _shrinks(recipe) == 1
-        looker = Looker.of(batches, job.seed) if looks else None
+        looker = _looker(asked, recipe, batches, job.seed)
         told, groups, result = _noted(log, world, report), getattr(recipe, "norm_batch", 0), None
         states = partial(_store, job, far=far)
         run = partial(_attempt, job, recipe, site, looker, world, log, told, device, stop, states)
@@ -90,11 +87,18 @@ def run_job(
                     run_dir, asked, config, groups, world, state, error, told, log
                 ):
                     raise
-        if far is not None:
-            world.first(far.send_artifact)
     session = {**result.session, "ended": time.time()} if result.session else {}
     summary = _summary(job, log, cached=False, resumed_from_nimg=result.resumed_from_nimg)
     return summary | {"session": session}
+
+
+def _looker(config: TrainConfig, recipe: Recipe, batches: Any, seed: int) -> Looker | None:
+    """Return what looks for a collapse; None where it is not asked for, or says nothing."""
+    from components.training.collapse import Looker
+
+    # A picture enlarged differs little from seed to seed: that is no collapse.
+    looks = config.collapse != "off" and config.look_every_kimg > 0 and _shrinks(recipe) == 1
+    return Looker.of(batches, seed) if looks else None
 
 
 def _shrinks(recipe: Recipe) -> int:

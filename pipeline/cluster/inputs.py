@@ -64,6 +64,8 @@ def share_folder(folder: Path, store: str = "") -> str:
     go to a store as `filter.store` sends them, so that a worker streams what it needs; where they
     lie in one already, only the list of them goes.
     """
+    if not ray_address():
+        return str(folder.absolute())
     if (folder / MANIFEST).is_file():
         return _share_training_set(folder, store)
     facts = [
@@ -78,7 +80,7 @@ def share_folder(folder: Path, store: str = "") -> str:
 
 def _share_training_set(folder: Path, store: str) -> str:
     content = data_content_hash(folder)
-    if not store or not ray_address():
+    if not store:
         return share_input(folder, content)
     if (folder / FILE).is_file():  # a set that was moved is sent anew
         return share_input(folder, digest([content, file_hash(folder / FILE)]), store)

@@ -15,6 +15,8 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pytest
+
 KEYS = "accesskey1", "secretkey1"
 
 # (method, path, place of the answer among those to this method and path) -> what to do with it.
@@ -54,6 +56,14 @@ def store_of(folder: Path):
     finally:
         process.kill()
         process.wait()
+
+
+def use_store(patch: pytest.MonkeyPatch, port: int) -> None:
+    """Set the environment by which a store's tools find this one."""
+    names = {"AWS_ACCESS_KEY_ID": KEYS[0], "AWS_SECRET_ACCESS_KEY": KEYS[1]}
+    names |= {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_REGION": "us-east-1"}
+    for name, value in names.items():
+        patch.setenv(name, value)
 
 
 @dataclass

@@ -26,7 +26,7 @@ from tests.components.data.makers import (
     sample_members,
     write_plain_tar,
 )
-from tests.components.data.object_store import KEYS, spoilt_store
+from tests.components.data.object_store import spoilt_store, use_store
 
 TEXT = SourceConfig(path="")
 
@@ -58,11 +58,7 @@ def store(bucket):
 
 @pytest.fixture(autouse=True)
 def environment(store, monkeypatch):
-    access, secret = KEYS
-    names = {"AWS_ACCESS_KEY_ID": access, "AWS_SECRET_ACCESS_KEY": secret}
-    names |= {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{store.port}", "AWS_REGION": "us-east-1"}
-    for name, value in names.items():
-        monkeypatch.setenv(name, value)
+    use_store(monkeypatch, store.port)
     monkeypatch.setattr(far_files, "FIRST_WAIT_S", 0.01)
     far_files.far_listing.cache_clear()
     store.spoil = lambda method, path, number: ""
@@ -125,9 +121,7 @@ def test_a_server_that_says_nothing_is_given_up_and_so_is_a_file_that_went(
     assert reasons == ["shard.unreachable"] and time.monotonic() - began < 12
     far_systems._s3_at.cache_clear()
     monkeypatch.undo()
-    for name, value in zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), KEYS, strict=True):
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{store.port}")
+    use_store(monkeypatch, store.port)
     store.spoil = lambda method, path, number: ""
     place, gone = place_of("s3://tars"), bucket / "tars/deep/9.tar"
     write_plain_tar(gone, sample_members("late", 1))

@@ -18,7 +18,7 @@ from components.data.far_folders import (
 )
 from components.data.far_objects import NotThere, names_in, read_object, write_object
 from components.errors import StorageError
-from tests.components.data.object_store import KEYS, spoilt_store
+from tests.components.data.object_store import spoilt_store, use_store
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +36,7 @@ def server(served, monkeypatch):
     proxy.asked.clear()
     proxy.spoil = lambda method, path, number: ""
     monkeypatch.setattr(far_files, "FIRST_WAIT_S", 0.01)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEYS[0])
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEYS[1])
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    use_store(monkeypatch, proxy.port)
     return proxy
 
 

@@ -16,7 +16,7 @@ from components.data.shard_tables import Sample
 from components.data.training_set import write_training_set
 from components.errors import DataError, StorageError
 from tests.components.data.makers import HashedText, encoded, picture
-from tests.components.data.object_store import KEYS, spoilt_store
+from tests.components.data.object_store import spoilt_store, use_store
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +38,7 @@ def server(tmp_path, monkeypatch):
     monkeypatch.setattr(far_files, "FIRST_WAIT_S", 0.01)
     monkeypatch.setenv(shard_store.CACHE, str(tmp_path / "cache"))
     with spoilt_store(tmp_path / "buckets") as proxy:
-        names = {"AWS_ACCESS_KEY_ID": KEYS[0], "AWS_SECRET_ACCESS_KEY": KEYS[1]}
-        names |= {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.port}", "AWS_REGION": "us-east-1"}
-        for name, value in names.items():
-            monkeypatch.setenv(name, value)
+        use_store(monkeypatch, proxy.port)
         yield proxy
 
 

@@ -22,7 +22,7 @@ from components.training.distributed import World
 from components.training.far_run import FarRun, following, with_inputs
 from components.training.job import TrainingJob
 from components.training.run import run_job
-from tests.components.data.object_store import KEYS, spoilt_store
+from tests.components.data.object_store import spoilt_store, use_store
 from tests.pipeline.tiny_world import RECIPE, TRAIN, write_world
 
 STORE, RUN = "s3://bucket/ganline", "s3://bucket/ganline/runs/base-f"
@@ -33,10 +33,7 @@ def server(tmp_path, monkeypatch):
     (tmp_path / "buckets/bucket").mkdir(parents=True)
     monkeypatch.setattr(far_files, "FIRST_WAIT_S", 0.01)
     with spoilt_store(tmp_path / "buckets") as proxy:
-        names = {"AWS_ACCESS_KEY_ID": KEYS[0], "AWS_SECRET_ACCESS_KEY": KEYS[1]}
-        names |= {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.port}", "AWS_REGION": "us-east-1"}
-        for name, value in names.items():
-            monkeypatch.setenv(name, value)
+        use_store(monkeypatch, proxy.port)
         yield proxy
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.components.data.object_store import KEYS, store_of
+from tests.components.data.object_store import store_of, use_store
 from tests.pipeline.cluster.test_cluster import NodeDied, TwoNodes, bring_up, take_down, world_in
 from tests.pipeline.command import PATIENCE_S, kill, run, start, train_words, undisturbed, wait_for
 
@@ -64,10 +64,7 @@ def apart(tmp_path_factory) -> Iterator[Apart]:
     buckets = tmp_path_factory.mktemp("buckets")
     (buckets / "bucket").mkdir()
     with store_of(buckets) as port, pytest.MonkeyPatch.context() as patch:
-        keys = {"AWS_ACCESS_KEY_ID": KEYS[0], "AWS_SECRET_ACCESS_KEY": KEYS[1]}
-        keys |= {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_REGION": "us-east-1"}
-        for name, value in keys.items():
-            patch.setenv(name, value)
+        use_store(patch, port)
         for attempt in range(3):  # a raylet on a busy machine may give up while it starts
             places = [tempfile.mkdtemp(prefix="ray", dir="/tmp") for _ in range(2)]
             nodes: list[subprocess.Popen[bytes]] = []
