@@ -35,15 +35,17 @@ class TuneConfig:
     trials: Annotated[int, Between(0, 100000)] = 4
     """Trials in all; the first has the recipe's own values; 0 = keep those without a search."""
     concurrent: Annotated[int, Between(1, 1000)] = 2
-    """Trials at the same time."""
+    """Trials at the same time. The next ones are chosen when all of these have ended, so that the
+    same search gives the same trials however fast each of them is."""
     threads_per_trial: Annotated[int, Between(1, 1024)] = 1
     """Threads of torch's CPU kernels in each trial; on GPUs a trial is one process on one GPU."""
     kimg: Annotated[float, Between(0.001, None)] = 1.0
     """Training of one trial, in thousands of images."""
     rungs: Annotated[int, Between(1, 100)] = 2
-    """Times a trial is scored on its way; a scalar search stops the worse half at each."""
+    """Times a trial is scored on its way. At each but the last, a scalar search stops a trial that
+    is worse than half of the trials of earlier waves were; a wave is `concurrent` trials."""
     search: Literal["scalar", "pareto"] = "scalar"
-    """scalar: one score, bad trials stop early (ASHA); pareto: all three metrics, all finish."""
+    """scalar: one score, bad trials stop early; pareto: all three metrics, all trials finish."""
     fields: dict[str, list[float]] = field(default_factory=dict)
     """Recipe field -> [low, high]; {} = the first `num_fields` that the recipe calls tunable."""
     num_fields: Annotated[int, Between(1, 100)] = 2
@@ -79,7 +81,6 @@ class Search:
         concurrent: at the same time.
         seed: of the sampler.
         clock: metric that counts how far a trial has come.
-        grace: clock before which no trial is stopped.
         limit: clock at which a trial ends.
     """
 
@@ -90,7 +91,6 @@ class Search:
     concurrent: int
     seed: int
     clock: str
-    grace: float
     limit: float
 
 
@@ -131,7 +131,6 @@ def plan_search(
         concurrent=config.concurrent,
         seed=seed,
         clock="kimg",
-        grace=config.kimg / config.rungs,
         limit=config.kimg,
     )
 
@@ -167,6 +166,12 @@ def scalar_score(scores: Mapping[str, float], config: TuneConfig) -> float:
         lost = -math.log(min(1.0, reached))
     distance = math.log(max(scores["frechet"], 1e-12))
     return distance + lost - config.alignment_weight * scores["alignment"]
+
+
+def ends_early(score: float, earlier: Sequence[float]) -> bool:
+    """Return whether a trial with this score ends: half of the `earlier` ones were better."""
+    better = sum(not score <= other for other in earlier)  # NaN is worse than all
+    return bool(earlier) and 2 * better >= len(earlier)
 
 
 def trial_key(values: Mapping[str, Any]) -> str:

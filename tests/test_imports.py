@@ -13,7 +13,7 @@ MAY_IMPORT = {
 }
 # Library -> the only files that import it.
 DOORS = {
-    "ray": {"pipeline/cluster/ray_door.py", "pipeline/cluster/serve_door.py"},
+    "ray": {f"pipeline/cluster/{name}_door.py" for name in ("ray", "search", "serve")},
     "mlflow": {"pipeline/tracking/mlflow_door.py", "pipeline/tracking/served_model.py"},
     "dvc": set(),
 }

@@ -1,1 +1,1 @@
-"""Run heavy work with Ray, on this machine or on a cluster; only its two doors import `ray`."""
+"""Run heavy work with Ray, on this machine or on a cluster; only its doors import `ray`."""

@@ -1,4 +1,4 @@
-"""The only door to Ray: connect, train, map rows, search, submit.
+"""The door to Ray: connect, train, map rows, search, submit.
 
 Training state is ours (run folder; atomic, verified), so Ray's checkpoints are not used: Ray starts
 the workers, sets up torch.distributed, and starts them again when one dies. Ray is imported inside
@@ -12,6 +12,7 @@ import dataclasses
 import importlib
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -187,18 +188,21 @@ def tune(
     config: ClusterConfig,
     address: str = "",
 ) -> list[dict[str, Any]]:
-    """Run the search, or continue it where it was killed, and return one row per trial.
+    """Run the search, or run it again where it was killed, and return one row per trial.
 
     Args:
-        trial: (values, report) -> None; picklable; reports all objectives and the clock.
+        trial: (values, report) -> None; picklable; reports all objectives and the clock, and
+            what it has done before without doing it again.
         search: what to vary and how to judge.
-        folder: the search's own folder; trials that finished in it are not run again.
+        folder: Ray's own folder of the search, made anew.
 
     Returns:
         Per trial its `values`, last `metrics`, and `error` (None when it went well).
     """
     with connect(address, config, search.concurrent * config.cpus_per_worker, "ray.tune"):
         from ray import tune as ray_tune
+
+        from pipeline.cluster.search_door import search_options
 
         stage = None if address else Guardian.of_this_process()
 
@@ -208,53 +212,12 @@ def tune(
             trial(values, lambda metrics: ray_tune.report(dict(metrics)))
 
         runnable = ray_tune.with_resources(trainable, config.resources_per_worker)
-        if ray_tune.Tuner.can_restore(str(folder)):
-            again = {"resume_unfinished": True, "resume_errored": True}
-            tuner = ray_tune.Tuner.restore(str(folder), trainable=runnable, **again)
-        else:
-            tuner = ray_tune.Tuner(runnable, **_search_options(search, folder, config))
+        # Ray's own state is not used: trials find what they have done in their own folders, so a
+        # search that begins again meets the same points and results, in the same order.
+        shutil.rmtree(folder, ignore_errors=True)
+        tuner = ray_tune.Tuner(runnable, **search_options(search, folder, config))
         results = [r for r in tuner.fit() if r.config is not None]
     return [{"values": r.config, "metrics": r.metrics or {}, "error": r.error} for r in results]
-
-
-def _search_options(search: Search, folder: Path, config: ClusterConfig) -> dict[str, Any]:
-    """Return the options of a Tuner whose Optuna search begins at `search.first`."""
-    import optuna
-    from ray import tune as ray_tune
-    from ray.tune.schedulers import ASHAScheduler
-    from ray.tune.search.optuna import OptunaSearch
-
-    ranges = search.space.items()
-    space = {name: getattr(ray_tune, kind)(low, high) for name, (kind, low, high) in ranges}
-    goal: dict[str, Any] = {
-        "metric": list(search.objectives),
-        "mode": list(search.objectives.values()),
-    }
-    scheduler = None
-    if len(search.objectives) == 1:  # ASHA compares by one number; for a front all trials finish.
-        goal = {key: value[0] for key, value in goal.items()}
-        scheduler = ASHAScheduler(
-            time_attr=search.clock, max_t=search.limit, grace_period=search.grace, **goal
-        )
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = OptunaSearch(points_to_evaluate=[search.first], seed=search.seed, **goal)
-    return {
-        "param_space": space,
-        "tune_config": ray_tune.TuneConfig(
-            search_alg=sampler,
-            scheduler=scheduler,
-            num_samples=search.trials,
-            max_concurrent_trials=search.concurrent,
-            trial_dirname_creator=lambda t: t.trial_id,  # The default spells out every value.
-            reuse_actors=True,
-        ),
-        "run_config": ray_tune.RunConfig(
-            name=folder.name,
-            storage_path=str(folder.parent),
-            failure_config=ray_tune.FailureConfig(max_failures=config.max_failures),
-            verbose=0,
-        ),
-    }
 
 
 def submit(

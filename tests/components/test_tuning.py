@@ -15,6 +15,7 @@ from components.errors import ConfigError
 from components.tuning import (
     TuneConfig,
     choose,
+    ends_early,
     pareto_front,
     plan_search,
     rung_kimgs,
@@ -59,11 +60,19 @@ def test_scalar_search_has_one_objective_and_pareto_three():
     assert pareto.objectives == {"frechet": "min", "alignment": "max", "seed_variety": "max"}
 
 
-def test_rungs_end_at_the_end_and_the_grace_is_the_first():
+def test_rungs_end_at_the_end():
     config = TuneConfig(kimg=0.9, rungs=3)
     assert rung_kimgs(config) == pytest.approx([0.3, 0.6, 0.9]) and rung_kimgs(config)[-1] == 0.9
-    search = plan_search(config, TUNABLE, OWN, 0)
-    assert search.grace == rung_kimgs(config)[0] and search.limit == rung_kimgs(config)[-1]
+    assert plan_search(config, TUNABLE, OWN, 0).limit == rung_kimgs(config)[-1]
+
+
+def test_a_trial_ends_where_half_of_the_earlier_ones_were_better():
+    assert not ends_early(9.0, [])
+    assert [ends_early(score, [1.0, 3.0]) for score in (0.5, 1.0, 2.0, 4.0)] == [
+        False, False, True, True,
+    ]  # fmt: skip
+    assert [ends_early(score, [1.0, 2.0, 3.0]) for score in (1.5, 2.5)] == [False, True]
+    assert ends_early(math.nan, [1.0, 2.0])
 
 
 def row(frechet, alignment, seed_variety=1.0, **more):

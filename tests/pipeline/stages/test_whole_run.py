@@ -121,7 +121,7 @@ def searched(tmp_path: Path, monkeypatch) -> tuple[Plan, list[dict]]:
         Image.new("RGB", (4, 4)).save(folder / "samples" / f"{nimg}.png")
     search = Search(
         space=space, first={}, objectives={}, trials=2, concurrent=1, seed=0, clock="kimg",
-        grace=1.0, limit=1.6,
+        limit=1.6,
     )  # fmt: skip
     job = {"recipe": {"name": "stylegan_t"}}
     settings = {"job": job, "folder": str(tmp_path / "trials")}
