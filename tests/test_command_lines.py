@@ -50,6 +50,7 @@ HERE = [
 ]
 # Command -> the test that runs it, by name or with other files.
 ELSEWHERE = {
+    "ganline data check ../pictures --set *": "pipeline/commands/test_data.py",
     "make demo": "pipeline/commands/test_demo.py",
     "make test": "conftest.py",
     "ganline app": "pipeline/serving/test_page.py",

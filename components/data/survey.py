@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -97,6 +98,17 @@ def survey(folder: Folder, source: SourceConfig, seed: int = 0) -> Survey:
                 pair = (centre_square(image.pixels_HWC, SHOWN_PX), record.caption)
                 found.pairs[place : place + 1] = [pair]
     return found
+
+
+def section(found: Survey) -> dict[str, Any]:
+    """Return the fields of `source` that read what was found: three, and the unusual ones."""
+    source = found.source
+    usual = asdict(SourceConfig(path=source.path))
+    here = {"kind": source.kind, "condition": source.condition, "path": source.path}
+    here |= {name: value for name, value in asdict(source).items() if value != usual[name]}
+    if found.several:
+        here.setdefault("captions", "random")
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in here.items()}
 
 
 def unread_tables(found: Survey) -> Iterator[str]:

@@ -19,6 +19,7 @@ EXAMPLES = """examples:
   ganline data check ../pictures
   ganline data check ../pictures --picture pairs.png
   ganline data check data/raw/train --kind webdataset
+  ganline data check ../pictures --set source.caption_column=text
   ganline data check s3://bucket/pairs
 """
 
@@ -34,6 +35,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("action", choices=["check"], help="what to do")
     parser.add_argument("path", metavar="PATH", help="your folder or URI; it is not changed")
     parser.add_argument("--kind", default="auto", help="as source.kind")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="source.KEY=VALUE", help="as in params.yaml"
+    )
     parser.add_argument("--picture", type=Path, metavar="FILE", help="write ten pairs as a PNG")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(argv)
@@ -41,16 +45,16 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from components.data.config import SourceConfig
     from components.data.far_files import place_of
     from components.data.survey import check_usable, survey
     from components.errors import ConfigError
+    from pipeline.params.sections import source_at
 
     kinds = ("auto", "webdataset", "image_folder", "parquet")
     if options.kind not in kinds:
         raise ConfigError(f"got {options.kind!r}", "--kind", f"allowed: {', '.join(kinds)}")
-    source = SourceConfig(kind=options.kind, path=options.path)
-    found = survey(place_of(options.path), source)
+    source = source_at(options.path, [f"source.kind={options.kind}", *options.set])
+    found = survey(place_of(source.path), source)
     print("\n".join(_lines(found)))
     check_usable(found)
     if options.picture and found.pairs:
@@ -59,10 +63,9 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _lines(found: Survey) -> Iterator[str]:
-    from components.data.names import shown
     from components.data.reasons import Reason
     from components.data.sources import in_words
-    from components.data.survey import NAMED, SAMPLED, SIDES, unread_tables
+    from components.data.survey import SAMPLED, SIDES, section, unread_tables
 
     parts = f"{found.parts:,} part{'s' * (found.parts != 1)}"
     yield f"{', '.join(in_words(found.files))}; read as {found.source.kind}, in {parts}"
@@ -78,35 +81,36 @@ def _lines(found: Survey) -> Iterator[str]:
                 bar = "#" * max(1, round(40 * count / readable))
                 name = f"{low:>5} to {high - 1}" if high < 1 << 30 else f"{low:>5} and more"
                 yield f"  {name:16} {count:>6}  {bar}"
-        share = found.captioned / readable
-        yield f"with a caption: {share:.1%}; with several: {found.several / readable:.1%}"
-    counted = found.labels if found.source.condition == "label" else found.captions
-    for text, count in counted.most_common(NAMED):
-        if text:
-            yield f"  {count:>6} x {shown(text, 90)}"
+    yield from _words(found)
     hidden = found.reasons.pop(Reason.ENTRY_HIDDEN.value, 0)
     if hidden:
         yield f"hidden entries, which are no data: {hidden:,}"
     for reason, count in found.reasons.most_common():
         yield f"would be rejected: {count:>6} for {reason}"
     yield "\n# for params.yaml"
-    yield yaml.safe_dump({"source": _section(found)}, sort_keys=False, allow_unicode=True).rstrip()
+    yield yaml.safe_dump({"source": section(found)}, sort_keys=False, allow_unicode=True).rstrip()
 
 
-def _section(found: Survey) -> dict[str, str]:
-    """Return the fields of `source` that are not the usual ones."""
-    from components.data.config import SourceConfig
+def _words(found: Survey) -> Iterator[str]:
+    """Say how many of the readable ones have what a model would draw from, and which."""
+    from components.data.names import shown
+    from components.data.survey import NAMED
 
-    source = found.source
-    section = {"kind": source.kind, "condition": source.condition, "path": source.path}
-    if source.captions_file:
-        section["captions_file"] = source.captions_file
-    members = {"image_member": source.image_member, "caption_member": source.caption_member}
-    usual = SourceConfig(path=source.path)
-    section |= {name: end for name, end in members.items() if end != getattr(usual, name)}
-    if found.several:
-        section["captions"] = "random"
-    return section
+    readable = max(1, len(found.sides))
+    if found.source.condition == "none":
+        yield "neither captions nor classes: a model draws from the seed alone"
+        return
+    if found.source.condition == "label":
+        counted = found.labels
+        classes = len(set(counted) - {""})
+        yield f"with a class: {1 - counted[''] / readable:.1%}; {classes:,} classes"
+    else:
+        counted = found.captions
+        share = found.captioned / readable
+        yield f"with a caption: {share:.1%}; with several: {found.several / readable:.1%}"
+    for text, count in counted.most_common(NAMED):
+        if text:
+            yield f"  {count:>6} x {shown(text, 90)}"
 
 
 def _write_pairs(found: Survey, path: Path) -> None:

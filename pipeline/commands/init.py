@@ -31,7 +31,9 @@ EXAMPLES = """examples:
   ganline init ../pictures
   ganline init ../pictures --out mine.yaml
   ganline init data/clothes --force
+  ganline init ../pictures --set source.caption_column=text
 """
+MANY, READ_PER_S = 10_000, 80  # pictures; score and filter of a core (docs/log.md: data_rate)
 FEW, VERY_FEW = 1_000, 200  # pictures; below: what is learned is said to be little
 
 
@@ -47,6 +49,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=Path, default=Path("params.yaml"), metavar="FILE", help="default params.yaml"
     )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="source.KEY=VALUE", help="as in params.yaml"
+    )
     parser.add_argument("--force", action="store_true", help="replace FILE; it goes to FILE.before")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(argv)
@@ -54,11 +59,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _init(options: argparse.Namespace) -> None:
-    from components.data.config import SourceConfig
     from components.data.far_files import FarPath, place_of
     from components.data.file_tree import no_folder
     from components.data.survey import check_usable, survey
-    from pipeline.params.sections import load_params
+    from pipeline.params.sections import load_params, source_at
 
     out: Path = options.out
     folder = place_of(options.data)
@@ -70,7 +74,7 @@ def _init(options: argparse.Namespace) -> None:
     if out.exists() and not options.force:
         todo = "name another with --out, or say --force (it is kept as a copy)"
         raise ConfigError("there is a file already", str(out), todo)
-    found = survey(folder, SourceConfig(path=options.data))
+    found = survey(folder, source_at(options.data, options.set))
     if not found.sides:
         todo = "ganline data check says what is there"
         raise DataError("no picture that can be read", str(folder), todo)
@@ -119,6 +123,9 @@ def told(found: Survey, out: Path) -> Iterator[str]:
         ", grown to 64 px," if size == LARGE_PX else ","
     )
     yield "  measured and published; about 12 minutes on 2 CPU cores (measured: presets/emoji.yaml)"
+    if count > MANY:
+        minutes = count / READ_PER_S / 60
+        yield f"  and {minutes:,.0f} more to score and store {count:,} (photographs of 512 px)"
     if count < VERY_FEW:
         yield f"warning: {count} pictures are very few: it will draw them again, not new ones like"
         yield "  them; presets/*few_shot.yaml is made for so few"

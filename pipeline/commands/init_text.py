@@ -31,6 +31,14 @@ SAYS = {
     "generator_learning_rate": "lower it if training breaks",
     "discriminator_learning_rate": "likewise",
 }
+SOURCE = {
+    "kind": "what was found there",
+    "path": "your folder",
+    "condition": "text, label (classes) or none",
+    "heldout_fraction": "kept apart, to measure with",
+    "captions_file": "the table with the captions",
+    "captions": "some pictures have several: another in each epoch",
+}
 # key, value, what it is; a key that ends in ":" opens a part, and two spaces are one level.
 Line = tuple[str, Any, str]
 
@@ -72,19 +80,14 @@ def pictures(found: Survey) -> int:
 
 
 def _source(found: Survey) -> list[Line]:
-    source, count = found.source, pictures(found)
-    held_out = min(0.3, max(0.1, round(HELD_OUT / max(count, 1), 2)))
-    lines: list[Line] = [
-        ("source:", None, "where the pictures are"),
-        ("  kind", source.kind, "what was found there"),
-        ("  path", source.path, "your folder"),
-        ("  condition", source.condition, "text, label (classes) or none"),
-        ("  heldout_fraction", held_out, "kept apart, to measure with"),
-    ]
-    if source.captions_file:
-        lines.append(("  captions_file", source.captions_file, "the table with the captions"))
-    if source.condition == "text" and found.several:
-        lines.append(("  captions", "random", "some pictures have several: another in each epoch"))
+    from components.data.survey import section
+
+    held_out = min(0.3, max(0.1, round(HELD_OUT / max(pictures(found), 1), 2)))
+    lines: list[Line] = [("source:", None, "where the pictures are")]
+    fields = section(found)
+    if not found.source.heldout_path:
+        fields.setdefault("heldout_fraction", held_out)
+    lines += [(f"  {name}", value, SOURCE.get(name, "read so")) for name, value in fields.items()]
     return [*lines, ("synthesize:", None, "no made-up pictures"), ("  pairs", 0, "none")]
 
 

@@ -4,6 +4,7 @@ Runs before torch is imported and before anything is written. The dataclasses si
 that uses them; this file only maps and checks.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -112,6 +113,25 @@ def validate(file: ParamsFile) -> Params:
     if problems:
         raise ParamsError(file.name, sorted(problems, key=lambda problem: problem.line or 0))
     return Params(**built)
+
+
+def source_at(path: str, settings: Iterable[str]) -> SourceConfig:
+    """Return the source at a path, with `source.key=value` settings from the command line.
+
+    Raises:
+        ParamsError: listing each setting that is wrong.
+    """
+    file = ParamsFile(name="--set", values={"source": {"path": path}})
+    for setting in settings:
+        file.override(setting)
+    here = "only settings of the source are taken here, as source.caption_column=text"
+    findings: list[Finding] = [((name,), here) for name in file.values if name != "source"]
+    value, wrong = check(SourceConfig, file.values["source"])
+    findings += [(("source", *path), what) for path, what in wrong]
+    if findings:
+        raise ParamsError(file.name, [Problem(".".join(key), what) for key, what in findings])
+    built: SourceConfig = value
+    return built
 
 
 def _build(name: str, raw: Any) -> tuple[Any, list[Finding]]:

@@ -8,6 +8,7 @@ from PIL import Image
 from components.data.config import SourceConfig
 from components.data.sources import parts, read_part
 from pipeline.commands.data import main
+from pipeline.params.schema import check
 from tests.components.data.makers import encoded, picture, sample_members, write_plain_tar
 
 
@@ -18,7 +19,9 @@ def checked(capsys, *arguments):
 
 def read_as(text):
     """Return the readable records of the section that was printed."""
-    config = SourceConfig(**yaml.safe_load(text.partition("# for params.yaml")[2])["source"])
+    written = yaml.safe_load(text.partition("# for params.yaml")[2])["source"]
+    config, wrong = check(SourceConfig, written)
+    assert not wrong
     folder = Path(config.path)
     return [r for p in parts(config, folder) for r in read_part(config, folder, p) if not r.reason]
 
@@ -69,3 +72,45 @@ def test_class_folders_tars_and_nothing(tmp_path, capsys):
     assert code == 3 and "no .tar, no .parquet and no image in it" in said.err
     code, said = checked(capsys, tmp_path / "tars", "--kind", "zip")
     assert code == 2 and "allowed: auto, webdataset" in said.err
+
+
+def odd_table(folder: Path) -> list[str]:
+    """Write pictures with a table of unusual names; return the settings that read it."""
+    folder.mkdir()
+    lines = ["name,words,sort"]
+    for i in range(12):
+        (folder / f"{i}.png").write_bytes(encoded(picture(40, seed=i)))
+        lines.append(f"{i}.png,dog {i % 2},{'ab'[i % 2]}")
+    (folder / "list.csv").write_text("\n".join(lines))
+    found = ["captions_file=list.csv", "file_column=name", "caption_column=words"]
+    return [part for setting in found for part in ("--set", f"source.{setting}")]
+
+
+def test_settings_are_taken_and_stand_in_the_section(tmp_path, capsys):
+    settings = odd_table(tmp_path / "odd")
+    code, said = checked(capsys, tmp_path / "odd", *settings)
+    assert code == 0 and "with a caption: 100.0%" in said.out
+    assert {r.caption for r in read_as(said.out)} == {"dog 0", "dog 1"}
+
+    of_classes = [*settings[:4], "--set", "source.label_column=[sort, words]"]
+    code, said = checked(
+        capsys, tmp_path / "odd", *of_classes, "--set", "source.condition=label"
+    )  # fmt: skip
+    assert code == 0 and "with a class: 100.0%; 2 classes" in said.out
+    assert "6 x b dog 1" in said.out and "caption:" not in said.out
+    assert {r.label for r in read_as(said.out)} == {"a dog 0", "b dog 1"}
+
+    code, said = checked(capsys, tmp_path / "odd")
+    assert code == 0 and "neither captions nor classes" in said.out
+
+
+def test_settings_that_are_none_are_one_line_each(tmp_path, capsys):
+    odd_table(tmp_path / "odd")
+    for setting, words in (
+        ("train_base.batch=3", "train_base: only settings of the source are taken here"),
+        ("source.colum=a", "source.colum: unknown key"),
+        ("source.condition=both", 'source.condition: got "both"'),
+        ("source", "write --set section.key=value"),
+    ):
+        code, said = checked(capsys, tmp_path / "odd", "--set", setting)
+        assert code == 2 and words in said.err and "Traceback" not in said.err, said.err

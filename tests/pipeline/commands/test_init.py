@@ -11,6 +11,7 @@ from PIL import Image
 
 from pipeline.commands.init import main
 from pipeline.params.sections import load_params
+from tests.pipeline.commands.test_data import odd_table
 
 
 def picture(path: Path, side: int) -> None:
@@ -118,3 +119,18 @@ def test_a_table_that_is_not_read_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["labelled"]) == 0
     assert "not read: labels.csv; name the table" in capsys.readouterr().out
+
+
+def test_settings_of_the_source_are_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    settings = odd_table(tmp_path / "odd")
+    assert main(["odd", *settings]) == 0
+    params = load_params(tmp_path / "params.yaml")
+    source = params.sources[0]
+    assert (source.condition, source.captions_file, source.file_column) == (
+        "text",
+        "list.csv",
+        "name",
+    )
+    assert source.caption_column == "words" and source.heldout_fraction == 0.3
+    assert "minutes on 2 CPU cores" in capsys.readouterr().out
