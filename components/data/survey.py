@@ -40,6 +40,7 @@ class Survey:
         source: the configuration to begin with.
         files: files of each kind that are there.
         parts, looked_at: pieces of the source, and samples that were read.
+        is_whole: all samples were read.
         reasons: reason -> samples of those looked at.
         sides: shorter sides of the readable ones, in pixels.
         captioned, several: readable ones with a caption, and with more than one.
@@ -52,6 +53,7 @@ class Survey:
     files: Counter[str]
     parts: int = 0
     looked_at: int = 0
+    is_whole: bool = True
     reasons: Counter[str] = field(default_factory=Counter)
     sides: list[int] = field(default_factory=list)
     captioned: int = 0
@@ -88,7 +90,7 @@ def survey(folder: Folder, source: SourceConfig, seed: int = 0) -> Survey:
     found.parts = len(chosen)
     draw = random.Random(seed)
     draw.shuffle(chosen)
-    for number, record in enumerate(_some(asked, folder, chosen), 1):
+    for number, record in enumerate(_some(found, asked, folder, chosen), 1):
         _count(found, record)
         # Each sample has the same chance to be among those shown (reservoir sampling).
         place = len(found.pairs) if len(found.pairs) < SHOWN else draw.randrange(number)
@@ -130,18 +132,22 @@ def check_usable(found: Survey) -> None:
     raise DataError(what, shown(found.source.path, 200), todo)
 
 
-def _some(source: SourceConfig, folder: Folder, chosen: list[Part]) -> Iterator[Record]:
-    """Yield up to SAMPLED records, the same number from each part."""
+def _some(
+    found: Survey, source: SourceConfig, folder: Folder, chosen: list[Part]
+) -> Iterator[Record]:
+    """Yield up to SAMPLED records, the same number from each part; tell `found` of any left."""
     each = max(1, -(-SAMPLED // max(1, len(chosen))))
     left = SAMPLED
     for part in chosen:
+        if not left:
+            found.is_whole = False
+            return
         for number, record in enumerate(read_part(source, folder, part)):
             if number == each or not left:
+                found.is_whole = False
                 break
             left -= 1
             yield record
-        if not left:
-            return
 
 
 def _count(found: Survey, record: Record) -> None:

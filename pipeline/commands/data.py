@@ -103,7 +103,8 @@ def _words(found: Survey) -> Iterator[str]:
     if found.source.condition == "label":
         counted = found.labels
         classes = len(set(counted) - {""})
-        yield f"with a class: {1 - counted[''] / readable:.1%}; {classes:,} classes"
+        least = "" if found.is_whole else "at least "
+        yield f"with a class: {1 - counted[''] / readable:.1%}; {least}{classes:,} classes"
     else:
         counted = found.captions
         share = found.captioned / readable

@@ -17,6 +17,7 @@ from components.errors import ConfigError, DataError
 from pipeline.commands.init_text import (
     LARGE_PX,
     SMALL_PX,
+    is_counted,
     pictures,
     recipe_of,
     size_of,
@@ -98,12 +99,13 @@ def told(found: Survey, out: Path) -> Iterator[str]:
 
     source, count, size = found.source, pictures(found), size_of(found)
     seen, classes = len(found.sides), len(set(found.labels) - {""})
+    least = "" if found.is_whole else "at least "
     what = {
         "text": f"captions: {found.captioned / seen:.0%} have one",
-        "label": f"{classes} classes, no captions",
+        "label": f"{least}{classes:,} classes, no captions",
         "none": "neither captions nor classes",
     }[source.condition]
-    yield f"{count:,} pictures in {source.path} ({source.kind}); {what}"
+    yield f"{'' if is_counted(found) else least}{count:,} pictures in {source.path} ({source.kind}); {what}"
     yield from unread_tables(found)
     for reason, number in found.reasons.most_common(5):
         yield f"  {number:,} of those looked at will be left out: {reason}"
@@ -126,7 +128,9 @@ def told(found: Survey, out: Path) -> Iterator[str]:
     if count > MANY:
         minutes = count / READ_PER_S / 60
         yield f"  and {minutes:,.0f} more to score and store {count:,} (photographs of 512 px)"
-    if count < VERY_FEW:
+    if not is_counted(found):
+        pass  # as many as were looked at, and more: not few
+    elif count < VERY_FEW:
         yield f"warning: {count} pictures are very few: it will draw them again, not new ones like"
         yield "  them; presets/*few_shot.yaml is made for so few"
     elif count < FEW:

@@ -71,12 +71,15 @@ def size_of(found: Survey) -> int:
 
 
 def pictures(found: Survey) -> int:
-    """Return about how many pictures the source has."""
-    from components.data.survey import SAMPLED
-
-    if found.looked_at < SAMPLED:
+    """Return how many pictures the source has; of tars and tables that are large, at least."""
+    if found.is_whole:
         return len(found.sides)
-    return max(len(found.sides), found.files.get("images", 0))
+    return max(len(found.sides), found.files[found.source.kind] if is_counted(found) else 0)
+
+
+def is_counted(found: Survey) -> bool:
+    """Return whether it is known how many there are: a file each, or all of them looked at."""
+    return found.is_whole or found.source.kind == "image_folder"
 
 
 def _source(found: Survey) -> list[Line]:

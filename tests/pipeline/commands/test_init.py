@@ -11,6 +11,7 @@ from PIL import Image
 
 from pipeline.commands.init import main
 from pipeline.params.sections import load_params
+from tests.components.data.makers import sample_members, write_plain_tar
 from tests.pipeline.commands.test_data import odd_table
 
 
@@ -134,3 +135,24 @@ def test_settings_of_the_source_are_written(tmp_path, monkeypatch, capsys):
     )
     assert source.caption_column == "words" and source.heldout_fraction == 0.3
     assert "minutes on 2 CPU cores" in capsys.readouterr().out
+
+
+def test_more_pictures_than_are_looked_at_are_counted(tmp_path, monkeypatch, capsys):
+    """A sample is the same number of each folder, so it can be less than is looked at most."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("components.data.survey.SAMPLED", 20)
+    for name, count in (("cat", 30), ("dog", 4)):
+        (tmp_path / "two" / name).mkdir(parents=True)
+        for number in range(count):
+            picture(tmp_path / "two" / name / f"{number}.png", 64)
+    assert main(["two"]) == 0
+    said = capsys.readouterr().out
+    assert (
+        said.startswith("34 pictures in two (image_folder); at least 1 classes")
+        and "very few" in said
+    )
+    members = [one for i in range(40) for one in sample_members(f"k{i}", i, "a dog")]
+    write_plain_tar(tmp_path / "tars/a.tar", members)
+    assert main(["tars", "--force"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("at least 20 pictures in tars (webdataset)") and "few" not in said
