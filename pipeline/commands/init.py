@@ -105,10 +105,11 @@ def told(found: Survey, out: Path) -> Iterator[str]:
         "label": f"{least}{classes:,} classes, no captions",
         "none": "neither captions nor classes",
     }[source.condition]
-    yield f"{'' if is_counted(found) else least}{count:,} pictures in {source.path} ({source.kind}); {what}"
+    number = f"{'' if is_counted(found) else least}{count:,}"
+    yield f"{number} pictures in {source.path} ({source.kind}); {what}"
     yield from unread_tables(found)
-    for reason, number in found.reasons.most_common(5):
-        yield f"  {number:,} of those looked at will be left out: {reason}"
+    for reason, times in found.reasons.most_common(5):
+        yield f"  {times:,} of those looked at will be left out: {reason}"
     small = sum(side < SMALL_PX for side in found.sides)
     if small:
         are = "is" if small == 1 else "are"
