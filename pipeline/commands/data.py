@@ -104,7 +104,7 @@ def _words(found: Survey) -> Iterator[str]:
         counted = found.labels
         classes = len(set(counted) - {""})
         least = "" if found.is_whole else "at least "
-        yield f"with a class: {1 - counted[''] / readable:.1%}; {least}{classes:,} classes"
+        yield f"with a class: {1 - counted[''] / readable:.1%}; {least}{classes:,} class{'es' * (classes != 1)}"
     else:
         counted = found.captions
         share = found.captioned / readable

@@ -102,7 +102,7 @@ def told(found: Survey, out: Path) -> Iterator[str]:
     least = "" if found.is_whole else "at least "
     what = {
         "text": f"captions: {found.captioned / seen:.0%} have one",
-        "label": f"{least}{classes:,} classes, no captions",
+        "label": f"{least}{classes:,} class{'es' * (classes != 1)}, no captions",
         "none": "neither captions nor classes",
     }[source.condition]
     number = f"{'' if is_counted(found) else least}{count:,}"

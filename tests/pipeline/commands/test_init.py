@@ -148,7 +148,7 @@ def test_more_pictures_than_are_looked_at_are_counted(tmp_path, monkeypatch, cap
     assert main(["two"]) == 0
     said = capsys.readouterr().out
     assert (
-        said.startswith("34 pictures in two (image_folder); at least 1 classes")
+        said.startswith("34 pictures in two (image_folder); at least 1 class,")
         and "very few" in said
     )
     members = [one for i in range(40) for one in sample_members(f"k{i}", i, "a dog")]
