@@ -104,7 +104,8 @@ def _words(found: Survey) -> Iterator[str]:
         counted = found.labels
         classes = len(set(counted) - {""})
         least = "" if found.is_whole else "at least "
-        yield f"with a class: {1 - counted[''] / readable:.1%}; {least}{classes:,} class{'es' * (classes != 1)}"
+        what = f"{least}{classes:,} class{'es' * (classes != 1)}"
+        yield f"with a class: {1 - counted[''] / readable:.1%}; {what}"
     else:
         counted = found.captions
         share = found.captioned / readable
