@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
+import sys
 from collections.abc import Callable
 from typing import NoReturn
 
 from components.errors import ConfigError, say_error, stop_on_signal
 
+READER_GONE = 141  # 128 + SIGPIPE, as of any program of a shell
 _UNKNOWN = "unrecognized arguments: "
 
 
@@ -30,10 +33,14 @@ def guarded(action: Callable[[], object], debug: bool = False) -> int:
     try:
         with stop_on_signal():
             action()
+            sys.stdout.flush()
         return 0
     except BaseException as error:
         if isinstance(error, SystemExit):
             raise
+        if isinstance(error, BrokenPipeError):  # `| head` has read what it wanted
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return READER_GONE
         if isinstance(error, argparse.ArgumentTypeError):
             error = ConfigError(str(error), "command line", "see --help")
         return say_error(error, debug)

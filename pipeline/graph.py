@@ -16,6 +16,7 @@ from pipeline.params.file import read_params_file
 from pipeline.params.yaml_text import read_yaml
 
 GRAPH = "dvc.yaml"
+LOCK = "dvc.lock"
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,38 @@ def needed_for(nodes: list[Node], targets: list[str]) -> list[Node]:
         if makers <= wanted:
             return [node for node in nodes if node.name in wanted]
         wanted |= makers
+
+
+def stale_stages(nodes: list[Node], lock: Path | None = None) -> list[str]:
+    """Return the stages whose last run read other files than those that lie there now.
+
+    DVC's lock says what each stage read and wrote when it last came to its end. A stage is stale
+    when another one has written a file anew since, or when it reads a file of a stale one.
+    """
+    lock = lock or Path(LOCK)
+    entries = read_yaml(lock.read_text(encoding="utf-8"))["stages"] if lock.is_file() else {}
+    written = {
+        out["path"]: out.get("md5") for entry in entries.values() for out in entry.get("outs", [])
+    }
+    stale = {
+        name
+        for name, entry in entries.items()
+        for read in entry.get("deps", [])
+        if read["path"] in written and read.get("md5") != written[read["path"]]
+    }
+    found: list[str] = []
+    made: set[Path] = set()
+    for node in _in_order(nodes):
+        inside = any(path in made or made & set(path.parents) for path in node.deps)
+        if node.name in stale or (inside and node.name in entries):
+            found.append(node.name)
+            made |= {*node.outs, *node.metrics}
+    return found
+
+
+def _in_order(nodes: list[Node]) -> list[Node]:
+    """Return the stages with those first that others read from."""
+    return sorted(nodes, key=lambda node: len(needed_for(nodes, [node.name])))
 
 
 def stage_titles(graph: Path | None = None) -> dict[str, str]:

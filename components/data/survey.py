@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -84,7 +84,7 @@ def survey(folder: Folder, source: SourceConfig, seed: int = 0) -> Survey:
     """
     found = Survey(_readable(source, folder), found_in(folder))
     if found.source.kind == "image_folder":
-        found.unread = _unread(folder, found.source.captions_file)
+        found.unread = _unread(folder, {found.source.captions_file, source.captions_file})
     asked = replace(found.source, captions="random")
     chosen = parts(asked, folder)
     found.parts = len(chosen)
@@ -187,10 +187,10 @@ def _readable(source: SourceConfig, folder: Folder) -> SourceConfig:
     return replace(source, captions_file=name)
 
 
-def _unread(folder: Folder, table: str) -> list[str]:
-    """Return the tables among images that are not read."""
+def _unread(folder: Folder, known: Collection[str]) -> list[str]:
+    """Return the tables among images that are not read and that nobody has named."""
     files = look(folder).files
-    return [name for name in files if extension(name) in _TABLES and name != table]
+    return [name for name in files if extension(name) in _TABLES and name not in known]
 
 
 def _with_members(source: SourceConfig, folder: Folder) -> SourceConfig:

@@ -30,26 +30,29 @@ SIDE_LIMITS_PX = {".webp": 16_383, ".jpg": 65_500, ".jpeg": 65_500}
 _SLUG_CHARS = 48
 
 
-def check_target(path: Path, kinds: Collection[Kind], *, replace: bool = False) -> Kind:
+def check_target(
+    path: Path, kinds: Collection[Kind], *, replace: bool = False, option: str = "--out"
+) -> Kind:
     """Return what `path` asks for: picture or animation by its suffix, a folder without one.
 
     Args:
         path: as typed.
         kinds: what the command can make.
         replace: an existing file, or a folder of pictures written by an earlier call, may go.
+        option: which one the path was given by.
 
     Raises:
         ConfigError: another kind or an unknown suffix; something is there that may not be replaced.
     """
     kind = _kind(path)
     if kind is None or kind not in kinds or path.name in ("", ".."):
-        raise ConfigError(f"cannot save this as {str(path)[:80]}", "--out", _choices(kinds))
+        raise ConfigError(f"cannot save this as {str(path)[:80]}", option, _choices(kinds))
     if kind == "folder":
         _check_folder(path, replace)
     elif path.is_dir():
-        raise ConfigError(f"{path.name} is a folder", "--out", "name a file in it")
+        raise ConfigError(f"{path.name} is a folder", option, "name a file in it")
     elif path.exists() and not replace:
-        raise ConfigError(f"{path} exists", "--out", "name another file, or add --force")
+        raise ConfigError(f"{path} exists", option, "name another file, or add --force")
     return kind
 
 

@@ -13,6 +13,7 @@ import yaml
 from pipeline.exit_codes import Parser, guarded
 
 if TYPE_CHECKING:
+    from components.data.far_files import Folder
     from components.data.survey import Survey
 
 EXAMPLES = """examples:
@@ -39,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         "--set", action="append", default=[], metavar="source.KEY=VALUE", help="as in params.yaml"
     )
     parser.add_argument("--picture", type=Path, metavar="FILE", help="write ten pairs as a PNG")
+    parser.add_argument("--force", action="store_true", help="replace FILE")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(argv)
     return guarded(lambda: _check(options), options.debug)
@@ -46,20 +48,43 @@ def main(argv: list[str] | None = None) -> int:
 
 def _check(options: argparse.Namespace) -> None:
     from components.data.far_files import place_of
-    from components.data.survey import check_usable, survey
+    from components.data.survey import check_usable
     from components.errors import ConfigError
-    from pipeline.params.sections import source_at
 
+    if options.picture:
+        from components.pictures.picture_files import check_target
+
+        check_target(options.picture, {"picture"}, replace=options.force, option="--picture")
     kinds = ("auto", "webdataset", "image_folder", "parquet")
     if options.kind not in kinds:
         raise ConfigError(f"got {options.kind!r}", "--kind", f"allowed: {', '.join(kinds)}")
-    source = source_at(options.path, [f"source.kind={options.kind}", *options.set])
-    found = survey(place_of(source.path), source)
+    settings = [f"source.kind={options.kind}", *options.set]
+    found = surveyed(place_of(options.path), options.path, settings)
     print("\n".join(_lines(found)))
     check_usable(found)
     if options.picture and found.pairs:
         _write_pairs(found, options.picture)
         print(f"{len(found.pairs)} pairs: {options.picture}")
+
+
+def surveyed(folder: Folder, path: str, settings: list[str]) -> Survey:
+    """Look into a source that is read as the settings say.
+
+    Raises:
+        ConfigError: a setting is wrong, or asks for a condition that the source does not have.
+    """
+    from components.data.survey import survey
+    from components.errors import ConfigError
+    from pipeline.params.sections import source_at
+
+    source = source_at(path, settings)
+    found = survey(folder, source)
+    asked = any(setting.startswith("source.condition=") for setting in settings)
+    if asked and found.source.condition != source.condition:
+        what = f"no {'captions' if source.condition == 'text' else 'classes'} were found in {path}"
+        todo = "name their table (source.captions_file), or leave source.condition out"
+        raise ConfigError(what, f"source.condition={source.condition}", todo)
+    return found
 
 
 def _lines(found: Survey) -> Iterator[str]:

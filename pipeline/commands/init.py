@@ -9,6 +9,7 @@ there has its default (docs/configuration.md).
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +54,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--set", action="append", default=[], metavar="source.KEY=VALUE", help="as in params.yaml"
     )
-    parser.add_argument("--force", action="store_true", help="replace FILE; it goes to FILE.before")
+    parser.add_argument(
+        "--force", action="store_true", help="replace FILE; it is kept as FILE.before"
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(argv)
     return guarded(lambda: _init(options), options.debug)
@@ -62,8 +65,9 @@ def main(argv: list[str] | None = None) -> int:
 def _init(options: argparse.Namespace) -> None:
     from components.data.far_files import FarPath, place_of
     from components.data.file_tree import no_folder
-    from components.data.survey import check_usable, survey
-    from pipeline.params.sections import load_params, source_at
+    from components.data.survey import check_usable
+    from pipeline.commands.data import surveyed
+    from pipeline.params.sections import load_params
 
     out: Path = options.out
     folder = place_of(options.data)
@@ -72,25 +76,37 @@ def _init(options: argparse.Namespace) -> None:
         raise ConfigError("init looks at folders of this machine", str(folder), todo)
     if not folder.is_dir():
         raise no_folder(folder, "name the folder of your pictures")
+    if out.is_dir():
+        raise ConfigError(f"{out} is a folder", "--out", "name a file, such as params.yaml")
     if out.exists() and not options.force:
         todo = "name another with --out, or say --force (it is kept as a copy)"
         raise ConfigError("there is a file already", str(out), todo)
-    found = survey(folder, source_at(options.data, options.set))
+    found = surveyed(folder, options.data, options.set)
     if not found.sides:
         todo = "ganline data check says what is there"
         raise DataError("no picture that can be read", str(folder), todo)
     check_usable(found)
     text = written(found)
-    temporary = out.with_name(f"{out.name}.tmp")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary, kept = out.with_name(f"{out.name}.tmp"), None
     temporary.write_text(text, encoding="utf-8")
     try:
         load_params(temporary)
-        if out.exists():
-            out.replace(out.with_name(f"{out.name}.before"))
+        if out.exists() and out.read_text(encoding="utf-8", errors="replace") != text:
+            kept = _free(out)
+            out.replace(kept)
         temporary.replace(out)
     finally:
         temporary.unlink(missing_ok=True)
     print("\n".join(told(found, out)))
+    if kept:
+        print(f"the file that was there: {kept}")
+
+
+def _free(out: Path) -> Path:
+    """Return a name for the file that was there, which no earlier one has."""
+    names = (f"{out.name}.before{number or ''}" for number in itertools.count())
+    return next(path for name in names if not (path := out.with_name(name)).exists())
 
 
 def told(found: Survey, out: Path) -> Iterator[str]:
@@ -125,15 +141,18 @@ def told(found: Survey, out: Path) -> Iterator[str]:
     yield "what will happen: frozen networks learn from the pictures, a GAN is trained at 32 px" + (
         ", grown to 64 px," if size == LARGE_PX else ","
     )
-    yield "  measured and published; about 12 minutes on 2 CPU cores (measured: presets/emoji.yaml)"
+    time = "about" if size == LARGE_PX else "less than"
+    measured = "measured: presets/emoji.yaml"
+    yield f"  measured and published; {time} 12 minutes on 2 CPU cores ({measured})"
     if count > MANY:
         minutes = count / READ_PER_S / 60
         yield f"  and {minutes:,.0f} more to score and store {count:,} (photographs of 512 px)"
     if not is_counted(found):
         pass  # as many as were looked at, and more: not few
     elif count < VERY_FEW:
-        yield f"warning: {count} pictures are very few: it will draw them again, not new ones like"
-        yield "  them; presets/*few_shot.yaml is made for so few"
+        are = "picture is" if count == 1 else "pictures are"
+        yield f"warning: {count} {are} very few: it will draw them again, not new ones like"
+        yield "  them; on a GPU, presets/projected_gan_few_shot.yaml is made for so few"
     elif count < FEW:
         yield f"warning: {count} pictures are few: expect colours and rough shapes; distances are"
         yield "  of few held-out pictures and say little"

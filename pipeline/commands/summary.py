@@ -18,7 +18,7 @@ from components.requests.subjects import kind_of, label_names
 from pipeline.commands.metric_lines import ALIGNED, CLASSED, COPIED, OUTLINED, VARIED, metric_lines
 from pipeline.commands.seconds import LastCommand, seconds_table
 from pipeline.exit_codes import Parser, guarded
-from pipeline.graph import Node, read_graph
+from pipeline.graph import Node, read_graph, stale_stages
 from pipeline.places import runs_folder
 
 SUMMARY = "summary.json"
@@ -40,6 +40,7 @@ class Sources:
         records: stage name -> what its last run recorded (seconds, command, config).
         peak_memory_gib: of the last whole run, or None.
         last: that run.
+        stale: stages whose numbers are of other files than those that lie there now; left out.
     """
 
     nodes: list[Node]
@@ -47,6 +48,7 @@ class Sources:
     records: dict[str, dict[str, Any]]
     peak_memory_gib: float | None
     last: LastCommand
+    stale: tuple[str, ...] = ()
 
 
 def read_sources(params: Path) -> Sources:
@@ -55,12 +57,14 @@ def read_sources(params: Path) -> Sources:
     metrics = {n.name: read_json(n.metrics[0]) for n in nodes if n.metrics}
     records = {n.name: read_json(runs_folder() / "stages" / f"{n.name}.json") for n in nodes}
     noted = read_json(runs_folder() / PEAK)
+    stale = stale_stages(nodes)
     return Sources(
         nodes=nodes,
-        metrics={name: value for name, value in metrics.items() if value},
-        records={name: value for name, value in records.items() if value},
+        metrics={name: value for name, value in metrics.items() if value and name not in stale},
+        records={name: value for name, value in records.items() if value and name not in stale},
         peak_memory_gib=noted.get("peak_memory_gib"),
         last=LastCommand.of(noted),
+        stale=tuple(stale),
     )
 
 
@@ -129,9 +133,12 @@ def summary_text(summary: dict[str, Any], sources: Sources, written: Path) -> st
     records = {n.name: sources.records[n.name] for n in sources.nodes if n.name in sources.records}
     lines = ["", *seconds_table(records, sources.last)]
     lines = [FROM_ELSEWHERE] if is_from_elsewhere(sources) else lines
+    if sources.stale:
+        lines += ["", f"not run since what they read has changed: {', '.join(sources.stale)}"]
+        lines += ["their numbers are of an earlier run and left out (dvc repro, or make demo)"]
     lines += ["", "metrics", *metric_lines(summary), *words_about(summary, sources.nodes)]
     sheet = sample_sheet(sources.nodes)
-    if sheet is not None:
+    if sheet is not None and "evaluate" not in sources.stale:
         lines += ["", f"sample sheet   {sheet}"]
     lines += [
         f"summary        {written}",

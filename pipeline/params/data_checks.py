@@ -44,6 +44,8 @@ def _check_source(source: Any) -> list[Finding]:
         what = f'got "{source.background_rgb}"; allowed: a colour such as "#ffffff", on which '
         what += "transparent pixels are laid, for images are RGB"
         findings.append((("background_rgb",), what))
+    if not source.path:
+        findings.append((("path",), 'got ""; allowed: a folder, or an address such as s3://'))
     places = {name: _check_place(getattr(source, name)) for name in ("path", "heldout_path")}
     return findings + [((name,), what) for name, what in places.items() if what]
 

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shlex
 import subprocess
 import sys
 from importlib.metadata import version
@@ -148,3 +149,16 @@ def test_what_is_not_a_command_ends_with_2(project):
 def test_sync_with_nothing_to_send_says_so(project, capsys):
     assert cli.main(["sync"]) == 0
     assert capsys.readouterr().out == "0 lines sent, nothing is waiting\n"
+
+
+ENDLESS = """
+import itertools, sys
+from pipeline.exit_codes import guarded
+sys.exit(guarded(lambda: [print("line") for _ in itertools.count()]))
+"""
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    shell = f"set -o pipefail; {sys.executable} -c {shlex.quote(ENDLESS)} | head -1"
+    done = subprocess.run(["bash", "-c", shell], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (141, "line\n", "")

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from components.errors import ConfigError
-from pipeline.graph import find_node, read_graph, stage_titles
+from pipeline.graph import find_node, read_graph, stage_titles, stale_stages
 from tests.house_source import presets
 
 ROOT = Path(__file__).parents[2]
@@ -80,3 +80,29 @@ def test_every_preset_fills_in_the_whole_graph(preset):
     always = {"score", "filter", "train_base", "text_encoder", "evaluate", "publish"}
     assert always | grown <= {n.name for n in nodes}
     assert not [n.command for n in nodes if "${" in n.command]
+
+
+def test_a_stage_is_stale_when_what_it_read_was_written_anew(tmp_path):
+    """The lock of the default, in which `filter` has ended with other data since."""
+    nodes = read_graph(ROOT / "params.yaml", ROOT / "dvc.yaml")
+    lock = yaml.safe_load((ROOT / "dvc.lock").read_text())
+    path = tmp_path / "dvc.lock"
+
+    def stale() -> list[str]:
+        path.write_text(yaml.safe_dump(lock))
+        return sorted(stale_stages(nodes, path))
+
+    assert stale_stages(nodes, tmp_path / "none.lock") == [] == stale()
+    behind = ["evaluate", "publish", "superres@64", "text_encoder", "train_base", "tune"]
+    for out in lock["stages"]["filter"]["outs"]:
+        out["md5"] = "0" * 32
+    assert stale() == behind
+    # Its training came to an end on the new data; what is behind it waits still.
+    for name in ("tune", "train_base"):
+        for read in lock["stages"][name]["deps"]:
+            if read["path"] == "data/train":
+                read["md5"] = "0" * 32
+    assert stale() == [name for name in behind if name not in ("tune", "train_base")]
+    # A stage that never ran has nothing that could be of another time.
+    del lock["stages"]["publish"]
+    assert "publish" not in stale() and "evaluate" in stale()

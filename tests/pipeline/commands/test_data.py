@@ -114,3 +114,15 @@ def test_settings_that_are_none_are_one_line_each(tmp_path, capsys):
     ):
         code, said = checked(capsys, tmp_path / "odd", "--set", setting)
         assert code == 2 and words in said.err and "Traceback" not in said.err, said.err
+
+
+def test_a_picture_that_is_there_is_not_written_over(tmp_path, capsys):
+    odd_table(tmp_path / "odd")
+    own = tmp_path / "odd/3.png"
+    before = own.read_bytes()
+    code, said = checked(capsys, tmp_path / "odd", "--picture", own)
+    assert code == 2 and "exists (--picture): name another file, or add --force" in said.err
+    assert own.read_bytes() == before
+    (tmp_path / "pairs.png").write_bytes(b"old")
+    code, said = checked(capsys, tmp_path / "odd", "--picture", tmp_path / "pairs.png", "--force")
+    assert code == 0 and (tmp_path / "pairs.png").read_bytes()[:4] == b"\x89PNG"

@@ -156,3 +156,32 @@ def test_more_pictures_than_are_looked_at_are_counted(tmp_path, monkeypatch, cap
     assert main(["tars", "--force"]) == 0
     said = capsys.readouterr().out
     assert said.startswith("at least 20 pictures in tars (webdataset)") and "few" not in said
+
+
+def test_no_file_or_folder_of_the_users_is_lost(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    captioned(tmp_path / "mine")
+    assert main(["mine", "--out", "mine", "--force"]) == 2
+    assert "mine is a folder (--out)" in capsys.readouterr().err and (tmp_path / "mine").is_dir()
+
+    assert main(["mine", "--out", "new/folder/params.yaml"]) == 0
+    out = tmp_path / "new/folder/params.yaml"
+    for edit in ("first", "second"):
+        out.write_text(out.read_text() + f"# {edit}\n")
+        assert main(["mine", "--out", str(out), "--force"]) == 0
+        assert f"the file that was there: {out}.before" in capsys.readouterr().out
+    assert out.with_name("params.yaml.before").read_text().endswith("# first\n")
+    assert out.with_name("params.yaml.before1").read_text().endswith("# second\n")
+    assert main(["mine", "--out", str(out), "--force"]) == 0  # the same again: no further copy
+    assert len(list(out.parent.iterdir())) == 3
+
+
+def test_a_condition_that_is_asked_for_is_had_or_an_error(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    of_classes(tmp_path / "mine")
+    assert main(["mine", "--set", "source.condition=text"]) == 2
+    assert "no captions were found in mine" in capsys.readouterr().err
+    settings = odd_table(tmp_path / "odd")
+    assert main(["odd", *settings, "--set", "source.condition=none"]) == 0
+    assert "not read" not in capsys.readouterr().out
+    assert load_params(Path("params.yaml")).sources[0].condition == "none"

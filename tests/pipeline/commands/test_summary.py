@@ -133,3 +133,25 @@ def test_a_broken_metrics_file_is_one_error(finished):
     with pytest.raises(StorageError, match=r"filter\.json"):
         read_sources(finished / "params.yaml")
     assert main([]) == 5
+
+
+def test_numbers_of_an_earlier_run_are_left_out_and_named(finished):
+    """`filter` has written other data since the training."""
+    graph = (finished / "dvc.yaml").read_text()
+    model = "    outs: [artifacts/evaluation]"
+    assert model in graph
+    graph = graph.replace(model, f"    deps: [artifacts/base]\n{model}")
+    (finished / "dvc.yaml").write_text(graph)
+    entries = {
+        "filter": {"outs": [{"path": "reports/filter.json", "md5": "1"}]},
+        "train_base": {"deps": [{"path": "reports/filter.json", "md5": "0"}]},
+        "evaluate": {},
+    }
+    (finished / "dvc.lock").write_text(yaml.safe_dump({"stages": entries}))
+    sources = read_sources(finished / "params.yaml")
+    assert sources.stale == ("train_base", "evaluate")
+    summary = summarize(sources)
+    assert summary["filter"]["kept"] == 7 and summary["frechet_judge"]["after"] is None
+    text = summary_text(summary, sources, finished / "reports/summary.json")
+    assert "not run since what they read has changed: train_base, evaluate\n" in text
+    assert "100 -> 20" not in text
