@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from components.pictures.sheets import GAP_PX, INK, MARGIN_PX, PAPER, tiles_of, wrap
+from components.pictures.sheets import GAP_PX, INK, MARGIN_PX, PAPER, lettering, tiles_of, wrap
 
 LABEL_PX = 168  # width of the column of row labels
 
@@ -40,7 +40,7 @@ def labelled_grid(
     tiles = tiles_of(np.stack(flat))
     width, height = tiles[0].size
     font_px = max(13, width // 9)
-    font: Any = ImageFont.load_default(size=font_px)
+    font: Any = lettering(font_px)
     line_px = int(font_px * 1.35)
     left, upper = MARGIN_PX + LABEL_PX + GAP_PX, MARGIN_PX + line_px + GAP_PX // 2
     sheet = Image.new(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,7 +79,7 @@ class _Layout:
         title: str,
     ) -> _Layout:
         font_px = max(13, cell[0] // 8)
-        font = ImageFont.load_default(size=font_px)
+        font = lettering(font_px)
         per_image = captions is not None and len(captions) == num_tiles
         span_px = cell[0] if per_image else cell[0] * columns + GAP_PX * (columns - 1)
         texts = [wrap(caption, font, span_px) for caption in captions or ()]
@@ -135,6 +137,18 @@ def tiles_of(images: Any) -> list[Image.Image]:
     factor = max(1, -(-SMALLEST_CELL_PX // pixels_NHWC.shape[2]))
     big = pixels_NHWC.repeat(factor, axis=1).repeat(factor, axis=2)
     return [Image.fromarray(pixels) for pixels in big]
+
+
+def lettering(size_px: int) -> ImageFont.FreeTypeFont:
+    """Return the font of all labels: DejaVu Sans, which comes with matplotlib.
+
+    Pillow's own has no letter beyond ASCII. This one has those of Europe, Greek, Cyrillic, Hebrew
+    and Arabic; of Chinese, Japanese and Korean it has none.
+    """
+    found = find_spec("matplotlib")
+    assert found is not None and found.origin is not None  # a dependency of the project
+    path = Path(found.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf"
+    return ImageFont.truetype(str(path), size_px)
 
 
 def wrap(text: str, font: Any, width_px: int, most_lines: int = 3) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from components.pictures.sheets import GAP_PX, MARGIN_PX, image_grid
+from components.pictures.sheets import GAP_PX, MARGIN_PX, image_grid, lettering
 
 
 def _images(count: int, side: int = 100) -> np.ndarray:
@@ -63,3 +63,9 @@ def test_what_is_not_images_is_refused(images: np.ndarray) -> None:
 def test_a_wrong_number_of_captions_is_refused() -> None:
     with pytest.raises(ValueError, match="3 captions for 4 images in 2 rows"):
         image_grid(_images(4), 2, ["a", "b", "c"])
+
+
+@pytest.mark.parametrize("letter", ["\u00e4", "\u00e9", "\u00df", "\u00f1", "\u0416", "\u03a9"])
+def test_labels_have_the_letters_of_europe(letter):
+    font = lettering(16)
+    assert bytes(font.getmask(letter)) != bytes(font.getmask("\ufffe"))
