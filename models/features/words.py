@@ -65,9 +65,9 @@ class WordTokenizer:
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Return ids [N, context_length], int64."""
-        ids = torch.full((len(texts), self.context_length), PADDING, dtype=torch.long)
-        for row, text in zip(ids, texts, strict=True):
+        ids: list[int] = []
+        for text in texts:
             inner = [self._ids.get(word, UNKNOWN) for word in words_of(text)]
             line = [self.start, *inner[: self.context_length - 2], self.end]
-            row[: len(line)] = torch.tensor(line)
-        return ids
+            ids += line + [PADDING] * (self.context_length - len(line))
+        return torch.tensor(ids, dtype=torch.long).view(len(texts), self.context_length)
