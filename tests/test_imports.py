@@ -15,6 +15,7 @@ MAY_IMPORT = {
 DOORS = {
     "ray": {"pipeline/cluster/ray_door.py", "pipeline/cluster/serve_door.py"},
     "mlflow": {"pipeline/tracking/mlflow_door.py", "pipeline/tracking/served_model.py"},
+    "gradio": {"pipeline/serving/page/gradio_door.py"},
     "dvc": set(),
 }
 
