@@ -16,6 +16,7 @@ import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from components.errors import ConfigError
 from pipeline.commands.serve import check_request, say_address, serve, server_parser
@@ -25,7 +26,7 @@ from pipeline.places import set_quiet_environment
 from pipeline.serving.kept_up import BACKLOG, Part, all_kept_up, end_with_parent
 
 PORT = 7860
-LAST_ANSWERS_S = 3  # for what is open at the end: a browser's stream of events never closes
+LAST_ANSWERS_S = 3  # for what is open at the end
 EXAMPLES = """\
   ganline app                                        # then open the address that it prints
   ganline app artifacts/release
@@ -84,16 +85,23 @@ def _answer(options: argparse.Namespace) -> None:
 
     gc.enable()
     client = ModelClient(HOST, options.models_port)
-    web = front(page(client, options.files), client)
+    shown, end_streams = page(client, options.files)
+    web = front(shown, client)
     facts = client.facts()  # waits for the model: a broken one ends the command before
     name = facts["name"] or options.model or "the model"
     say_address(name, facts["resolution_px"], f"http://{HOST}:{options.port}")
     settings = uvicorn.Config(
         web, log_level="critical", access_log=False, timeout_graceful_shutdown=LAST_ANSWERS_S
     )
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, *signalled: Any) -> None:
+            end_streams()
+            super().handle_exit(*signalled)
+
     try:
         with socket.socket(fileno=options.socket) as listening:
-            uvicorn.Server(settings).run(sockets=[listening])
+            Server(settings).run(sockets=[listening])
     except KeyboardInterrupt:
         print("stopped", flush=True)
 

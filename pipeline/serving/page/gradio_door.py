@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ _COPY = """async (text) => {
 _DICE = "() => Math.floor(Math.random() * 1e6)"
 
 
-def page(client: ModelClient, files: Path) -> App:
-    """Return the page as an ASGI application.
+def page(client: ModelClient, files: Path) -> tuple[App, Callable[[], None]]:
+    """Return the page as an ASGI application, and what to call when it is to end.
 
     Args:
         client: the models.
@@ -45,7 +46,14 @@ def page(client: ModelClient, files: Path) -> App:
     quiet: dict[str, Any] = {"footer_links": [], "run_history": False, "allowed_paths": []}
     quiet |= {"ssr_mode": False, "mcp_server": False, "enable_monitoring": False, "pwa": False}
     theme = gr.themes.Default(**THEME["hues"]).set(**THEME["colours"])
-    return gr.mount_gradio_app(outside, blocks, path="/", theme=theme, css=STYLE, **quiet)
+    gr.mount_gradio_app(outside, blocks, path="/", theme=theme, css=STYLE, **quiet)
+    # A browser holds a stream open, which ends by this event and by nothing else.
+    return outside, blocks.app.stop_event.set
+
+
+def _as_it_is(payload: Any) -> Any:
+    """Take a choice unchecked: Gradio knows only those of the first model; the server checks."""
+    return payload
 
 
 class _Page:
@@ -61,10 +69,16 @@ class _Page:
             self.form_store = gr.BrowserState({}, storage_key="ganline-form", **_STORE)
             self.store = gr.BrowserState([], storage_key="ganline-gallery", **_STORE)
             with gr.Row(elem_id="head"):
-                gr.HTML("<h1>ganline</h1>", elem_id="name")
+                gr.HTML("<h1>ganline</h1>", elem_id="name", scale=2)
                 self.model = gr.Dropdown(
-                    [], label="Model", filterable=False, interactive=True, elem_id="model"
+                    [],
+                    label="Model",
+                    filterable=False,
+                    interactive=True,
+                    elem_id="model",
+                    min_width=220,
                 )
+                self.model.preprocess = _as_it_is
             with gr.Row():
                 with gr.Column(scale=2, min_width=300):
                     self._form()
@@ -119,15 +133,19 @@ class _Page:
                 kind = gr.Textbox if isinstance(value, str) else gr.Number
                 field = kind(value=value, **look)
             self.fields[name] = field
+        for name in {"label", "noise"} & {*names}:
+            self.fields[name].preprocess = _as_it_is
 
     def _gallery(self) -> None:
+        gr.HTML("<h2>Gallery</h2><p>What you draw appears here.</p>", elem_id="gallery-head")
         with gr.Row(visible=False, elem_id="of-one") as self.of_one:
             self.use = gr.Button("Use its settings", size="sm", elem_id="use")
             self.vary = gr.Button("Variations", size="sm", elem_id="vary")
             self.one_command = gr.Button("Its command", size="sm", elem_id="one-command")
             self.one_python = gr.Button("Its Python", size="sm", elem_id="one-python")
         self.gallery = gr.Gallery(
-            label="Gallery: what you draw appears here", elem_id="gallery", columns=5,
+            label="Gallery",
+            show_label=False, elem_id="gallery", columns=5,
             height="auto", object_fit="contain", interactive=False, format="png",
             buttons=["download", "fullscreen"],
         )  # fmt: skip
@@ -136,11 +154,15 @@ class _Page:
     # -- who calls what -----------------------------------------------------------
 
     def _listen(self, blocks: gr.Blocks) -> None:
-        plain = {"api_visibility": "private", "show_progress": "hidden"}
+        plain: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         form = [self.tab, self.model, *self.fields.values()]
         shown = [self.pictures, self.gallery, self.of_one, self.status, self.error]
         whole = [*form, *self.tabs.values(), self.bar, self.status, self.error]
-        keeping = {"fn": self._kept.for_browser, "inputs": self.pictures, "outputs": self.store}
+        keeping: dict[str, Any] = {
+            "fn": self._kept.for_browser,
+            "inputs": self.pictures,
+            "outputs": self.store,
+        }
         typed = [one for one in self.fields.values() if isinstance(one, (gr.Textbox, gr.Number))]
         drawn = gr.on(
             [self.go.click, *(one.submit for one in typed)], self._draw, [self.pictures, *form],
@@ -166,7 +188,7 @@ class _Page:
         blocks.load(self._start, stored, [*whole, self.pictures, self.gallery], **plain)
 
     def _copies(self, button: Any, fn: Any, inputs: list[Any], validator: Any) -> None:
-        plain = {"api_visibility": "private", "show_progress": "hidden"}
+        plain: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         text = button.click(fn, inputs, self.copied, validator=validator, **plain)
         text.then(None, self.copied, self.status, js=_COPY, **plain)
 
@@ -267,15 +289,16 @@ class _Page:
         known = f" It knows {len(words)} words: {', '.join(words)}." if words else ""
         said = f"{facts['resolution_px']} px, {facts['family']}.{known}"
         tab = "draw" if tab not in TABS or (tab == "mix" and not two) else tab
+        text = {"visible": takes == "prompt"}
         return {
             self.tab: tab,
-            self.bar: gr.Tabs(selected=tab),
-            self.tabs["mix"]: gr.Tab(visible=two),
-            self.fields["prompt"]: gr.Textbox(visible=takes == "prompt"),
-            self.fields["label"]: gr.Dropdown(labels, value=first, visible=takes == "label"),
-            self.fields["noise"]: gr.Dropdown(visible=bool(facts["draws_noise"])),
-            self.fields["mix_second"]: gr.Textbox(visible=takes == "prompt"),
-            self.fields["walk_second"]: gr.Textbox(visible=takes == "prompt"),
+            self.bar: gr.update(selected=tab),
+            self.tabs["mix"]: gr.update(visible=two),
+            self.fields["prompt"]: gr.update(**text),
+            self.fields["label"]: gr.update(choices=labels, value=first, visible=takes == "label"),
+            self.fields["noise"]: gr.update(visible=bool(facts["draws_noise"])),
+            self.fields["mix_second"]: gr.update(**text),
+            self.fields["walk_second"]: gr.update(**text),
             self.status: html.escape(said),
             self.error: "",
         }
@@ -292,9 +315,7 @@ class _Page:
         """Return updates of the page that also give some fields their values."""
         for name, value in values.items():
             field = self.fields[name]
-            if field in updates and isinstance(updates[field], gr.components.Component):
-                updates[field] = updates[field].get_config() | {"value": value}
-            updates[field] = value
+            updates[field] = updates.get(field, gr.update()) | {"value": value}
         return updates
 
     def _start(self, form: Any, rows: Any) -> dict[Any, Any]:

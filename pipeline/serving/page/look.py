@@ -19,7 +19,7 @@ FIELD_LOOKS: dict[str, dict[str, Any]] = {
     "label": {"label": "Class", "visible": False},
     "seed": {"label": "Seed", "min_width": 110},
     "psi": {"label": "Truncation psi", "step": 0.05, "min_width": 110},
-    "noise": {"label": "Noise", "min_width": 110},
+    "noise": {"label": "Noise", "min_width": 140},
     "number": {"label": "Number"},
     "psis": {"label": "Values of psi"},
     "mix_second": {"label": "Second prompt", "placeholder": _SAME, "min_width": 260},
