@@ -67,7 +67,7 @@ class Asked:
         subject = {self.takes: self.subject} if self.takes else {}
         common: dict[str, Any] = {"noise": self.noise} if self.noise else {}
         if self.tab == "draw":
-            asked = {"seed": self.seed, "n": self.number, "truncation": self.psi}
+            asked: dict[str, Any] = {"seed": self.seed, "n": self.number, "truncation": self.psi}
             return "images", subject | common | asked | {"format": "json"}
         if self.tab == "sweep":
             asked = {"seed": self.seed, "truncation": list(self.psis)}
@@ -107,11 +107,11 @@ def asked_of(values: Any) -> Asked:
         raise ValueError("no settings of a drawing") from error
     defaults = Asked(tab="", model="", folder="", takes="", depth=0)
     for name, value in known.items():
-        wanted = getattr(defaults, name)
+        wanted: Any = getattr(defaults, name)
         kinds = {tuple: (list, tuple), float: (int, float)}.get(type(wanted), (type(wanted),))
         if not isinstance(value, kinds) or isinstance(value, bool):
             raise ValueError(f"{name} is a {type(value).__name__}")
-        if isinstance(wanted, tuple):
+        if isinstance(value, list):
             known[name] = tuple(value)
     found = Asked(**known)
     if found.tab not in TABS or not all(isinstance(one, int) for one in found.layers):

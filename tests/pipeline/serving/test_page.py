@@ -145,7 +145,7 @@ async def mix_and_walk(page: Page, found: dict) -> None:
     found["mix"] = await copied(page, "#as-python")
     await page.click("#go")
     found["mixed"] = (await drawn(page, 10))[0]
-    await page.type(field("layers"), "7")
+    await page.type(field("layers"), "99")
     await page.click("#go")
     found["layers"] = await told(page, "layers")
     await page.click("#gallery .thumbnail-lg")
