@@ -187,6 +187,7 @@ async def use(address: str, folder: Path, found: dict) -> None:
         await page.click("#go")
         await told(page, "psi")
         await look(page, "phone", 400, 850, "light", folder, found)
+        await page.show(1400, 900)
         await page.type(field("psi"), "1")
         await page.type(field("prompt"), "a purple elephant")
         await page.click("#go")
