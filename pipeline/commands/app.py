@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import socket
 import sys
 import tempfile
@@ -76,6 +77,9 @@ def _run(options: argparse.Namespace, argv: list[str]) -> int:
 def _answer(options: argparse.Namespace) -> None:
     """Answer with the page on the socket that this process was given, until stopped."""
     end_with_parent()
+    # Gradio reads these when it is imported.
+    os.environ["GRADIO_TEMP_DIR"] = str(options.files)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     gc.disable()  # a fifth of the time of an import that keeps nearly all it makes
     import uvicorn
 

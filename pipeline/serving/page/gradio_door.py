@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -43,10 +42,9 @@ def page(client: ModelClient, files: Path) -> tuple[App, Callable[[], None]]:
 
     Args:
         client: the models.
-        files: an empty folder for what is drawn, deleted by the caller in the end.
+        files: an empty folder for what is drawn, deleted by the caller in the end; Gradio's own
+            folder, which it reads from GRADIO_TEMP_DIR when it is imported.
     """
-    os.environ["GRADIO_TEMP_DIR"] = str(files)
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     kept = Kept(files)
     blocks = _Page(Events(client, kept), kept.dropped).blocks
     outside = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -76,9 +74,7 @@ class _Page:
             for name, key in (("form_store", "form"), ("store", "gallery")):
                 stored = gr.BrowserState(None, storage_key=f"ganline-{key}", secret=SECRET)
                 self._parts[name] = stored
-            with gr.Row(elem_id="head"):
-                gr.HTML("<h1>ganline</h1>", elem_id="name", scale=2)
-                self._add("model", gr.Dropdown, choices=[], label="Model", min_width=220)
+            gr.HTML("<h1>ganline</h1>", elem_id="name")
             with gr.Row():
                 with gr.Column(scale=2, min_width=300):
                     self._form()
@@ -127,6 +123,7 @@ class _Page:
 
     def _form(self) -> None:
         with gr.Group():
+            self._add("model", gr.Dropdown, choices=[], label="Model", interactive=True)
             self._fields("prompt", "label")
             with gr.Row():
                 self._fields("seed", "psi", "noise")

@@ -158,7 +158,7 @@ async def mix_and_walk(page: Page, found: dict) -> None:
     found["walk"] = await copied(page, "#as-python")
     await page.click("#go")
     await page.until("document.querySelector('#gallery .thumbnail-lg video')?.readyState > 0")
-    found["film"] = await page.run("document.querySelector('#gallery video').title")
+    found["film"] = await page.text("#gallery .caption-label")
 
 
 async def use(address: str, folder: Path, found: dict) -> None:
