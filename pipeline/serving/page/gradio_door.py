@@ -134,7 +134,7 @@ class _Page:
             for name, fields in TAB_FIELDS.items():
                 self._add(f"tab_{name}", gr.Tab, name.title(), id=name)
                 with self._parts[f"tab_{name}"]:
-                    gr.Markdown(HELP[name], elem_classes="help")
+                    gr.HTML(f"<p>{HELP[name]}</p>", elem_classes="help")
                     with gr.Group(), gr.Row():
                         self._fields(*fields)
         self._add("error", gr.HTML, html_template='<p role="alert">${value}</p>')
