@@ -87,6 +87,7 @@ def _answer(options: argparse.Namespace) -> None:
     from pipeline.serving.page.gradio_door import page
     from pipeline.serving.page.model_client import ModelClient
 
+    gc.freeze()
     gc.enable()
     client = ModelClient(HOST, options.models_port)
     shown, end_streams = page(client, options.files)
