@@ -76,7 +76,7 @@ report: setup  ## one HTML page of the last run
 	@$(BIN)/ganline report
 
 lock: setup  ## renew requirements.lock from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra docs --extra onnx --extra serve --python-version 3.11 --generate-hashes \
+	$(BIN)/uv pip compile pyproject.toml --extra app --extra dev --extra docs --extra onnx --extra serve --python-version 3.11 --generate-hashes \
 	  --no-header --no-emit-index-url --no-emit-find-links --no-annotate -o requirements.lock
 
 # By name: data/ may also hold pictures of the user's own.

@@ -174,7 +174,7 @@ def _main_of(command: str) -> Main:
         case "sync":
             from pipeline.commands.sync import main
         case "app":
-            from pipeline.commands.serve import app_main as main
+            from pipeline.commands.app import main
         case "import":
             from pipeline.commands.import_model import main
         case "repro":

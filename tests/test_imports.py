@@ -15,6 +15,7 @@ MAY_IMPORT = {
 DOORS = {
     "ray": {f"pipeline/cluster/{name}_door.py" for name in ("ray", "search", "serve")},
     "mlflow": {"pipeline/tracking/mlflow_door.py", "pipeline/tracking/served_model.py"},
+    "gradio": {"pipeline/serving/page/gradio_door.py"},
     "dvc": set(),
 }
 

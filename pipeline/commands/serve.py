@@ -1,15 +1,15 @@
-"""`ganline serve` and `ganline app`: answer prompts with images on 127.0.0.1.
+"""`ganline serve`: answer prompts with images on 127.0.0.1.
 
 ganline serve
 ganline serve artifacts/release --port 8080
 ganline serve models:/ganline-shapes@champion
 ganline serve --ray --replicas 2
-ganline app
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import socket
 import sys
@@ -33,22 +33,18 @@ if TYPE_CHECKING:
     from pipeline.serving.models import Models
 
 FOLLOW_S = 5.0  # between two looks at where an alias points
-SERVE_PORT, APP_PORT = 5001, 7860
+PORT = 5001
 REPLICAS = 2
-SERVE_EXAMPLES = """\
+EXAMPLES = """\
   ganline serve                                      # what publish made, else the bundled model
   ganline serve models:/ganline-shapes@champion      # from the project's registry
   ganline serve artifacts/release --port 8080 --timeout 10
   ganline serve --ray --replicas 2                   # two processes behind one address"""
-APP_EXAMPLES = """\
-  ganline app                                        # then open the address that it prints
-  ganline app artifacts/release
-  ganline app --port 8000"""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run `ganline serve`."""
-    parser = _parser("serve", SERVE_EXAMPLES, SERVE_PORT)
+    parser = server_parser("serve", EXAMPLES, PORT)
     parser.add_argument(
         "--ray", action="store_true", help="answer from several processes, by Ray Serve"
     )
@@ -58,15 +54,24 @@ def main(argv: list[str] | None = None) -> int:
         metavar="N",
         help=f"with --ray: how many processes, a core and a model each; default {REPLICAS}",
     )
-    return _command(parser, argv, with_page=False)
+    argv = sys.argv[1:] if argv is None else argv
+    options = parser.parse_args(argv)
+    set_quiet_environment()
+    if options.ray:
+        return guarded(lambda: _serve_with_ray(options), options.debug)
+    if options.socket >= 0:
+        return guarded(lambda: serve(options, for_page=False), options.debug)
+    codes: list[int] = []
+
+    def work() -> None:
+        check_request(options)
+        codes.append(kept_up(["serve", *argv], (HOST, options.port), say=print))
+
+    return guarded(work, options.debug) or codes[0]
 
 
-def app_main(argv: list[str] | None = None) -> int:
-    """Run `ganline app`."""
-    return _command(_parser("app", APP_EXAMPLES, APP_PORT), argv, with_page=True)
-
-
-def _parser(name: str, examples: str, port: int) -> argparse.ArgumentParser:
+def server_parser(name: str, examples: str, port: int) -> argparse.ArgumentParser:
+    """Return the options that `ganline serve` and `ganline app` share."""
     what = {
         "serve": "Answer prompts with images over HTTP, on this machine: docs/serving.md.",
         "app": "Open a page to type a prompt and see pictures; no request leaves this machine.",
@@ -100,25 +105,7 @@ def _parser(name: str, examples: str, port: int) -> argparse.ArgumentParser:
     return parser
 
 
-def _command(parser: argparse.ArgumentParser, argv: list[str] | None, *, with_page: bool) -> int:
-    argv = sys.argv[1:] if argv is None else argv
-    options = parser.parse_args(argv)
-    set_quiet_environment()
-    if getattr(options, "ray", False):
-        return guarded(lambda: _serve_with_ray(options), options.debug)
-    if options.socket >= 0:
-        return guarded(lambda: serve(options, with_page=with_page), options.debug)
-    codes: list[int] = []
-    name = "app" if with_page else "serve"
-
-    def work() -> None:
-        _check(options)
-        codes.append(kept_up([name, *argv], (HOST, options.port), say=print))
-
-    return guarded(work, options.debug) or codes[0]
-
-
-def _check(options: argparse.Namespace) -> None:
+def check_request(options: argparse.Namespace) -> None:
     """Check the request before torch is loaded.
 
     Raises:
@@ -138,27 +125,36 @@ def _check(options: argparse.Namespace) -> None:
         raise ConfigError(f"port {options.port} is taken", "--port", todo)
 
 
-def serve(options: argparse.Namespace, *, with_page: bool) -> None:
+def serve(options: argparse.Namespace, *, for_page: bool) -> None:
     """Open the model, then answer on the socket that this process was given, until stopped.
+
+    Args:
+        options: the command's.
+        for_page: whether a page is asking: it may draw with all models, and speaks to the user.
 
     Raises:
         StorageError: there is no such model, or it is damaged.
     """
     end_with_parent()
-    models = _opened(options.model, options.params, everything=with_page)
+    gc.disable()  # a fifth of the time of imports that keep nearly all they make
+    models = _opened(options.model, options.params, everything=for_page)
+    gc.freeze()
+    gc.enable()
 
     import uvicorn
 
     from pipeline.serving.web import web_app
 
-    web = web_app(models, timeout_s=options.timeout, with_page=with_page)
-    _say_address(options, models, with_page=with_page)
+    web = web_app(models, timeout_s=options.timeout, for_page=for_page)
+    if not for_page:
+        _say_images_address(options, models)
     settings = uvicorn.Config(web, log_level="warning", access_log=False, lifespan="off")
     try:
         with socket.socket(fileno=options.socket) as listening:
             uvicorn.Server(settings).run(sockets=[listening])
     except KeyboardInterrupt:  # uvicorn has answered what was open, and hands the signal on
-        print("stopped", flush=True)
+        if not for_page:
+            print("stopped", flush=True)
     finally:
         models.close()
 
@@ -174,17 +170,21 @@ def _opened(model: str, params: Path, *, everything: bool) -> Models:
     return models
 
 
-def _say_address(options: argparse.Namespace, models: Models, *, with_page: bool) -> None:
+def _say_images_address(options: argparse.Namespace, models: Models) -> None:
     facts = models.get().facts()
-    name, size = facts["name"] or options.model or "the model", facts["resolution_px"]
-    address = f"http://{HOST}:{options.port}{'' if with_page else '/v1/images'}"
-    print(f"{name}, {size} px: {address}", flush=True)
+    name = facts["name"] or options.model or "the model"
+    say_address(name, facts["resolution_px"], f"http://{HOST}:{options.port}/v1/images")
+
+
+def say_address(name: str, resolution_px: int, address: str) -> None:
+    """Say what answers where."""
+    print(f"{name}, {resolution_px} px: {address}", flush=True)
     print("stop with Ctrl-C", flush=True)
 
 
 def _serve_with_ray(options: argparse.Namespace) -> None:
     """Answer from several processes until stopped; each opens and follows the model by itself."""
-    _check(options)
+    check_request(options)
     from pipeline.cluster.launch import ray_address
     from pipeline.cluster.serve_door import serving
 
@@ -197,7 +197,7 @@ def _serve_with_ray(options: argparse.Namespace) -> None:
         suppress(KeyboardInterrupt),
         serving(build, options.replicas or REPLICAS, at, options.timeout, address),
     ):
-        _say_address(options, models, with_page=False)
+        _say_images_address(options, models)
         threading.Event().wait()
     print("stopped", flush=True)
 
@@ -207,7 +207,7 @@ def application(model: str, params: Path, folder: Path, timeout_s: float) -> Sta
     os.chdir(folder)
     from pipeline.serving.web import web_app
 
-    return web_app(_opened(model, params, everything=False), timeout_s=timeout_s, with_page=False)
+    return web_app(_opened(model, params, everything=False), timeout_s=timeout_s)
 
 
 if __name__ == "__main__":

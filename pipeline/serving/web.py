@@ -20,7 +20,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from components.errors import ConfigError, GanlineError, printable
@@ -31,23 +31,17 @@ from pipeline.serving.models import Drawer, Models
 
 NOT_READ = "X-Tokens-Not-Read"  # of the longest prompt, in answers to prompts that were cut
 NOT_KNOWN = "X-Words-Not-Known"  # of the prompt with most of them
-PAGE = Path(__file__).with_name("page.html")
-# The page runs its own script and nothing else, and asks nobody but this server.
-PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
-    "media-src blob:; connect-src 'self'; form-action 'none'; base-uri 'none'"
-)
 
 
-def web_app(models: Models, *, timeout_s: float, with_page: bool) -> Starlette:
+def web_app(models: Models, *, timeout_s: float, for_page: bool = False) -> Starlette:
     """Return the application.
 
     Args:
         models: what it draws with.
         timeout_s: after which a request that still waits gets 503.
-        with_page: whether `/` is the page to type a prompt.
+        for_page: whether a page is asking, which is also told where a model lies.
     """
-    answers = _Answers(models, timeout_s, with_page=with_page)
+    answers = _Answers(models, timeout_s, for_page=for_page)
     routes = [
         Route("/health", answers.health),
         Route("/v1/models", answers.listed),
@@ -56,14 +50,12 @@ def web_app(models: Models, *, timeout_s: float, with_page: bool) -> Starlette:
         Route("/v1/mix", answers.mix, methods=["POST"]),
         Route("/v1/walk", answers.walk, methods=["POST"]),
     ]
-    if with_page:
-        routes += [Route("/", _page), Route("/page.css", _style), Route("/page.js", _script)]
     return Starlette(routes=routes)
 
 
 class _Answers:
-    def __init__(self, models: Models, timeout_s: float, *, with_page: bool = False) -> None:
-        self._models, self._timeout_s, self._with_page = models, timeout_s, with_page
+    def __init__(self, models: Models, timeout_s: float, *, for_page: bool = False) -> None:
+        self._models, self._timeout_s, self._for_page = models, timeout_s, for_page
 
     async def health(self, request: Request) -> Response:
         drawer = await run_in_threadpool(self._models.get)
@@ -75,7 +67,7 @@ class _Answers:
     async def model(self, request: Request) -> Response:
         async def work(drawer: Drawer, body: bytes) -> Response:
             facts = await run_in_threadpool(drawer.facts)
-            place = {"folder": _shown(drawer.folder)} if self._with_page else {}
+            place = {"folder": _shown(drawer.folder)} if self._for_page else {}
             return JSONResponse(facts | place)
 
         return await self._answer(request, work)
@@ -195,15 +187,3 @@ def _shown(folder: Path) -> str:
 
 def _base64(image_HWC: Any) -> dict[str, str]:
     return {"png_base64": base64.b64encode(encode_png(image_HWC)).decode("ascii")}
-
-
-async def _page(request: Request) -> Response:
-    return FileResponse(PAGE, headers={"Content-Security-Policy": PAGE_POLICY})
-
-
-async def _style(request: Request) -> Response:
-    return FileResponse(PAGE.with_suffix(".css"), media_type="text/css")
-
-
-async def _script(request: Request) -> Response:
-    return FileResponse(PAGE.with_suffix(".js"), media_type="text/javascript")

@@ -133,7 +133,7 @@ async def ask(app: Any, path: str, body: bytes) -> tuple[int, bytes]:
 @pytest.mark.parametrize("name", PATHS)
 def test_requests(name: str) -> None:
     models = Models({"bundled": ("bundled model", lambda: BUNDLED)})
-    app, ends = web_app(models, timeout_s=60.0, with_page=False), Counter()
+    app, ends = web_app(models, timeout_s=60.0), Counter()
     path, content = f"/v1/{name}", json.dumps(REQUESTS[name]).encode()
     half = 2_000 // (2 * len(PATHS)) + 1
     values = [json.dumps(mutant).encode() for _, mutant in objects(REQUESTS[name], half)]

@@ -73,10 +73,10 @@ class Page:
         await self.call("Page.navigate", url=address)
         await self.until("document.readyState === 'complete'")
 
-    async def type(self, element: str, text: str) -> None:
+    async def type(self, selector: str, text: str) -> None:
         """Replace what a field holds, as a person does: focus, mark all, type."""
-        await self.run(f"document.getElementById('{element}').focus()")
-        await self.run(f"document.getElementById('{element}').select()")
+        await self.run(f"document.querySelector({selector!r}).focus()")
+        await self.run(f"document.querySelector({selector!r}).select()")
         await self.call("Input.insertText", text=text)
 
     async def press(self, key: str) -> None:
@@ -92,6 +92,19 @@ class Page:
         await self.call("Emulation.setDeviceMetricsOverride", **size)
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         await self.call("Emulation.setEmulatedMedia", features=features)
+
+    async def click(self, selector: str) -> None:
+        await self.run(f"document.querySelector({selector!r}).click()")
+
+    async def text(self, selector: str) -> str:
+        """Return what an element says, or what a field holds."""
+        found = f"document.querySelector({selector!r})"
+        return await self.run(f"{found}.value ?? {found}.textContent")
+
+    async def save_below(self, folder: Path) -> None:
+        """Let the page's downloads go into a folder."""
+        where = {"behavior": "allow", "downloadPath": str(folder)}
+        await self.call("Page.setDownloadBehavior", **where)
 
     async def picture(self, path: Path) -> None:
         found = await self.call("Page.captureScreenshot", format="png")

@@ -105,10 +105,22 @@ def test_nothing_outlives_the_command(command) -> None:
     last.wait(10)
 
 
+class Ended:
+    """Stands for a process that has ended."""
+
+    def __init__(self, code: int) -> None:
+        self._code = code
+
+    def wait(self) -> int:
+        return self._code
+
+    poll = wait
+
+
 def test_a_server_that_dies_again_and_again_is_given_up(monkeypatch) -> None:
     said: list[str] = []
     codes = iter([-9, 1, -9, -11, -9])
-    monkeypatch.setattr(kept_up, "_run", lambda words, listening: next(codes))
+    monkeypatch.setattr(kept_up, "_start", lambda words, listening: Ended(next(codes)))
     with pytest.raises(ResourceError, match="ended 5 times in a minute, by signal 9"):
         kept_up.kept_up(["serve"], ("127.0.0.1", 0), said.append)
     assert len(said) == 4 and "with code 1" in said[1]
