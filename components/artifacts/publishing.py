@@ -62,8 +62,13 @@ def metric_at(metrics: Mapping[str, Any], name: str) -> float | None:
 
 
 def held_out_images(metrics: Mapping[str, Any]) -> int:
-    """Return how many held-out images the distances were measured on; 0 where none was."""
-    return max((int(card["num_real"]) for card in metrics.get("cards", {}).values()), default=0)
+    """Return how many held-out images the distances were measured on; 0 where none was.
+
+    The cards of memorisation count training images.
+    """
+    cards = metrics.get("cards", {}).items()
+    seen = [int(card["num_real"]) for name, card in cards if not name.startswith("memorised")]
+    return max(seen, default=0)
 
 
 def missed_thresholds(metrics: Mapping[str, Any], thresholds: Mapping[str, Threshold]) -> list[str]:

@@ -41,10 +41,8 @@ def metric_lines(summary: dict[str, Any]) -> list[str]:
     if summary["class_right"] is not None:
         right, real = (f"{100 * (summary[name] or 0):.1f} %" for name in CLASSED)
         lines.append(f"  class right    {right}  (held-out images: {real})")
-    before, after = summary["frechet_judge"]["before"], summary["frechet_judge"]["after"]
-    if before is not None and after is not None:
-        times = f"  ({before / after:.1f} times lower)" if after > 0 else ""
-        lines.append(f"  Frechet (judge's features)  {before:.4g} -> {after:.4g}{times}")
+    found = {"net": "judge", **summary["frechet_judge"]}
+    lines += _distance(found if found["before"] is not None else summary.get("frechet", found))
     score, sensitivity = (summary[name] for name in ALIGNED)
     if None not in (score, sensitivity):
         lines.append(
@@ -67,3 +65,16 @@ def metric_lines(summary: dict[str, Any]) -> list[str]:
     if summary["peak_memory_gib"] is not None:
         lines.append(f"  peak memory    {summary['peak_memory_gib']:.2f} GiB, all processes")
     return lines or ["  none yet: run `make demo` or `dvc repro`"]
+
+
+def _distance(found: dict[str, Any]) -> list[str]:
+    """Return the line of a Frechet distance before and after training; none where a side misses."""
+    before, after = found["before"], found["after"]
+    if before is None or after is None:
+        return []
+    times = ""
+    if 0 < after <= before:
+        times = f"  ({before / after:.1f} times lower)"
+    elif 0 < before < after:
+        times = f"  ({after / before:.1f} times higher than before training)"
+    return [f"  Frechet ({found['net']}'s features)  {before:.4g} -> {after:.4g}{times}"]

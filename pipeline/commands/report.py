@@ -80,8 +80,11 @@ def _verdict(summary: dict[str, Any], sources: Sources) -> list[str]:
     lines = [line.strip() for line in words_about(summary, sources.nodes)]
     pairs = [(line[:15].strip(), line[15:].strip()) for line in lines]
     said = [f"{label[0].upper()}{label[1:]}: {text}." for label, text in pairs]
+    published = sources.metrics.get("publish", {})
     if summary["published"]:
-        said.insert(0, "Published: every threshold is met.")
+        met = "every threshold is met" if published.get("thresholds") else "no thresholds are set"
+        why = f"; {published['held_back']}" if published.get("held_back") else ""
+        said.insert(0, f"Published: {met}{why}.")
     return said or ["Nothing was measured yet."]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ SUMMARY = "summary.json"
 PEAK = "peak_memory.json"
 OF_THE_MACHINE = ("seconds", "phases", "seconds_between", "base_images_per_s", "peak_memory_gib")
 FROM_ELSEWHERE = "these numbers came with the repository: no stage has run here yet (make demo)"
+SHAPES_PROMPT = '"a large red ring on a blue background" '
 JUDGED = ("background", "size", "colour", "shape", "all")
 CARDS = "metrics.json"  # in evaluate's output folder: what its report leaves out
 DRAWN, NOT_DRAWN = 0.8, 0.5  # shares of a kind of image from and below which this is said
@@ -95,6 +97,7 @@ def summarize(sources: Sources) -> dict[str, Any]:
         "seconds_between": sources.last.between({n: records[n] for n in seconds}),
         "judge": {name: judge.get(name) for name in JUDGED},
         "frechet_judge": {side: frechet.get(side) for side in ("before", "after")},
+        **({} if frechet else _other_distance(evaluation)),
         **{name: evaluation.get(name) for name in ALIGNED},
         **({"two_objects": bound} if (bound := evaluation.get("two_objects")) else {}),
         "silhouette": {name: outlined.get(name) for name in OUTLINED},
@@ -111,6 +114,15 @@ def summarize(sources: Sources) -> dict[str, Any]:
         "missed": published.get("missed", []),
         "peak_memory_gib": sources.peak_memory_gib,
     }
+
+
+def _other_distance(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """Return the distance by another net than the judge, which knows made-up shapes alone."""
+    for name, value in evaluation.items():
+        if name.startswith("frechet_") and isinstance(value, dict):
+            sides = {side: value.get(side) for side in ("before", "after")}
+            return {"frechet": {"net": name.removeprefix("frechet_"), **sides}}
+    return {}
 
 
 def write_summary(sources: Sources) -> tuple[dict[str, Any], Path]:
@@ -170,7 +182,8 @@ def _example(nodes: list[Node]) -> str:
                 return f'--label "{label_names(card)[0]}" '
             if card and kind_of(card) == "none":
                 return ""
-    return '"a large red ring on a blue background" '
+    prompt = evaluation_details(nodes).get("model", {}).get("prompt")
+    return f"{shlex.quote(prompt)} " if prompt else SHAPES_PROMPT
 
 
 def sample_sheet(nodes: list[Node]) -> Path | None:

@@ -19,6 +19,7 @@ from typing import Any
 
 from pipeline.stages.frame import StageContext, run_stage
 
+PROMPT_SHOWN = 120  # characters of a caption that a command line is shown with
 # What metrics.json says about the metrics, and no table of metrics should show.
 BESIDE = ("cards", "judge_counts", "model", "not_measured", "silhouette_cells", "warnings")
 
@@ -86,7 +87,9 @@ def _work(context: StageContext) -> None:
         "nimg": card["nimg"],
     }
     paths.out.mkdir(parents=True, exist_ok=True)
-    _draw_sheets(context, bench, generator, paths.out, asked=kind_of(card) != "none")
+    shown = _draw_sheets(context, bench, generator, paths.out, asked=kind_of(card) != "none")
+    if opened.bench.judge is None and kind_of(card) == "text" and shown:
+        scores["model"]["prompt"] = shown[0][:PROMPT_SHOWN]  # what a user may type first
     if pairs:
         _draw_pairs(context, bench, generator, pairs)
     _write(context, scores, curve)
@@ -174,11 +177,11 @@ def seconds_per_image(bench: Any, generator: Any, repeats: int = 5) -> float:
 
 def _draw_sheets(
     context: StageContext, bench: Any, generator: Any, out: Path, *, asked: bool
-) -> None:
-    """Save samples.png and reals.png (held-out images).
+) -> list[str] | None:
+    """Save samples.png and reals.png (held-out images); return the captions of the rows.
 
-    The samples are a row per prompt and a column per seed; an image each of its own seed where the
-    model is not asked for anything; as in training where it only enlarges.
+    The samples are a row per prompt, or per class, and a column per seed; an image each of its own
+    seed where the model is not asked for anything; as in training where it only enlarges.
     """
     import torch
 
@@ -191,9 +194,12 @@ def _draw_sheets(
     (rows,) = held_out(bench.source, count, count)
     enlarges = rows.condition.picture_NCHW is not None
     width = 1 if enlarges else config.sheet_seeds
-    each = torch.arange(count).repeat_interleave(width)
+    chosen = list(range(count))
+    if asked and rows.condition.pooled_ND is None and rows.condition.label_N is not None:
+        chosen = _one_of_each(rows.condition.label_N.tolist())
+    each = torch.tensor(chosen).repeat_interleave(width)
     columns = range(config.seed, config.seed + width)
-    seeds = list(columns) * count if asked else range(config.seed, config.seed + len(each))
+    seeds = list(columns) * len(chosen) if asked else range(config.seed, config.seed + len(each))
     images = generate_from(generator, rows.condition[each], seeds, batch=config.batch)
     captions = list(rows.captions) if any(rows.captions) else None
     if enlarges:
@@ -203,6 +209,12 @@ def _draw_sheets(
     context.tracker.log_image("samples", sheet, step=0)
     assert rows.image_NCHW is not None, "a held-out row has an image"
     image_grid(to_uint8(rows.image_NCHW), 4, captions).save(out / "reals.png")
+    return captions
+
+
+def _one_of_each(labels: list[int]) -> list[int]:
+    """Return where each class stands first: the same class and seeds would give the same row."""
+    return [place for place, label in enumerate(labels) if label not in labels[:place]]
 
 
 def _draw_pairs(context: StageContext, bench: Any, generator: Any, pairs: list[Any]) -> None:

@@ -74,7 +74,7 @@ def _work(context: StageContext) -> None:
             for name, threshold in config.thresholds.items()
         },
         "registered": registered,
-    }
+    } | ({"held_back": few} if few else {})
     # Also of a model that misses: the summary says from it why that one is no champion.
     paths.report.parent.mkdir(parents=True, exist_ok=True)
     paths.report.write_text(json.dumps(report, indent=2) + "\n")

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from components.artifacts.publishing import Threshold, metric_at, missed_thresholds
+from components.artifacts.publishing import (
+    Threshold,
+    held_out_images,
+    metric_at,
+    missed_thresholds,
+)
 
 METRICS = {
     "judge": {"all": 0.5, "shape": 0.9},
@@ -41,3 +46,10 @@ def test_not_a_number_misses() -> None:
     nan = {"judge": {"all": float("nan")}}
     assert missed_thresholds(nan, {"judge.all": Threshold(min=0.0)})
     assert metric_at({"a": True}, "a") is None
+
+
+def test_only_held_out_images_count() -> None:
+    """The cards of memorisation have the number of training images."""
+    cards = {"frechet_dino": {"num_real": 37}, "memorised": {"num_real": 89}}
+    assert held_out_images({"cards": cards}) == 37
+    assert held_out_images({"cards": {"memorised": {"num_real": 89}}}) == 0 == held_out_images({})

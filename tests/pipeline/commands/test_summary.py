@@ -1,6 +1,7 @@
 """The summary holds exactly the promised keys, and says what is missing as null."""
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,3 +156,31 @@ def test_numbers_of_an_earlier_run_are_left_out_and_named(finished):
     text = summary_text(summary, sources, finished / "reports/summary.json")
     assert "not run since what they read has changed: train_base, evaluate\n" in text
     assert "100 -> 20" not in text
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [(4.5, "(4.0 times lower)"), (36.0, "(2.0 times higher than before training)")],
+)
+def test_a_distance_by_another_net_has_its_line(finished, after, said):
+    path = finished / "reports/evaluation.json"
+    report = json.loads(path.read_text())
+    del report["frechet_judge"]
+    path.write_text(json.dumps(report | {"frechet_dino": {"before": 18.0, "after": after}}))
+    sources = read_sources(finished / "params.yaml")
+    summary = summarize(sources)
+    assert summary["frechet_judge"] == {"before": None, "after": None}
+    text = summary_text(summary, sources, finished / "s.json")
+    assert f"  Frechet (dino's features)  18 -> {after:g}  {said}" in text
+
+
+def test_the_prompt_to_type_next_is_one_of_the_users_own(finished):
+    path = finished / "artifacts/evaluation/metrics.json"
+    details = json.loads(path.read_text()) if path.is_file() else {}
+    details.setdefault("model", {})["prompt"] = "a cat's hat; $HOME"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(details))
+    sources = read_sources(finished / "params.yaml")
+    text = summary_text(summarize(sources), sources, finished / "s.json")
+    (line,) = [line for line in text.splitlines() if "ganline generate" in line]
+    assert shlex.split(line)[2] == "a cat's hat; $HOME"

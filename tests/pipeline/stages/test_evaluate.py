@@ -16,12 +16,13 @@ from PIL import Image
 from components.artifacts.artifact import load_generator
 from components.data.batches import BatchSource
 from components.errors import ConfigError
+from components.evaluation.features import held_out
 from components.pictures.sheets import GAP_PX, MARGIN_PX, image_grid
 from components.sampling import generate_from, to_uint8
 from models.features import build_feature_net, read_card, save_feature_net
 from models.features.inception import InceptionNet
 from models.interfaces import Condition
-from pipeline.stages.evaluate import BESIDE, flat_numbers, main
+from pipeline.stages.evaluate import BESIDE, _one_of_each, flat_numbers, main
 from tests.pipeline.params.params_example import valid, wrong_keys
 from tests.pipeline.trained_world import EVALUATE, run_evaluate, trained_world
 
@@ -195,6 +196,26 @@ def test_a_model_without_text_is_measured_without_text(
     drawn = generate_from(generator, Condition(), range(rows * columns))  # a seed for each image
     with Image.open(other / "artifacts/evaluation/samples.png") as sheet:
         assert sheet.tobytes() == image_grid(drawn, columns).tobytes()
+
+
+def test_a_row_of_the_sheet_for_each_class() -> None:
+    assert _one_of_each([3, 1, 3, 3, 0, 1]) == [0, 1, 4] and _one_of_each([]) == []
+
+
+def test_a_model_without_a_judge_names_a_caption_to_type(world: Path, monkeypatch) -> None:
+    """The judge knows made-up shapes, whose prompt stands in the README; others are the user's."""
+    monkeypatch.setenv("GANLINE_RUNS_DIR", str(world / "runs"))
+    details, judge = world / "artifacts/evaluation/metrics.json", world / "artifacts/encoders/judge"
+    assert "prompt" not in json.loads(details.read_text())["model"]
+    judge.rename(world / "away")
+    try:
+        run_evaluate(world)
+        prompt = json.loads(details.read_text())["model"]["prompt"]
+    finally:
+        (world / "away").rename(judge)
+    run_evaluate(world)
+    (rows,) = held_out(BatchSource(world / "data/train", "heldout", 16, 1), 8, 8)
+    assert prompt in rows.captions
 
 
 def test_an_absent_encoder_is_named(world: Path, monkeypatch) -> None:
