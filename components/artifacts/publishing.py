@@ -62,8 +62,16 @@ def metric_at(metrics: Mapping[str, Any], name: str) -> float | None:
 
 
 def held_out_images(metrics: Mapping[str, Any]) -> int:
-    """Return how many held-out images the distances were measured on; 0 where none was."""
-    return max((int(card["num_real"]) for card in metrics.get("cards", {}).values()), default=0)
+    """Return how many held-out images the distances were measured on; 0 where none was.
+
+    Other cards count other images: `memorised` compares with those that were trained on.
+    """
+    counts = [
+        int(card["num_real"])
+        for name, card in metrics.get("cards", {}).items()
+        if name.startswith("frechet_") or name == "fid"
+    ]
+    return max(counts, default=0)
 
 
 def missed_thresholds(metrics: Mapping[str, Any], thresholds: Mapping[str, Threshold]) -> list[str]:

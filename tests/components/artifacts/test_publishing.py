@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from components.artifacts.publishing import Threshold, metric_at, missed_thresholds
+from components.artifacts.publishing import (
+    Threshold,
+    held_out_images,
+    metric_at,
+    missed_thresholds,
+)
 
 METRICS = {
     "judge": {"all": 0.5, "shape": 0.9},
@@ -41,3 +46,17 @@ def test_not_a_number_misses() -> None:
     nan = {"judge": {"all": float("nan")}}
     assert missed_thresholds(nan, {"judge.all": Threshold(min=0.0)})
     assert metric_at({"a": True}, "a") is None
+
+
+def test_held_out_images_are_those_of_the_distances_and_not_the_trained_on() -> None:
+    cards = {
+        "clip_score": {"num_real": 0},
+        "memorised": {"num_real": 149},
+        "memorised_pixels": {"num_real": 149},
+        "memorised_held_out": {"num_real": 149},
+        "frechet_dino": {"num_real": 37},
+    }
+    assert held_out_images({"cards": cards}) == 37
+    assert held_out_images({"cards": cards | {"fid": {"num_real": 41}}}) == 41
+    del cards["frechet_dino"]
+    assert held_out_images({"cards": cards}) == held_out_images({}) == 0
