@@ -74,6 +74,19 @@ def held_out_images(metrics: Mapping[str, Any]) -> int:
     return max(counts, default=0)
 
 
+def few_held_out(metrics: Mapping[str, Any], config: PublishConfig) -> str:
+    """Say why a model is no champion though it misses no threshold; '' where it may be one."""
+    number, least = held_out_images(metrics), config.least_held_out
+    if number >= least:
+        return ""
+    return f"measured on {number} held-out images, publish.least_held_out is {least}"
+
+
+def is_champion(metrics: Mapping[str, Any], config: PublishConfig) -> bool:
+    """Return whether a version of this model becomes the champion; every one is a candidate."""
+    return not (missed_thresholds(metrics, config.thresholds) or few_held_out(metrics, config))
+
+
 def missed_thresholds(metrics: Mapping[str, Any], thresholds: Mapping[str, Threshold]) -> list[str]:
     """Return one line per missed threshold: the metric, its value and what was wanted.
 
