@@ -8,7 +8,7 @@ from typing import Any
 from components.artifacts.artifact import GENERATOR
 from components.artifacts.family import recipe_from
 from components.artifacts.metric_names import ABOUT_CLASSES, ABOUT_PROMPTS, METRICS
-from components.artifacts.publishing import PublishConfig, metric_at
+from components.artifacts.publishing import PublishConfig, is_champion, metric_at
 from components.requests.subjects import example_subject, kind_of
 
 SHOWN = (
@@ -33,7 +33,7 @@ def model_card(card: Mapping[str, Any], metrics: Mapping[str, Any], config: Publ
     """
     sections = [
         _head(card, config),
-        _use(card, config),
+        _use(card, metrics, config),
         _quality(metrics),
         _training(card),
         _limits(card, config),
@@ -85,7 +85,7 @@ _KINDS = {
 }
 
 
-def _use(card: Mapping[str, Any], config: PublishConfig) -> str:
+def _use(card: Mapping[str, Any], metrics: Mapping[str, Any], config: PublishConfig) -> str:
     if enlarges(card) > 1:
         told = ' "what it shows"' if kind_of(card) == "text" else ""
         return f"""## How to use it
@@ -93,9 +93,10 @@ def _use(card: Mapping[str, Any], config: PublishConfig) -> str:
     ganline upscale photo.png{told} --model PATH_OF_THIS_FOLDER --out big.png
 
 It draws nothing by itself; `ganline cascade` joins it to a base that does."""
-    kind, name = kind_of(card), config.model_name
+    kind = kind_of(card)
     subject = example_subject(card)
     asked = {"text": f'"{subject}" ', "label": f'--label "{subject}" ', "none": ""}[kind]
+    served = _by_mlflow(subject, metrics, config)
     body = {"text": f'"prompt": "{subject}", ', "label": f'"label": "{subject}", '}.get(kind, "")
     return f"""## How to use it
 
@@ -116,16 +117,27 @@ As a server, in the project's folder (`docs/serving.md` has more):
     curl 127.0.0.1:5001/v1/images -H 'Content-Type: application/json' \\
       -d '{{{body}"seed": 3}}' --output image.png
 
+{served}\
+The same question, seed and truncation give the same image, alone or in a batch. Truncation 1 is
+full variety; lower values give more typical images, 0 the mean image."""
+
+
+def _by_mlflow(subject: str, metrics: Mapping[str, Any], config: PublishConfig) -> str:
+    """Return how MLflow serves the registered version; nothing where none is registered."""
+    if not config.register:
+        return ""
+    # A candidate must not send its reader to the champion, which is another model, or none yet.
+    alias = "champion" if is_champion(metrics, config) else "candidate"
+    return f"""\
 By MLflow alone (`n` images per prompt, base64 PNG in the answer). MLflow asks the store that the
 variable names, here the project's own; with a tracking server it is the server's address:
 
     export MLFLOW_TRACKING_URI=sqlite:///runs/mlflow.db
-    mlflow models serve -m "models:/{name}@champion" --env-manager local --port 5001
+    mlflow models serve -m "models:/{config.model_name}@{alias}" --env-manager local --port 5001
     curl 127.0.0.1:5001/invocations -H 'Content-Type: application/json' \\
       -d '{{"dataframe_records": [{{"prompt": "{subject}"}}], "params": {{"seed": 3, "n": 2}}}}'
 
-The same question, seed and truncation give the same image, alone or in a batch. Truncation 1 is
-full variety; lower values give more typical images, 0 the mean image."""
+"""
 
 
 def _quality(metrics: Mapping[str, Any]) -> str:

@@ -64,11 +64,27 @@ def metric_at(metrics: Mapping[str, Any], name: str) -> float | None:
 def held_out_images(metrics: Mapping[str, Any]) -> int:
     """Return how many held-out images the distances were measured on; 0 where none was.
 
-    The cards of memorisation count training images.
+    Other cards count other images: `memorised` compares with those that were trained on.
     """
-    cards = metrics.get("cards", {}).items()
-    seen = [int(card["num_real"]) for name, card in cards if not name.startswith("memorised")]
-    return max(seen, default=0)
+    counts = [
+        int(card["num_real"])
+        for name, card in metrics.get("cards", {}).items()
+        if name.startswith("frechet_") or name == "fid"
+    ]
+    return max(counts, default=0)
+
+
+def few_held_out(metrics: Mapping[str, Any], config: PublishConfig) -> str:
+    """Say why a model is no champion though it misses no threshold; '' where it may be one."""
+    number, least = held_out_images(metrics), config.least_held_out
+    if number >= least:
+        return ""
+    return f"measured on {number} held-out images, publish.least_held_out is {least}"
+
+
+def is_champion(metrics: Mapping[str, Any], config: PublishConfig) -> bool:
+    """Return whether a version of this model becomes the champion; every one is a candidate."""
+    return not (missed_thresholds(metrics, config.thresholds) or few_held_out(metrics, config))
 
 
 def missed_thresholds(metrics: Mapping[str, Any], thresholds: Mapping[str, Threshold]) -> list[str]:

@@ -82,10 +82,21 @@ def _verdict(summary: dict[str, Any], sources: Sources) -> list[str]:
     said = [f"{label[0].upper()}{label[1:]}: {text}." for label, text in pairs]
     published = sources.metrics.get("publish", {})
     if summary["published"]:
-        met = "every threshold is met" if published.get("thresholds") else "no thresholds are set"
-        why = f"; {published['held_back']}" if published.get("held_back") else ""
-        said.insert(0, f"Published: {met}{why}.")
+        said.insert(0, _published(sources.metrics.get("publish", {})))
     return said or ["Nothing was measured yet."]
+
+
+def _published(report: Mapping[str, Any]) -> str:
+    """Return what publishing made of the model: champion or candidate, and why."""
+    unset = report.get("thresholds") == {}
+    reasons = ["no thresholds are set" if unset else "every threshold is met"]
+    aliases = (report.get("registered") or {}).get("aliases", [])
+    if why := report.get("no_champion"):
+        reasons.insert(0, why)
+    # Reports of older runs say by the aliases alone that it is no champion.
+    if why or (aliases and "champion" not in aliases):
+        return f"Published as a candidate, not champion: {'; '.join(reasons)}."
+    return f"Published: {reasons[0]}."
 
 
 def _stage(node: Node, sources: Sources, pictures: Pictures, sheet: Path | None) -> dict[str, Any]:

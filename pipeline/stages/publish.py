@@ -42,7 +42,7 @@ def _plan(context: StageContext) -> dict[str, Any]:
 
 
 def _work(context: StageContext) -> None:
-    from components.artifacts.publishing import metric_at, missed_thresholds
+    from components.artifacts.publishing import few_held_out, metric_at, missed_thresholds
     from components.artifacts.release import write_release
     from components.durable_files import publish_folder
     from pipeline.places import runs_folder
@@ -60,7 +60,7 @@ def _work(context: StageContext) -> None:
         config=config,
     )
     missed = missed_thresholds(metrics, config.thresholds)
-    few = _few_images(metrics, config.least_held_out)
+    few = few_held_out(metrics, config)
     registered = _register(context, staged, card, promoted=not missed and not few)
     measured = {name: metric_at(metrics, name) for name in config.thresholds}
     context.tracker.log_metrics({k: v for k, v in measured.items() if v is not None})
@@ -74,7 +74,9 @@ def _work(context: StageContext) -> None:
             for name, threshold in config.thresholds.items()
         },
         "registered": registered,
-    } | ({"held_back": few} if few else {})
+    }
+    if few:
+        report["no_champion"] = few
     # Also of a model that misses: the summary says from it why that one is no champion.
     paths.report.parent.mkdir(parents=True, exist_ok=True)
     paths.report.write_text(json.dumps(report, indent=2) + "\n")
@@ -88,20 +90,7 @@ def _work(context: StageContext) -> None:
     context.tracker.log_artifact(paths.out / "MODEL_CARD.md")
     context.say(f"publish: {paths.out} holds the model")
     if few:
-        context.say(f"publish: {few}")
-
-
-def _few_images(metrics: dict[str, Any], least: int) -> str:
-    """Say why a model is no champion though it misses nothing; '' where it may be one."""
-    from components.artifacts.publishing import held_out_images
-
-    number = held_out_images(metrics)
-    if number >= least:
-        return ""
-    return (
-        f"candidate, not champion: measured on {number} held-out images, publish.least_held_out "
-        f"is {least}"
-    )
+        context.say(f"publish: candidate, not champion: {few}")
 
 
 def read_metrics(evaluation: Path, model: Path) -> dict[str, Any]:

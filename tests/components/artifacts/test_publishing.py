@@ -48,8 +48,15 @@ def test_not_a_number_misses() -> None:
     assert metric_at({"a": True}, "a") is None
 
 
-def test_only_held_out_images_count() -> None:
-    """The cards of memorisation have the number of training images."""
-    cards = {"frechet_dino": {"num_real": 37}, "memorised": {"num_real": 89}}
+def test_held_out_images_are_those_of_the_distances_and_not_the_trained_on() -> None:
+    cards = {
+        "clip_score": {"num_real": 0},
+        "memorised": {"num_real": 149},
+        "memorised_pixels": {"num_real": 149},
+        "memorised_held_out": {"num_real": 149},
+        "frechet_dino": {"num_real": 37},
+    }
     assert held_out_images({"cards": cards}) == 37
-    assert held_out_images({"cards": {"memorised": {"num_real": 89}}}) == 0 == held_out_images({})
+    assert held_out_images({"cards": cards | {"fid": {"num_real": 41}}}) == 41
+    del cards["frechet_dino"]
+    assert held_out_images({"cards": cards}) == held_out_images({}) == 0

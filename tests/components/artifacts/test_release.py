@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from components.artifacts.publishing import PublishConfig
+from components.artifacts.publishing import PublishConfig, Threshold
 from components.artifacts.release import load_release, write_release
 from components.errors import DataError, StorageError
 from components.sampling import generate, generate_from
@@ -38,14 +40,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _write(world: Path, out: Path) -> dict:
+def _write(world: Path, out: Path, config: PublishConfig = CONFIG) -> dict:
     return write_release(
         out,
         artifact=world / "artifacts" / "base",
         encoders=world / "artifacts" / "encoders",
         metrics=METRICS,
         samples=world / "samples.png",
-        config=CONFIG,
+        config=config,
     )
 
 
@@ -91,6 +93,25 @@ def test_the_model_card_tells_licence_metrics_and_data(world: Path, tmp_path: Pa
         "samples.png",
     ):
         assert fact in text, fact
+
+
+@pytest.mark.parametrize(
+    ("changes", "alias"),
+    [
+        ({}, "candidate"),  # nine held-out images are too few for a champion
+        ({"least_held_out": 9}, "champion"),
+        ({"least_held_out": 9, "thresholds": {"judge.all": Threshold(min=0.6)}}, "candidate"),
+        ({"register": False}, None),
+    ],
+)
+def test_the_model_card_names_the_alias_that_the_version_has(
+    world: Path, tmp_path: Path, changes: dict, alias: str | None
+) -> None:
+    _write(world, tmp_path / "release", replace(CONFIG, **changes))
+    text = (tmp_path / "release" / "MODEL_CARD.md").read_text()
+    named = re.findall("models:/ganline@([a-z]+)", text)
+    assert named == ([alias] if alias else [])
+    assert "The same question, seed and truncation" in text
 
 
 def test_the_content_hash_follows_the_weights_only(world: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import shutil
 from html.parser import HTMLParser
 
 import pytest
+import yaml
 from PIL import Image
 
 from pipeline.commands.report import MOST_STEPS, main
@@ -119,6 +120,32 @@ def test_the_first_screen_says_what_it_is_and_how_good(page):
     ):
         assert words in first
     assert first.index("all attributes right") < first.index("seeds in columns")
+
+
+@pytest.mark.parametrize(
+    ("report", "says"),
+    [
+        ({"thresholds": {"recall": {"value": 0.6, "min": 0.5}}}, "Published: every threshold"),
+        ({"thresholds": {}}, "Published: no thresholds are set."),
+        (
+            {"thresholds": {}, "no_champion": "measured on 27 held-out images"},
+            "Published as a candidate, not champion: measured on 27 held-out images; no thresholds",
+        ),
+        (
+            {"thresholds": {}, "registered": {"aliases": ["candidate"]}},  # of an older run
+            "Published as a candidate, not champion: no thresholds are set.",
+        ),
+    ],
+)
+def test_the_verdict_says_as_what_it_was_published_and_why(finished, report, says):
+    path = finished / "reports/publish.json"
+    path.write_text(json.dumps({"published": True, "missed": [], **report}))
+    graph = yaml.safe_load((finished / "dvc.yaml").read_text())
+    metrics = [{"reports/publish.json": {"cache": False}}]
+    graph["stages"]["publish"] = {"cmd": "false", "metrics": metrics}
+    (finished / "dvc.yaml").write_text(yaml.safe_dump(graph))
+    assert main([]) == 0
+    assert says in Page((finished / "reports/report.html").read_text()).text
 
 
 def test_stages_stand_in_the_order_in_which_they_run(page):

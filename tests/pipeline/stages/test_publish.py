@@ -47,6 +47,17 @@ def test_a_good_model_is_released(world: Path, tmp_path: Path) -> None:
     assert threshold["value"] > 0
 
 
+def test_the_report_says_why_a_model_that_misses_nothing_is_no_champion(
+    world: Path, tmp_path: Path
+) -> None:
+    run_publish(world, LOCAL, out=tmp_path / "release")
+    report = json.loads((world / "reports" / "publish.json").read_text())
+    why = "measured on 16 held-out images, publish.least_held_out is 50"
+    assert report["published"] is True and report["no_champion"] == why
+    run_publish(world, dataclasses.replace(LOCAL, least_held_out=16), out=tmp_path / "release")
+    assert "no_champion" not in json.loads((world / "reports" / "publish.json").read_text())
+
+
 def test_a_missed_threshold_is_refused_by_name_value_and_bound(world: Path, tmp_path: Path) -> None:
     config = dataclasses.replace(LOCAL, thresholds=STRICT)
     with pytest.raises(DataError) as refused:
