@@ -64,14 +64,11 @@ def metric_at(metrics: Mapping[str, Any], name: str) -> float | None:
 def held_out_images(metrics: Mapping[str, Any]) -> int:
     """Return how many held-out images the distances were measured on; 0 where none was.
 
-    Other cards count other images: `memorised` compares with those that were trained on.
+    The cards of memorisation count training images.
     """
-    counts = [
-        int(card["num_real"])
-        for name, card in metrics.get("cards", {}).items()
-        if name.startswith("frechet_") or name == "fid"
-    ]
-    return max(counts, default=0)
+    cards = metrics.get("cards", {}).items()
+    seen = [int(card["num_real"]) for name, card in cards if not name.startswith("memorised")]
+    return max(seen, default=0)
 
 
 def few_held_out(metrics: Mapping[str, Any], config: PublishConfig) -> str:

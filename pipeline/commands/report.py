@@ -80,7 +80,6 @@ def _verdict(summary: dict[str, Any], sources: Sources) -> list[str]:
     lines = [line.strip() for line in words_about(summary, sources.nodes)]
     pairs = [(line[:15].strip(), line[15:].strip()) for line in lines]
     said = [f"{label[0].upper()}{label[1:]}: {text}." for label, text in pairs]
-    published = sources.metrics.get("publish", {})
     if summary["published"]:
         said.insert(0, _published(sources.metrics.get("publish", {})))
     return said or ["Nothing was measured yet."]

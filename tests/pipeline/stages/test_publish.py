@@ -127,10 +127,10 @@ def test_the_registry_holds_each_content_once_and_only_good_ones_lead(world, tmp
     publish(few)
     assert client.get_registered_model("tiny").aliases == {"candidate": 1}
     report = world / "reports" / "publish.json"
-    assert "measured on 16 held-out images" in json.loads(report.read_text())["held_back"]
+    assert "measured on 16 held-out images" in json.loads(report.read_text())["no_champion"]
     publish(good)
     publish(good)
-    assert "held_back" not in json.loads(report.read_text())
+    assert "no_champion" not in json.loads(report.read_text())
     assert client.get_registered_model("tiny").aliases == {"candidate": 1, "champion": 1}
     assert len(client.search_model_versions("name='tiny'")) == 1
 
