@@ -8,7 +8,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,18 @@ class Page:
     async def open(self, address: str) -> None:
         await self.call("Page.navigate", url=address)
         await self.until("document.readyState === 'complete'")
+
+    async def reload(self) -> None:
+        """Load the page anew and wait until it is there."""
+        await self.run("window.isOld = true")
+        await self.call("Page.reload")
+        end = asyncio.get_running_loop().time() + LIMIT_S
+        while asyncio.get_running_loop().time() < end:
+            with suppress(AssertionError):  # the old page goes while it is asked
+                if await self.run("!window.isOld && document.readyState === 'complete'"):
+                    return
+            await asyncio.sleep(0.05)
+        raise AssertionError("the page did not load anew")
 
     async def type(self, selector: str, text: str) -> None:
         """Replace what a field holds, as a person does: focus, mark all, type."""

@@ -123,7 +123,7 @@ async def draw_and_change(page: Page, folder: Path, found: dict) -> None:
 async def choose_and_save(page: Page, folder: Path, found: dict) -> None:
     await page.save_below(folder)
     await page.click("#gallery .thumbnail-lg")
-    await page.until("document.querySelector('#use')")
+    await page.until("document.querySelector('#use')?.offsetParent")
     await page.click("#gallery [aria-label=Download]")
     while not (saved := list(folder.glob("*.png"))):
         await asyncio.sleep(0.05)
@@ -149,7 +149,7 @@ async def mix_and_walk(page: Page, found: dict) -> None:
     await page.click("#go")
     found["layers"] = await told(page, "layers")
     await page.click("#gallery .thumbnail-lg")
-    await page.until("document.querySelector('#use')")
+    await page.until("document.querySelector('#use')?.offsetParent")
     await page.click("#use")
     await page.until(f"document.querySelector({field('layers')!r}).value === '1,2'")
     await page.click("#tab-walk-button")
@@ -170,8 +170,7 @@ async def use(address: str, folder: Path, found: dict) -> None:
         await choose_and_save(page, folder, found)
         await mix_and_walk(page, found)
         await asyncio.sleep(1)  # until the browser has stored what was drawn
-        await page.call("Page.reload")
-        await page.until("document.readyState === 'complete'")
+        await page.reload()
         found["kept"] = await drawn(page, 10)
         found["prompt"] = await page.text(field("prompt"))
         found["walk_second"] = await page.text(field("walk-second"))
