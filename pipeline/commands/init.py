@@ -152,7 +152,7 @@ def told(found: Survey, out: Path) -> Iterator[str]:
     elif count < VERY_FEW:
         are = "picture is" if count == 1 else "pictures are"
         yield f"warning: {count} {are} very few: it will draw them again, not new ones like"
-        yield "  them; on a GPU, presets/projected_gan_few_shot.yaml is made for so few"
+        yield "  them; on a GPU, presets/*few_shot.yaml is made for so few"
     elif count < FEW:
         yield f"warning: {count} pictures are few: expect colours and rough shapes; distances are"
         yield "  of few held-out pictures and say little"
