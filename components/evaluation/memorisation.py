@@ -119,19 +119,21 @@ def nearest(vector_MD: Tensor, among_TD: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def closest_pairs(found: Mapping[str, Nearness], count: int) -> list[Pair]:
-    """Return the samples that are nearest to training images in both spaces, the nearest first.
+    """Return the samples that are nearest to a training image in either space, the nearest first.
 
-    Near in one space alone is often no copy: a blurred image is near to much by pixels. So the
-    larger of the two ratios counts.
+    A sample is counted in each space by itself, so the smaller of its two ratios decides: the sheet
+    shows those that were counted before any other. Equals are ordered by the larger one.
     """
-    worst_M = torch.stack([one.ratio_M for one in found.values()]).amax(dim=0)
+    ratio_SM = torch.stack([one.ratio_M for one in found.values()])
+    by_larger_M = ratio_SM.amax(dim=0).argsort(stable=True)
+    order_M = by_larger_M[ratio_SM.amin(dim=0)[by_larger_M].argsort(stable=True)]
     return [
         Pair(
             sample=sample,
             training={name: int(one.index_M[sample]) for name, one in found.items()},
             ratio={name: float(one.ratio_M[sample]) for name, one in found.items()},
         )
-        for sample in worst_M.argsort(stable=True)[:count].tolist()
+        for sample in order_M[:count].tolist()
     ]
 
 

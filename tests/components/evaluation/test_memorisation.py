@@ -75,15 +75,18 @@ def test_where_held_out_images_are_copies_too_a_copy_is_not_beyond_them():
     assert found.ratio_M.tolist() == [0] * 9
 
 
-def test_the_sheet_begins_with_what_is_near_in_both_spaces():
+def test_the_sheet_begins_with_what_is_counted_in_either_space():
     def one(ratios: list[float]) -> Nearness:
         index = torch.arange(len(ratios)) + 7
         return Nearness(index_M=index, ratio_M=torch.tensor(ratios), share=0.0, expected=0.0)
 
-    pairs = closest_pairs({"a": one([0.1, 0.5, 2.0]), "b": one([3.0, 0.6, 1.0])}, 2)
-    assert [pair.sample for pair in pairs] == [1, 2]
-    assert pairs[0].training == {"a": 8, "b": 8}
-    assert pairs[0].ratio == pytest.approx({"a": 0.5, "b": 0.6})
+    # The first two are copies by one space alone; the third is by none, though its larger ratio is
+    # the smallest; of the last two, equal by the smaller one, the nearer by the other comes first.
+    ratios = {"a": [0.1, 5.0, 1.2, 0.9, 0.9], "b": [3.0, 0.6, 1.1, 4.0, 2.0]}
+    pairs = closest_pairs({name: one(values) for name, values in ratios.items()}, 5)
+    assert [pair.sample for pair in pairs] == [0, 1, 4, 3, 2]
+    assert pairs[1].training == {"a": 8, "b": 8}
+    assert pairs[1].ratio == pytest.approx({"a": 5.0, "b": 0.6})
 
 
 class Drawings:
