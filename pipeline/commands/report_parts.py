@@ -12,6 +12,7 @@ from typing import Any
 
 from components.artifacts.metric_names import METRICS
 from components.artifacts.publishing import metric_at
+from pipeline.commands.metric_lines import changed
 from pipeline.commands.summary import (
     FROM_ELSEWHERE,
     Sources,
@@ -83,11 +84,14 @@ def headline(sources: Sources) -> list[dict[str, str]]:
     measured = sources.metrics.get("evaluate", {}) | evaluation_details(sources.nodes)
     found = []
     for name in (name for name in measured if name.startswith("frechet_") or name == "fid"):
-        ratio = metric_at(measured, f"{name}.ratio")
-        if ratio:
-            meaning = f"Frechet distance on {name.removeprefix('frechet_')}: lower is better"
-            found.append({"name": "distance", "value": f"1/{1 / ratio:.1f}", "meaning": meaning})
-            found[-1]["meaning"] += "; against the untrained network"
+        before, after = (metric_at(measured, f"{name}.{side}") for side in ("before", "after"))
+        words = changed(before, after) if before is not None and after is not None else ""
+        if words:
+            net = "Inception" if name == "fid" else name.removeprefix("frechet_")
+            meaning = f"Frechet distance on {net}, {before:.4g} -> {after:.4g}: lower is better; "
+            meaning += "against the untrained network"
+            value = words.removesuffix(" than before training")
+            found.append({"name": "distance", "value": value, "meaning": meaning})
             break
     for name, title in HEADLINES.items():
         value = metric_at(measured, name)

@@ -115,7 +115,8 @@ def test_the_first_screen_says_what_it_is_and_how_good(page):
         "all attributes right",
         "variety of the seeds",
         "as real images",
-        "1/5.0",
+        "5.0 times lower",
+        "100 -> 20",
         "40 %",
     ):
         assert words in first
@@ -146,6 +147,23 @@ def test_the_verdict_says_as_what_it_was_published_and_why(finished, report, say
     (finished / "dvc.yaml").write_text(yaml.safe_dump(graph))
     assert main([]) == 0
     assert says in Page((finished / "reports/report.html").read_text()).text
+
+
+def test_a_distance_that_grew_is_said_in_words_and_shares_are_explained(finished):
+    for place in ("reports/evaluation.json", "artifacts/evaluation/metrics.json"):
+        evaluation = json.loads((finished / place).read_text())
+        del evaluation["frechet_judge"]
+        for name in ("judge", "silhouette", "memorised", "seed_variety"):
+            evaluation.pop(name, None)
+        evaluation["frechet_dino"] = {"before": 18.0, "after": 25.2, "ratio": 1.4}
+        evaluation["precision"] = 0.9
+        (finished / place).write_text(json.dumps(evaluation))
+    assert main([]) == 0
+    first = Page((finished / "reports/report.html").read_text()).text.partition("Apply the")[0]
+    assert "1.4 times higher" in first and "Frechet distance on dino" in first
+    assert "1/0.7" not in first
+    assert "share of real images that the model's images cover (Kynkaanniemi" in first
+    assert "share of the model's images that look like real ones (Kynkaanniemi" in first
 
 
 def test_stages_stand_in_the_order_in_which_they_run(page):
