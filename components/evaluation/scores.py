@@ -11,7 +11,6 @@ from components.artifacts.family import recipe_from
 from components.evaluation.bench import Bench
 from components.evaluation.binding import measure_binding
 from components.evaluation.cards import (
-    IGNORES_TEXT,
     LOW_RANK,
     NAMES_ALL,
     SAME_CLIP,
@@ -69,8 +68,6 @@ def score_generator(
     distances = _distances(bench, sampled.first(config.num_fake), untrained)
     real = bench.real_reference(sampled.first(config.num_prompts))
     alignment = _alignment(bench, sampled.first(config.num_prompts), real, clip_sha256_in_training)
-    if IGNORES_TEXT in alignment["cards"].get("prompt_sensitivity", {}).get("note", ""):
-        say(f"evaluate: {IGNORES_TEXT}")
     kinds = _variety(bench, sampled.first(config.num_fake))
     shapes = measure_shapes(bench, sampled.first(config.num_prompts), alignment["scores"]["judge"])
     say(f"evaluate: {config.variety_prompts} prompts with {config.variety_seeds} seeds each")
@@ -81,7 +78,8 @@ def score_generator(
     classes = measure_classes(bench, sampled.first(config.num_prompts))
     enlarged = measure_enlarging(bench, after)
     few = _few(len(bench.real_ND))
-    warnings = [*few, *shapes["warnings"], *seeds["warnings"], *copies["warnings"]]
+    warned = (alignment, shapes, seeds, copies)
+    warnings = [*few, *(text for part in warned for text in part["warnings"])]
     for warning in warnings:
         say(f"evaluate: {warning}")
     say(f"evaluate: truncation curve over psi {', '.join(map(str, config.truncations))}")
@@ -157,7 +155,7 @@ def _alignment(
         "clip_score": clip[0] if clip else None,
         "prompt_sensitivity": clip[1] if clip else None,
     }
-    cards = {}
+    cards, ignores = {}, ""
     if judged is not None and bench.judge is not None:
         cards["judge"] = bench.card(bench.judge, int(judged["num"]))
     if clip and bench.clip is not None:
@@ -175,7 +173,8 @@ def _alignment(
         "prompt_sensitivity": "all prompts are equal" if clip else "no CLIP among the encoders",
     }
     missing = {metric: why for metric, why in missing.items() if scores[metric] is None}
-    return {"scores": scores, "cards": cards, "missing": missing}
+    warnings = [f"CLIP score {ignores}"] if ignores else []
+    return {"scores": scores, "cards": cards, "missing": missing, "warnings": warnings}
 
 
 def _variety(bench: Bench, sampled: Sampled) -> dict[str, Any]:

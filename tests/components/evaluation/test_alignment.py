@@ -14,7 +14,7 @@ from components.evaluation.alignment import (
     prompt_sensitivity,
     same_caption,
 )
-from components.evaluation.cards import IGNORES_TEXT, sensitivity_note
+from components.evaluation.cards import IGNORES_TEXT, UNTOLD, sensitivity_note
 from components.evaluation.features import features_of
 from components.sampling import to_uint8
 
@@ -133,3 +133,11 @@ def test_a_generator_that_ignores_its_text_is_told_by_the_sensitivity_alone() ->
     assert sensitivity_note(0.001, 0.1) == IGNORES_TEXT
     assert sensitivity_note(-0.001, 0.1) == IGNORES_TEXT
     assert sensitivity_note(0.09, 0.1) == sensitivity_note(None, 0.1) == ""
+    assert sensitivity_note(0.889, 0.901) == sensitivity_note(0.011, 0.05) == ""
+    assert sensitivity_note(0.009, 0.05) == IGNORES_TEXT, "more than a tenth, and no margin"
+
+
+@pytest.mark.parametrize("real", [0.0034, 0.0, -0.002])
+def test_where_real_images_show_no_margin_either_that_is_said(real: float) -> None:
+    assert sensitivity_note(-0.000004, real) == UNTOLD
+    assert sensitivity_note(0.2, real) == ""

@@ -117,6 +117,7 @@ def test_a_generator_that_ignores_the_prompt_is_found_out(rows, judge, clip, pai
     assert scores["judge_variety"]["missing"] > 3
     assert scores["judge_variety"]["shape"] < 0.8
     assert scores["cards"]["prompt_sensitivity"]["note"] == IGNORES_TEXT
+    assert f"CLIP score {IGNORES_TEXT}" in scores["warnings"]
     assert scores["cards"]["clip_score"]["note"] == ""
 
 
