@@ -72,9 +72,18 @@ def _distance(found: dict[str, Any]) -> list[str]:
     before, after = found["before"], found["after"]
     if before is None or after is None:
         return []
-    times = ""
-    if 0 < after <= before:
-        times = f"  ({before / after:.1f} times lower)"
-    elif 0 < before < after:
-        times = f"  ({after / before:.1f} times higher than before training)"
-    return [f"  Frechet ({found['net']}'s features)  {before:.4g} -> {after:.4g}{times}"]
+    words = changed(before, after)
+    told = f"  ({words})" if words else ""
+    return [f"  Frechet ({found['net']}'s features)  {before:.4g} -> {after:.4g}{told}"]
+
+
+def changed(before: float, after: float) -> str:
+    """Say how a distance compares with that before training; '' where a zero allows no ratio."""
+    if before <= 0 or after <= 0:
+        return ""
+    lower, higher = f"{before / after:.1f}", f"{after / before:.1f}"
+    if lower == higher == "1.0":
+        return "about as before training"
+    if after < before:
+        return f"{lower} times lower"
+    return f"{higher} times higher than before training"
