@@ -90,8 +90,8 @@ def headline(sources: Sources) -> list[dict[str, str]]:
             net = "Inception" if name == "fid" else name.removeprefix("frechet_")
             meaning = f"Frechet distance on {net}, {before:.4g} -> {after:.4g}: lower is better; "
             meaning += "against the untrained network"
-            value = words.removesuffix(" than before training")
-            found.append({"name": "distance", "value": value, "meaning": meaning})
+            short = words.removesuffix(" than before training")
+            found.append({"name": "distance", "value": short, "meaning": meaning})
             break
     for name, title in HEADLINES.items():
         value = metric_at(measured, name)
