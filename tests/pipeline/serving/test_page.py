@@ -66,6 +66,19 @@ async def drawn(page: Page, count: int) -> list[np.ndarray]:
     return [pixels(base64.b64decode(one)) for one in found]
 
 
+async def write(page: Page, name: str, text: str) -> None:
+    """Type into a field of a tab that has just come, until it stands there.
+
+    Gradio makes a tab's fields when it is first seen: what is typed in that moment is lost.
+    """
+    stands = f"document.querySelector({field(name)!r}).value === {text!r}"
+    while True:
+        await page.type(field(name), text)
+        await asyncio.sleep(0.3)
+        if await page.run(stands):
+            return
+
+
 async def told(page: Page, name: str) -> str:
     """Wait for a sentence beside a field and return it."""
     await page.until(f"document.querySelector('#{name} div.validation-error')")
@@ -141,8 +154,9 @@ async def mix_and_walk(page: Page, found: dict) -> None:
         await page.press("Tab")
     await page.press("Enter")  # the keyboard alone
     await page.until("document.querySelector('#tab-mix-button[aria-selected=true]')")
-    await page.type(field("layers"), "1-2")
+    await write(page, "layers", "1-2")
     found["mix"] = await copied(page, "#as-python")
+    assert "[1, 2]" in found["mix"]
     await page.click("#go")
     found["mixed"] = (await drawn(page, 10))[0]
     await page.type(field("layers"), "99")
@@ -153,8 +167,8 @@ async def mix_and_walk(page: Page, found: dict) -> None:
     await page.click("#use")
     await page.until(f"document.querySelector({field('layers')!r}).value === '1,2'")
     await page.click("#tab-walk-button")
-    await page.type(field("walk-second"), "a small green disc on a red background")
-    await page.type(field("frames"), "4")
+    await write(page, "walk-second", "a small green disc on a red background")
+    await write(page, "frames", "4")
     found["walk"] = await copied(page, "#as-python")
     await page.click("#go")
     await page.until("document.querySelector('#gallery .thumbnail-lg video')?.readyState > 0")
