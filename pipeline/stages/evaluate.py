@@ -194,12 +194,9 @@ def _draw_sheets(
     (rows,) = held_out(bench.source, count, count)
     enlarges = rows.condition.picture_NCHW is not None
     width = 1 if enlarges else config.sheet_seeds
-    chosen = list(range(count))
-    if asked and rows.condition.pooled_ND is None and rows.condition.label_N is not None:
-        chosen = _one_of_each(rows.condition.label_N.tolist())
-    each = torch.tensor(chosen).repeat_interleave(width)
+    each = torch.arange(count).repeat_interleave(width)
     columns = range(config.seed, config.seed + width)
-    seeds = list(columns) * len(chosen) if asked else range(config.seed, config.seed + len(each))
+    seeds = list(columns) * count if asked else range(config.seed, config.seed + len(each))
     images = generate_from(generator, rows.condition[each], seeds, batch=config.batch)
     captions = list(rows.captions) if any(rows.captions) else None
     if enlarges:
@@ -210,11 +207,6 @@ def _draw_sheets(
     assert rows.image_NCHW is not None, "a held-out row has an image"
     image_grid(to_uint8(rows.image_NCHW), 4, captions).save(out / "reals.png")
     return captions
-
-
-def _one_of_each(labels: list[int]) -> list[int]:
-    """Return where each class stands first: the same class and seeds would give the same row."""
-    return [place for place, label in enumerate(labels) if label not in labels[:place]]
 
 
 def _draw_pairs(context: StageContext, bench: Any, generator: Any, pairs: list[Any]) -> None:

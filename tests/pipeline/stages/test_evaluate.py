@@ -22,7 +22,7 @@ from components.sampling import generate_from, to_uint8
 from models.features import build_feature_net, read_card, save_feature_net
 from models.features.inception import InceptionNet
 from models.interfaces import Condition
-from pipeline.stages.evaluate import BESIDE, _one_of_each, flat_numbers, main
+from pipeline.stages.evaluate import BESIDE, flat_numbers, main
 from tests.pipeline.params.params_example import valid, wrong_keys
 from tests.pipeline.trained_world import EVALUATE, run_evaluate, trained_world
 
@@ -196,10 +196,6 @@ def test_a_model_without_text_is_measured_without_text(
     drawn = generate_from(generator, Condition(), range(rows * columns))  # a seed for each image
     with Image.open(other / "artifacts/evaluation/samples.png") as sheet:
         assert sheet.tobytes() == image_grid(drawn, columns).tobytes()
-
-
-def test_a_row_of_the_sheet_for_each_class() -> None:
-    assert _one_of_each([3, 1, 3, 3, 0, 1]) == [0, 1, 4] and _one_of_each([]) == []
 
 
 def test_a_model_without_a_judge_names_a_caption_to_type(world: Path, monkeypatch) -> None:
