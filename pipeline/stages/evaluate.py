@@ -55,7 +55,6 @@ def _work(context: StageContext) -> None:
     from components.evaluation.observer import Opened
     from components.evaluation.scores import score_generator
     from components.evaluation.truth import filter_truth
-    from components.requests.subjects import kind_of
     from pipeline.places import runs_folder
 
     config, paths = context.params.evaluate, context.arguments
@@ -87,8 +86,8 @@ def _work(context: StageContext) -> None:
         "nimg": card["nimg"],
     }
     paths.out.mkdir(parents=True, exist_ok=True)
-    shown = _draw_sheets(context, bench, generator, paths.out, asked=kind_of(card) != "none")
-    if opened.bench.judge is None and kind_of(card) == "text" and shown:
+    shown = _draw_sheets(context, opened, paths.out)
+    if bench.judge is None and bench.text_encoder is not None and shown:
         scores["model"]["prompt"] = shown[0][:PROMPT_SHOWN]  # what a user may type first
     if pairs:
         _draw_pairs(context, bench, generator, pairs)
@@ -136,7 +135,7 @@ def _write(context: StageContext, scores: dict[str, Any], curve: list[dict[str, 
         file.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
     context.tracker.log_metrics(flat_numbers(scores), step=scores["model"]["nimg"])
     # The curve over psi is a table and a picture: MLflow's x axis is for steps of training.
-    for name in ("metrics.json", "truncation.csv", "truncation.png"):
+    for name in ("metrics.json", "truncation.csv", *(["truncation.png"] if curve else [])):
         context.tracker.log_artifact(paths.out / name)
 
 
@@ -175,37 +174,45 @@ def seconds_per_image(bench: Any, generator: Any, repeats: int = 5) -> float:
     return statistics.median(times[1:])  # the first call also warms up
 
 
-def _draw_sheets(
-    context: StageContext, bench: Any, generator: Any, out: Path, *, asked: bool
-) -> list[str] | None:
-    """Save samples.png and reals.png (held-out images); return the captions of the rows.
+def _draw_sheets(context: StageContext, opened: Any, out: Path) -> list[str]:
+    """Save samples.png and reals.png (held-out images); return the captions of the latter.
 
-    The samples are a row per prompt, or per class, and a column per seed; an image each of its own
-    seed where the model is not asked for anything; as in training where it only enlarges.
+    The samples are a row per prompt or class, each once, and a column per seed; an image each of
+    its own seed where the model is not asked for anything; as in training where it only enlarges.
     """
     import torch
 
     from components.evaluation.features import held_out
+    from components.evaluation.sheet_rows import SheetRows, distinct_rows
     from components.pictures.sheets import image_grid
+    from components.requests.subjects import kind_of
     from components.sampling import beside_bicubic, generate_from, to_uint8
 
+    bench, generator, card = opened.bench, opened.after, opened.card
     config = bench.config
     count = min(config.sheet_prompts, bench.source.num_rows)
     (rows,) = held_out(bench.source, count, count)
     enlarges = rows.condition.picture_NCHW is not None
     width = 1 if enlarges else config.sheet_seeds
-    each = torch.arange(count).repeat_interleave(width)
+    kind, shown = kind_of(card), SheetRows(condition=rows.condition, captions=rows.captions)
+    if kind != "none" and not enlarges:
+        num_labels = card["shape"]["num_labels"] if kind == "label" else 0
+        shown = distinct_rows(bench.source, count, num_labels=num_labels)
+    each = torch.arange(len(shown.captions)).repeat_interleave(width)
     columns = range(config.seed, config.seed + width)
-    seeds = list(columns) * count if asked else range(config.seed, config.seed + len(each))
-    images = generate_from(generator, rows.condition[each], seeds, batch=config.batch)
-    captions = list(rows.captions) if any(rows.captions) else None
+    seeds = [*columns] * len(shown.captions)
+    if kind == "none":
+        seeds = [*range(config.seed, config.seed + len(each))]
+    images = generate_from(generator, shown.condition[each], seeds, batch=config.batch)
     if enlarges:
         images, width = beside_bicubic(rows, images), 4
-    sheet = image_grid(images, width, captions if asked else None)
+    told = shown.captions if kind != "none" and any(shown.captions) else None
+    sheet = image_grid(images, width, told)
     sheet.save(out / "samples.png")
     context.tracker.log_image("samples", sheet, step=0)
     assert rows.image_NCHW is not None, "a held-out row has an image"
-    image_grid(to_uint8(rows.image_NCHW), 4, captions).save(out / "reals.png")
+    captions = list(rows.captions) if any(rows.captions) else []
+    image_grid(to_uint8(rows.image_NCHW), 4, captions or None).save(out / "reals.png")
     return captions
 
 

@@ -4,6 +4,7 @@ that grows.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -14,15 +15,18 @@ import torch
 import yaml
 from PIL import Image
 
-from components.artifacts.artifact import GENERATOR, read_card, read_weights
+from components.artifacts.artifact import GENERATOR, load_generator, read_card, read_weights
 from components.artifacts.family import recipe_from
 from components.artifacts.frozen_nets import ABSENT
 from components.artifacts.publishing import PublishConfig
 from components.data.batches import BatchSource
 from components.data.origins import Origin
+from components.pictures.sheets import image_grid
 from components.pretraining.class_features import class_features, logit_names, write_classes
+from components.sampling import generate_from
 from components.training.distributed import World
 from components.training.run import run_job
+from models.interfaces import Condition
 from pipeline.commands.generate import main as generate
 from pipeline.params.sections import load_params
 from pipeline.stages import filter as filter_stage
@@ -36,7 +40,7 @@ from tests.pipeline.tiny_world import (
     write_params,
     write_projected_nets,
 )
-from tests.pipeline.trained_world import context, run_evaluate, run_publish
+from tests.pipeline.trained_world import EVALUATE, context, run_evaluate, run_publish
 
 CLASSES = ("blue", "green", "red")
 PARTS = {
@@ -202,6 +206,24 @@ def test_artifact_metrics_and_card_tell_the_kind(world) -> None:
     assert ("--label" in text) == (kind == "label")
     assert "text-to-image" not in text and '"a prompt"' not in text
     assert not (folder / "artifacts/release/text_encoder").exists()
+
+
+def test_the_sheet_shows_each_class_in_one_row(world) -> None:
+    kind, _, folder = world
+    if kind != "label":
+        return
+    run_evaluate(folder, dataclasses.replace(EVALUATE, sheet_prompts=8))
+    rows = BatchSource(folder / "data/train", "heldout", SIDE // 2, EVALUATE.seed)
+    held_out = rows.atom(0, rows.num_rows)
+    assert rows.num_rows > len(CLASSES), "some class comes twice"
+    names = list(dict.fromkeys(held_out.captions))
+    label_N = torch.tensor([CLASSES.index(name) for name in names]).repeat_interleave(2)
+    generator, _ = load_generator(folder / "artifacts/base")
+    seeds = [EVALUATE.seed, EVALUATE.seed + 1] * len(names)
+    drawn = generate_from(generator, Condition(label_N=label_N), seeds)
+    with Image.open(folder / "artifacts/evaluation/samples.png") as sheet:
+        assert sheet.size == image_grid(drawn, 2, names).size
+        assert sheet.tobytes() == image_grid(drawn, 2, names).tobytes()
 
 
 def test_it_grows(world) -> None:
