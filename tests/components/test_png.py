@@ -1,6 +1,7 @@
 """PNG files of our own: Pillow, which did not write them, reads the same pixels."""
 
 import io
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -66,3 +67,16 @@ def test_rows_of_a_png_are_read_back(tmp_path: Path) -> None:
     found = Image.open(tmp_path / "x.png")
     found.verify()
     assert np.array_equal(np.asarray(Image.open(tmp_path / "x.png")), pixels)
+
+
+@pytest.mark.parametrize("equal", [0, 1, 2, 3, 4, 5, 8])
+def test_a_picture_is_a_drawing_from_a_quarter_of_equal_neighbours_on(equal: int) -> None:
+    row = np.arange(9, dtype=np.uint8)[:, None] * np.array([20, 0, 0], np.uint8)  # eight pairs
+    for place in range(equal):
+        row[place + 1] = row[place]
+    if equal == 3:
+        row[:, 2] = np.arange(9) * 9  # one colour differs: no pair is equal
+    file = encode_png(np.stack([row] * 4))
+    packed = file[file.index(b"IDAT") + 4 : file.index(b"IEND") - 8]
+    up, average = 2, 3  # filters of the rows
+    assert zlib.decompress(packed)[0] == (up if equal >= 2 and equal != 3 else average)
