@@ -95,29 +95,21 @@ def stale_stages(nodes: list[Node], lock: Path | None = None) -> list[str]:
     when another one has written a file anew since, or when it reads a file of a stale one.
     """
     lock = lock or Path(LOCK)
-    entries = read_yaml(lock.read_text(encoding="utf-8"))["stages"] if lock.is_file() else {}
+    entries = _stages(lock) if lock.is_file() else {}
     written = {
         out["path"]: out.get("md5") for entry in entries.values() for out in entry.get("outs", [])
     }
-    stale = {
+    moved = {
         name
         for name, entry in entries.items()
         for read in entry.get("deps", [])
         if read["path"] in written and read.get("md5") != written[read["path"]]
     }
-    found: list[str] = []
-    made: set[Path] = set()
-    for node in _in_order(nodes):
-        inside = any(path in made or made & set(path.parents) for path in node.deps)
-        if node.name in stale or (inside and node.name in entries):
-            found.append(node.name)
-            made |= {*node.outs, *node.metrics}
-    return found
-
-
-def _in_order(nodes: list[Node]) -> list[Node]:
-    """Return the stages with those first that others read from."""
-    return sorted(nodes, key=lambda node: len(needed_for(nodes, [node.name])))
+    return [
+        node.name
+        for node in nodes
+        if node.name in entries and any(one.name in moved for one in needed_for(nodes, [node.name]))
+    ]
 
 
 def stage_titles(graph: Path | None = None) -> dict[str, str]:

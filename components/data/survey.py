@@ -64,6 +64,13 @@ class Survey:
     unread: list[str] = field(default_factory=list)
 
     @property
+    def classes(self) -> str:
+        """How many classes were met, in words."""
+        count = len(set(self.labels) - {""})
+        least = "" if self.is_whole else "at least "
+        return f"{least}{count:,} class{'es' * (count != 1)}"
+
+    @property
     def usable(self) -> int:
         """Samples of those looked at that have no reason to be left out."""
         hidden = self.reasons[str(Reason.ENTRY_HIDDEN)]

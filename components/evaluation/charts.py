@@ -48,9 +48,10 @@ def draw_curve(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     axes.plot(*zip(*points, strict=True), marker="o", color="#2b5fb8")
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
-    for row, point in zip(rows, points if across == distance else [], strict=False):
-        label = f"psi {row['truncation']:g}"
-        axes.annotate(label, point, textcoords="offset points", xytext=(6, 6))
+    if across == distance:  # psi stands on no axis
+        for row, point in zip(rows, points, strict=True):
+            label = f"psi {row['truncation']:g}"
+            axes.annotate(label, point, textcoords="offset points", xytext=(6, 6))
     axes.set_title("Truncation")
     axes.grid(alpha=0.3)
     figure.savefig(path)

@@ -77,15 +77,10 @@ def score_generator(
     bound = measure_binding(bench, sampled.first(config.num_prompts))
     classes = measure_classes(bench, sampled.first(config.num_prompts))
     enlarged = measure_enlarging(bench, after)
-    few = _few(len(bench.real_ND))
-    warned = (alignment, shapes, seeds, copies)
-    warnings = [*few, *(text for part in warned for text in part["warnings"])]
-    for warning in warnings:
-        say(f"evaluate: {warning}")
+    warnings = _warned(bench, (alignment, shapes, seeds, copies), say)
     say(f"evaluate: truncation curve over psi {', '.join(map(str, config.truncations))}")
     curve = truncation_curve(bench, after, sampled)
     parts = (alignment, bound, shapes, seeds, copies, classes, enlarged, kinds, distances)
-    missing = _joined(parts, "missing")
     return {
         **_joined(parts, "scores"),
         "real": real,
@@ -94,13 +89,27 @@ def score_generator(
         "pairs": copies["pairs"],
         "warnings": warnings,
         "cards": _joined(parts, "cards"),
-        "not_measured": {name: bench.not_measured.get(name, why) for name, why in missing.items()},
+        "not_measured": _not_measured(bench, parts),
     }
 
 
 def _joined(parts: Sequence[dict[str, Any]], key: str) -> dict[str, Any]:
     """Return what all parts say under a key, in their order."""
     return {name: value for part in parts for name, value in part[key].items()}
+
+
+def _not_measured(bench: Bench, parts: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Return metric -> why its value is None: what the bench lacks goes before."""
+    missing = _joined(parts, "missing")
+    return {name: bench.not_measured.get(name, why) for name, why in missing.items()}
+
+
+def _warned(bench: Bench, parts: Sequence[dict[str, Any]], say: Callable[[str], None]) -> list[str]:
+    """Return all warnings, and say them."""
+    warnings = [*_few(len(bench.real_ND)), *(text for part in parts for text in part["warnings"])]
+    for warning in warnings:
+        say(f"evaluate: {warning}")
+    return warnings
 
 
 def _few(num_real: int) -> list[str]:

@@ -93,8 +93,7 @@ def _answer(options: argparse.Namespace) -> None:
     shown, end_streams = page(client, options.files)
     web = front(shown, client)
     facts = client.facts()  # waits for the model: a broken one ends the command before
-    name = facts["name"] or options.model or "the model"
-    say_address(name, facts["resolution_px"], f"http://{HOST}:{options.port}")
+    say_address(facts, options)
     settings = uvicorn.Config(
         web, log_level="critical", access_log=False, timeout_graceful_shutdown=LAST_ANSWERS_S
     )

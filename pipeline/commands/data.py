@@ -127,10 +127,7 @@ def _words(found: Survey) -> Iterator[str]:
         return
     if found.source.condition == "label":
         counted = found.labels
-        classes = len(set(counted) - {""})
-        least = "" if found.is_whole else "at least "
-        what = f"{least}{classes:,} class{'es' * (classes != 1)}"
-        yield f"with a class: {1 - counted[''] / readable:.1%}; {what}"
+        yield f"with a class: {1 - counted[''] / readable:.1%}; {found.classes}"
     else:
         counted = found.captions
         share = found.captioned / readable

@@ -114,18 +114,17 @@ def told(found: Survey, out: Path) -> Iterator[str]:
     from components.data.survey import unread_tables
 
     source, count, size = found.source, pictures(found), size_of(found)
-    seen, classes = len(found.sides), len(set(found.labels) - {""})
-    least = "" if found.is_whole else "at least "
+    seen = len(found.sides)
     what = {
         "text": f"captions: {found.captioned / seen:.0%} have one",
-        "label": f"{least}{classes:,} class{'es' * (classes != 1)}, no captions",
+        "label": f"{found.classes}, no captions",
         "none": "neither captions nor classes",
     }[source.condition]
-    number = f"{'' if is_counted(found) else least}{count:,}"
-    yield f"{number} pictures in {source.path} ({source.kind}); {what}"
+    least = "" if is_counted(found) else "at least "
+    yield f"{least}{count:,} pictures in {source.path} ({source.kind}); {what}"
     yield from unread_tables(found)
-    for reason, times in found.reasons.most_common(5):
-        yield f"  {times:,} of those looked at will be left out: {reason}"
+    for reason, number in found.reasons.most_common(5):
+        yield f"  {number:,} of those looked at will be left out: {reason}"
     small = sum(side < SMALL_PX for side in found.sides)
     if small:
         are = "is" if small == 1 else "are"
@@ -147,13 +146,11 @@ def told(found: Survey, out: Path) -> Iterator[str]:
     if count > MANY:
         minutes = count / READ_PER_S / 60
         yield f"  and {minutes:,.0f} more to score and store {count:,} (photographs of 512 px)"
-    if not is_counted(found):
-        pass  # as many as were looked at, and more: not few
-    elif count < VERY_FEW:
+    if count < VERY_FEW and is_counted(found):
         are = "picture is" if count == 1 else "pictures are"
         yield f"warning: {count} {are} very few: it will draw them again, not new ones like"
         yield "  them; on a GPU, presets/*few_shot.yaml is made for so few"
-    elif count < FEW:
+    elif count < FEW and is_counted(found):
         yield f"warning: {count} pictures are few: expect colours and rough shapes; distances are"
         yield "  of few held-out pictures and say little"
     if source.condition == "none":

@@ -72,9 +72,9 @@ def size_of(found: Survey) -> int:
 
 def pictures(found: Survey) -> int:
     """Return how many pictures the source has; of tars and tables that are large, at least."""
-    if found.is_whole:
-        return len(found.sides)
-    return max(len(found.sides), found.files[found.source.kind] if is_counted(found) else 0)
+    if is_counted(found) and not found.is_whole:
+        return max(len(found.sides), found.files[found.source.kind])
+    return len(found.sides)
 
 
 def is_counted(found: Survey) -> bool:

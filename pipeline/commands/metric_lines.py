@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+from components.artifacts.publishing import metric_at
 
 BOUND = ("attribute", "both", "exchanged", "swapped_colours")
 OUTLINED = ("shape", "worst")
@@ -75,6 +78,17 @@ def _distance(found: dict[str, Any]) -> list[str]:
     words = changed(before, after)
     told = f"  ({words})" if words else ""
     return [f"  Frechet ({found['net']}'s features)  {before:.4g} -> {after:.4g}{told}"]
+
+
+def distance_of(measured: Mapping[str, Any]) -> dict[str, Any]:
+    """Return net, before and after of the first Frechet distance; {} where none was measured."""
+    for name in measured:
+        if name.startswith("frechet_") or name == "fid":
+            before, after = (metric_at(measured, f"{name}.{side}") for side in ("before", "after"))
+            if before is not None and after is not None:
+                net = "Inception" if name == "fid" else name.removeprefix("frechet_")
+                return {"net": net, "before": before, "after": after}
+    return {}
 
 
 def changed(before: float, after: float) -> str:

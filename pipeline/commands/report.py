@@ -48,7 +48,7 @@ def write_report(sources: Sources) -> Path:
 
 def render(sources: Sources) -> str:
     """Return the page."""
-    pictures, sheet = Pictures(), sample_sheet(sources.nodes)
+    pictures, sheet = Pictures(), sample_sheet(sources.measured)
     first = pictures(sheet, "Prompts in rows, seeds in columns") if sheet else None
     summary = summarize(sources)
     sections = [_stage(node, sources, pictures, sheet) for node in sources.nodes]
@@ -68,7 +68,7 @@ def render(sources: Sources) -> str:
 
 
 def _title(sources: Sources) -> str:
-    model = evaluation_details(sources.nodes).get("model") or {}
+    model = evaluation_details(sources.measured).get("model") or {}
     if not model:
         return "ganline: the last run"
     return f"ganline: {model.get('family')} at {model.get('resolution_px')} px"
@@ -77,7 +77,7 @@ def _title(sources: Sources) -> str:
 def _verdict(summary: dict[str, Any], sources: Sources) -> list[str]:
     """Return what the model can and cannot do, in sentences."""
     # Each line is a label in a column of 15, then what it says.
-    lines = [line.strip() for line in words_about(summary, sources.nodes)]
+    lines = [line.strip() for line in words_about(summary, sources.measured)]
     pairs = [(line[:15].strip(), line[15:].strip()) for line in lines]
     said = [f"{label[0].upper()}{label[1:]}: {text}." for label, text in pairs]
     if summary["published"]:

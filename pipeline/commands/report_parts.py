@@ -12,7 +12,7 @@ from typing import Any
 
 from components.artifacts.metric_names import METRICS
 from components.artifacts.publishing import metric_at
-from pipeline.commands.metric_lines import changed
+from pipeline.commands.metric_lines import changed, distance_of
 from pipeline.commands.summary import (
     FROM_ELSEWHERE,
     Sources,
@@ -81,18 +81,15 @@ def _code(commit: str) -> str:
 
 def headline(sources: Sources) -> list[dict[str, str]]:
     """Return at most five numbers with their meaning: {"name", "value", "meaning"}."""
-    measured = sources.metrics.get("evaluate", {}) | evaluation_details(sources.nodes)
+    measured = sources.metrics.get("evaluate", {}) | evaluation_details(sources.measured)
     found = []
-    for name in (name for name in measured if name.startswith("frechet_") or name == "fid"):
-        before, after = (metric_at(measured, f"{name}.{side}") for side in ("before", "after"))
-        words = changed(before, after) if before is not None and after is not None else ""
-        if words:
-            net = "Inception" if name == "fid" else name.removeprefix("frechet_")
-            meaning = f"Frechet distance on {net}, {before:.4g} -> {after:.4g}: lower is better; "
-            meaning += "against the untrained network"
-            short = words.removesuffix(" than before training")
-            found.append({"name": "distance", "value": short, "meaning": meaning})
-            break
+    distance = distance_of(measured)
+    if distance and (words := changed(distance["before"], distance["after"])):
+        sides = f"{distance['before']:.4g} -> {distance['after']:.4g}"
+        meaning = f"Frechet distance on {distance['net']}, {sides}: lower is better; "
+        meaning += "against the untrained network"
+        short = words.removesuffix(" than before training")
+        found.append({"name": "distance", "value": short, "meaning": meaning})
     for name, title in HEADLINES.items():
         value = metric_at(measured, name)
         if value is not None:

@@ -69,7 +69,7 @@ def _read(letter: str, folder: Path, params: Path, pictures: Pictures) -> Run:
         raise ConfigError("no dvc.yaml there", str(folder), todo)
     with _inside(folder):
         sources = read_sources(params)
-        sheet = sample_sheet(sources.nodes)
+        sheet = sample_sheet(sources.measured)
         stages = {name: dict(values) for name, values in sources.metrics.items()}
         drawn = {
             f"{node.name}: {group}": (axis, series)

@@ -14,10 +14,11 @@ import os
 import socket
 import sys
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from components.errors import ConfigError
 from pipeline.commands.default_folders import chosen
@@ -171,14 +172,14 @@ def _opened(model: str, params: Path, *, everything: bool) -> Models:
 
 
 def _say_images_address(options: argparse.Namespace, models: Models) -> None:
-    facts = models.get().facts()
+    say_address(models.get().facts(), options, "/v1/images")
+
+
+def say_address(facts: Mapping[str, Any], options: argparse.Namespace, path: str = "") -> None:
+    """Say which model answers where."""
     name = facts["name"] or options.model or "the model"
-    say_address(name, facts["resolution_px"], f"http://{HOST}:{options.port}/v1/images")
-
-
-def say_address(name: str, resolution_px: int, address: str) -> None:
-    """Say what answers where."""
-    print(f"{name}, {resolution_px} px: {address}", flush=True)
+    address = f"http://{HOST}:{options.port}{path}"
+    print(f"{name}, {facts['resolution_px']} px: {address}", flush=True)
     print("stop with Ctrl-C", flush=True)
 
 

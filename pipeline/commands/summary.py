@@ -16,7 +16,15 @@ from typing import Any
 
 from components.errors import StorageError
 from components.requests.subjects import kind_of, label_names
-from pipeline.commands.metric_lines import ALIGNED, CLASSED, COPIED, OUTLINED, VARIED, metric_lines
+from pipeline.commands.metric_lines import (
+    ALIGNED,
+    CLASSED,
+    COPIED,
+    OUTLINED,
+    VARIED,
+    distance_of,
+    metric_lines,
+)
 from pipeline.commands.seconds import LastCommand, seconds_table
 from pipeline.exit_codes import Parser, guarded
 from pipeline.graph import Node, read_graph, stale_stages
@@ -51,6 +59,11 @@ class Sources:
     peak_memory_gib: float | None
     last: LastCommand
     stale: tuple[str, ...] = ()
+
+    @property
+    def measured(self) -> list[Node]:
+        """The stages whose files are of the data that lies there now."""
+        return [node for node in self.nodes if node.name not in self.stale]
 
 
 def read_sources(params: Path) -> Sources:
@@ -87,6 +100,7 @@ def summarize(sources: Sources) -> dict[str, Any]:
     evaluation = sources.metrics.get("evaluate", {})
     judge = evaluation.get("judge") or {}
     frechet = evaluation.get("frechet_judge") or {}
+    other = {} if frechet else distance_of(evaluation)
     truth = evaluation.get("filter_truth") or {}
     outlined = evaluation.get("silhouette") or {}
     filtered = sources.metrics.get("filter", {})
@@ -97,7 +111,7 @@ def summarize(sources: Sources) -> dict[str, Any]:
         "seconds_between": sources.last.between({n: records[n] for n in seconds}),
         "judge": {name: judge.get(name) for name in JUDGED},
         "frechet_judge": {side: frechet.get(side) for side in ("before", "after")},
-        **({} if frechet else _other_distance(evaluation)),
+        **({"frechet": other} if other else {}),
         **{name: evaluation.get(name) for name in ALIGNED},
         **({"two_objects": bound} if (bound := evaluation.get("two_objects")) else {}),
         "silhouette": {name: outlined.get(name) for name in OUTLINED},
@@ -114,15 +128,6 @@ def summarize(sources: Sources) -> dict[str, Any]:
         "missed": published.get("missed", []),
         "peak_memory_gib": sources.peak_memory_gib,
     }
-
-
-def _other_distance(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """Return the distance by another net than the judge, which knows made-up shapes alone."""
-    for name, value in evaluation.items():
-        if name.startswith("frechet_") and isinstance(value, dict):
-            sides = {side: value.get(side) for side in ("before", "after")}
-            return {"frechet": {"net": name.removeprefix("frechet_"), **sides}}
-    return {}
 
 
 def write_summary(sources: Sources) -> tuple[dict[str, Any], Path]:
@@ -148,9 +153,9 @@ def summary_text(summary: dict[str, Any], sources: Sources, written: Path) -> st
     if sources.stale:
         lines += ["", f"not run since what they read has changed: {', '.join(sources.stale)}"]
         lines += ["their numbers are of an earlier run and left out (dvc repro, or make demo)"]
-    lines += ["", "metrics", *metric_lines(summary), *words_about(summary, sources.nodes)]
-    sheet = sample_sheet(sources.nodes)
-    if sheet is not None and "evaluate" not in sources.stale:
+    lines += ["", "metrics", *metric_lines(summary), *words_about(summary, sources.measured)]
+    sheet = sample_sheet(sources.measured)
+    if sheet is not None:
         lines += ["", f"sample sheet   {sheet}"]
     lines += [
         f"summary        {written}",

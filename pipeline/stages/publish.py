@@ -42,7 +42,12 @@ def _plan(context: StageContext) -> dict[str, Any]:
 
 
 def _work(context: StageContext) -> None:
-    from components.artifacts.publishing import few_held_out, metric_at, missed_thresholds
+    from components.artifacts.publishing import (
+        few_held_out,
+        is_champion,
+        metric_at,
+        missed_thresholds,
+    )
     from components.artifacts.release import write_release
     from components.durable_files import publish_folder
     from pipeline.places import runs_folder
@@ -61,7 +66,7 @@ def _work(context: StageContext) -> None:
     )
     missed = missed_thresholds(metrics, config.thresholds)
     few = few_held_out(metrics, config)
-    registered = _register(context, staged, card, promoted=not missed and not few)
+    registered = _register(context, staged, card, promoted=is_champion(metrics, config))
     measured = {name: metric_at(metrics, name) for name in config.thresholds}
     context.tracker.log_metrics({k: v for k, v in measured.items() if v is not None})
     context.pipeline.set_tags({"published": str(not missed).lower()})

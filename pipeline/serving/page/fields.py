@@ -112,7 +112,7 @@ def read_fields(
         asked["psi"] = reader.psi("psi", values["psi"])
     if tab == "draw":
         asked["number"] = reader.whole("number", 1, facts["limits"]["images"], "Number")
-    else:
+    elif tab != "sweep":
         asked |= _second(tab, reader, facts)
     if reader.errors:
         return None, reader.errors
@@ -122,8 +122,6 @@ def read_fields(
 
 def _second(tab: str, reader: _Reader, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a mix or a walk takes from its second picture."""
-    if tab == "sweep":
-        return {}
     found: dict[str, Any] = {}
     if facts["takes"] == "prompt":
         found["second"] = reader.text(f"{tab}_second")

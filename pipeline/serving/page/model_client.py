@@ -6,7 +6,7 @@ import base64
 import http.client
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -110,8 +110,7 @@ class ModelClient:
         pictures, words = [], dict[str, None]()
         for one in json.loads(answer.content)["images"]:
             if path == "mix":
-                own = {**vars(asked), "second_seed": one["style_seed"]}
-                settings = Asked(**own)
+                settings = replace(asked, second_seed=one["style_seed"])
             else:
                 settings = asked.alone(one["seed"], one["truncation"])
             words |= dict.fromkeys(one.get("words_not_known", []))
