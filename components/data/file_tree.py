@@ -199,15 +199,15 @@ def read_regular(path: Folder, most: int) -> bytes | None:
     """
     if isinstance(path, FarPath):
         with open_far(path) as far:
-            content = far.read(most + 1) if size_of(far) <= most else b""
-            return content if size_of(far) <= most else None
+            return far.read(size_of(far)) if size_of(far) <= most else None
     # Not blocking: between the look and the opening a pipe may have taken its place.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
+        facts = os.fstat(handle)
+        if not stat.S_ISREG(facts.st_mode):
             raise OSError(f"no regular file: {path}")
-        content = file.read(most + 1)
-    return content if len(content) <= most else None
+        # Python sets aside all the bytes that it is asked for: `most` of them for every picture.
+        return file.read(facts.st_size) if facts.st_size <= most else None
 
 
 def _sort_far(files: Iterable[str], tree: Tree) -> None:

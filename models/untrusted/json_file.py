@@ -25,7 +25,7 @@ def read_json(path: Path, bytes_limit: int = BYTES_LIMIT) -> Any:
         num_bytes = os.fstat(file.fileno()).st_size
         if num_bytes > bytes_limit:
             raise ValueError(f"{num_bytes:,} bytes, more than {bytes_limit:,}")
-        text = file.read(bytes_limit).decode("utf-8")
+        text = file.read(num_bytes).decode("utf-8")  # Python sets aside all that it is asked for
     try:
         return json.loads(text)
     except RecursionError:
