@@ -89,7 +89,9 @@ _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used
 _FORBIDDEN = {errno.EACCES, errno.EROFS, errno.EPERM}
 _UNUSABLE = {errno.EIO, errno.ESTALE, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
 # How libraries that hide the number of an error name the same things.
-_FULL_WORDS, _MEMORY_WORDS = "No space left on device", "can't allocate memory"
+_FULL_WORDS = "No space left on device"
+# oneDNN says no more where it gets no memory for its buffers.
+_MEMORY_WORDS = ("can't allocate memory", "could not create a primitive")
 _SOON_S = 0.01
 _IMPORT_S = 20.0  # no import takes longer: then all of the program runs inside one
 _RING_WORDS = "Symlink loop from"  # of Path.resolve, before Python 3.13
@@ -131,7 +133,7 @@ def known_error(error: BaseException) -> GanlineError | None:
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
         or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
-        or _MEMORY_WORDS in text
+        or any(words in text for words in _MEMORY_WORDS)
     ):
         todo = "set micro_batch to auto or lower, or lower batch or the number of workers"
         return OutOfMemory(text[:160] or "out of memory", "memory", todo)

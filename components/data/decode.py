@@ -14,6 +14,7 @@ import struct
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -177,7 +178,8 @@ def _ends_early(image: Image.Image, found: Found) -> bool:
         top = (height - 1) // _BLOCK_PX * _BLOCK_PX
         corner = image.crop((left, top, width, height))
         light = corner.getchannel("K") if image.mode == "CMYK" else corner.convert("L")
-        if np.ptp(np.asarray(light)) > _FLAT_LEVELS:
+        darkest, brightest = cast("tuple[int, int]", light.getextrema())
+        if brightest - darkest > _FLAT_LEVELS:
             return False
     other = Image.open(io.BytesIO(found.data[:-2] + _FILLING + b"\xff\xd9"), formats=["JPEG"])
     other.load()

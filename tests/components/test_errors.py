@@ -20,6 +20,7 @@ CODES: list[tuple[BaseException, int]] = [
     (MemoryError(), 6),
     (OutOfMemoryError("CUDA out of memory"), 6),
     (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), 6),
+    (RuntimeError("could not create a primitive"), 6),
     (RuntimeError("I/O error: No space left on device (os error 28)"), 6),
     (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/x"), 6),
     (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), "/x"), 6),

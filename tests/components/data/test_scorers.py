@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ from components.data.records import Record
 from components.data.score_parts import score_source
 from components.data.scorers import ALWAYS, REPEATS, SCORERS, columns_for_rules
 from components.data.scorers.base import ColumnScorer, Setting, scorer_class
+from components.data.scorers.clip import ClipSimilarity
 from components.data.scorers.heads import read_head
 from components.data.scoring import SCORE_SCHEMA, score_schema
 from components.errors import ConfigError, StorageError
@@ -31,6 +33,8 @@ from tests.components.data.makers import (
     score_table,
     write_plain_tar,
 )
+
+BUNDLED = Path(__file__).resolve().parents[3] / "bundled" / "encoders"
 
 
 def value_of(name, pixels=None, **record):
@@ -241,3 +245,18 @@ def test_a_column_that_is_not_a_number_is_not_kept(tmp_path):
     rules = (ColumnRule(column="num_bytes", min=0),)
     found = decided(tmp_path, score_table(rows), FilterConfig(rules=rules)).texts().tolist()
     assert found == ["", "filter.num_bytes", ""]
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 127, 128, 200])
+def test_images_in_pieces_have_the_embeddings_of_all_at_once(count):
+    clip = ClipSimilarity(BUNDLED / "clip")
+    rng = np.random.default_rng(count)
+    images = list(rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8))
+    seen = []
+    clip.net.network.visual.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
+    found = clip.embed(images)
+    assert sum(seen) == count and max(seen) < 128
+    with torch.inference_mode():
+        image_NCHW = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(clip.device)
+        wanted = clip.net(image_NCHW.float() / 127.5 - 1)["pooled"].cpu().numpy()
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)

@@ -7,7 +7,8 @@ PREPROCESSING = {"image_size_px": 32, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3,
 WORDS = ["a", "blue", "circle", "red"]
 
 
-def small_clip() -> ClipNet:
+def small_clip(context_length: int = 8, **text) -> ClipNet:
+    """Return a CLIP; `text` is added to its text_cfg."""
     architecture = {
         "embed_dim": 16,
         "quick_gelu": True,
@@ -19,13 +20,14 @@ def small_clip() -> ClipNet:
             "layers": 2,
         },
         "text_cfg": {
-            "context_length": 8,
+            "context_length": context_length,
             "vocab_size": 8,
             "width": 32,
             "heads": 2,
             "layers": 2,
-        },
-        "tokenizer": {"kind": "words", "words": WORDS, "context_length": 8},
+        }
+        | text,
+        "tokenizer": {"kind": "words", "words": WORDS, "context_length": context_length},
     }
     return ClipNet.build(architecture, **PREPROCESSING)
 

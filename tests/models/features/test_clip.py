@@ -35,6 +35,35 @@ def test_image_embedding_equals_open_clips_on_its_own_preprocessing():
     torch.testing.assert_close(wanted.norm(dim=1), torch.ones(3))
 
 
+@pytest.mark.parametrize("context", [24, 77])
+@pytest.mark.parametrize("longest", [1, 14, 15, 30, 100])
+@pytest.mark.parametrize("count", [1, 3, 40])
+def test_captions_without_their_padding_have_open_clips_embeddings(context, longest, count):
+    net = small_clip(context)
+    texts = [" ".join(["red", "blue", "x"][i % 3] for i in range(longest - n)) for n in range(40)]
+    texts = texts[:count]
+    with torch.inference_mode():
+        wanted = net.network.encode_text(net.tokenize(texts), normalize=True)
+        torch.testing.assert_close(net.encode_text(texts), wanted, rtol=0, atol=1e-6)
+
+
+def test_only_places_up_to_the_longest_captions_end_are_computed():
+    net = small_clip(77)
+    seen = []
+    net.network.transformer.register_forward_hook(lambda _, given, __: seen.append(given[0].shape))
+    net.encode_text(["red"])
+    net.encode_text(["red", "red " * 15])  # 17 ids
+    net.encode_text(["red " * 200])
+    assert [shape[1] for shape in seen] == [16, 32, 77]
+
+
+@pytest.mark.parametrize("text", [{"no_causal_mask": True}, {"pool_type": "last"}])
+def test_a_tower_that_reads_the_padding_gets_it(text):
+    net = small_clip(24, **text)
+    wanted = net.network.encode_text(net.tokenize(CAPTIONS), normalize=True)
+    torch.testing.assert_close(net.encode_text(CAPTIONS), wanted, rtol=0, atol=1e-6)
+
+
 def test_text_tower_alone_says_the_same(tmp_path):
     net = small_clip()
     text = net.text_part()
