@@ -30,9 +30,14 @@ def alternatives(templates: Sequence[str]) -> tuple[str, ...]:
 
     Sentences without brackets are returned as they are.
     """
-    found: list[str] = []
-    for template in templates:
-        parts = re.split(r"\[([^\[\]]*\|[^\[\]]*)\]", template)
-        choices = [x.split("|") if i % 2 else [x] for i, x in enumerate(parts)]
-        found += map("".join, itertools.product(*choices))
-    return tuple(found)
+    products = (itertools.product(*pieces(template)) for template in templates)
+    return tuple("".join(words) for product in products for words in product)
+
+
+def pieces(template: str) -> list[list[str]]:
+    """Return the parts of a template in order, each with all that may stand there.
+
+    "a [small|large] ring" is [["a "], ["small", "large"], [" ring"]].
+    """
+    parts = re.split(r"\[([^\[\]]*\|[^\[\]]*)\]", template)
+    return [x.split("|") if i % 2 else [x] for i, x in enumerate(parts)]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
+from models.editing.templates import pieces
 from models.fields import AddedLater, Between
 
 Stage = Literal["stage_0", "stage_1", "stage_2", "stage_3"]
 Policy = Literal["color", "translation", "cutout"]
+MOST_SENTENCES = 10_000  # CLIP embeds every one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +87,11 @@ class ProjectedGANFields:
     reuse_fakes: Annotated[bool, AddedLater(False)] = False
     """The discriminator judges the images that the generator just learnt by instead of fresh ones:
     one pass of the generator less. Ours, as `stylegan_t` has. Code: false."""
+    sentence: Annotated[str, AddedLater("")] = ""
+    """stylegan2: what images may show, as "a [small|large] ring": z chooses an option of each bracket,
+    and the mapping network reads what z chose (sentences.py). Ours, for data without captions."""
+    guidance: Annotated[float, Between(0.0, None), AddedLater(0.0)] = 0.0
+    """Weight of the squared angle, in CLIP's space, between an image and its `sentence`. Ours."""
     norm_batch: Annotated[int, Between(1, None)] = 8
     """Samples that share batch-norm statistics in training. Code: its batch per GPU, 8."""
     generator_learning_rate: Annotated[float, Between(0.0, 1.0)] = 2e-4
@@ -103,11 +111,24 @@ class ProjectedGANFields:
     def encoder_roles(self) -> tuple[str, ...]:
         """The frozen nets behind the discriminator; none behind one that sees pixels."""
         vit = ("dino", "classifier") if self.cnn_heads else ("dino",)
-        return {"cnn": ("classifier",), "vit": vit, "pixels": ()}[self.discriminator_network]
+        seen = {"cnn": ("classifier",), "vit": vit, "pixels": ()}[self.discriminator_network]
+        return (*seen, "clip") if self.guidance else seen
 
     def misfits(self, condition: str, resolution: int | None = None) -> dict[str, str]:
-        """Return nothing: it draws from text, from classes and from neither."""
-        return {}
+        """Return what of the sentence does not fit; it draws from text, classes and neither."""
+        found, wrong = math.prod(len(words) for words in pieces(self.sentence)), {}
+        choices = found > 1
+        if choices and condition != "none":
+            wrong["sentence"] = "got choices; allowed: '', for the data has a condition"
+        elif choices and self.generator_network != "stylegan2":
+            wrong["sentence"] = "got choices; allowed: '', or generator_network: stylegan2"
+        elif found > MOST_SENTENCES:
+            wrong["sentence"] = f"got {found:,} sentences; allowed: at most {MOST_SENTENCES:,}"
+        elif not choices and (self.sentence or self.guidance):
+            wrong["sentence"] = "got no choice; allowed: a sentence with one, as [small|large]"
+        elif choices and not self.guidance:
+            wrong["guidance"] = "got 0; allowed: more, for a sentence is given"
+        return wrong
 
 
 # Sizes at which a test trains the family in seconds.

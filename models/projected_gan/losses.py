@@ -15,6 +15,7 @@ from models.interfaces import Batch, Losses, Networks
 from models.layers.augment import diff_augment, mirror_half
 from models.layers.crops import crop_or_shrink
 from models.losses.adversarial import hinge_discriminator, hinge_generator
+from models.losses.alignment import spherical_distance_squared
 from models.losses.seen_fakes import SeenFakes
 from models.projected_gan.fields import ProjectedGANFields
 from models.stylegan_t.discriminator import seen_by
@@ -28,12 +29,21 @@ def generator_loss(
     seen: SeenFakes | None = None,
 ) -> Losses:
     """Hinge loss on fresh fakes; `seen` keeps what the discriminator sees, for its own phase."""
-    features = _features(recipe, networks, _generate(recipe, networks, batch, rng), rng)
+    z, image = _generate(recipe, networks, batch, rng)
+    features = _features(recipe, networks, image, rng)
     if seen is not None:
         seen.keep(features)
     logits_NT = networks.trained["discriminator"](features, batch.condition)
     stats = {"fake_sign": logits_NT.detach().sign().mean(dim=1)}
-    return Losses(terms={"adversarial": hinge_generator(logits_NT)}, stats=stats)
+    terms = {"adversarial": hinge_generator(logits_NT)}
+    if recipe.guidance > 0:
+        generator: Any = networks.trained["generator"]
+        choices = generator.mapping.choices
+        wanted = networks.frozen["sentences"](choices.rows(choices(z)))
+        distance = spherical_distance_squared(networks.frozen["clip"](image)["pooled"], wanted)
+        terms["clip"] = recipe.guidance * distance
+        stats["clip_distance"] = distance.detach()
+    return Losses(terms=terms, stats=stats)
 
 
 def discriminator_loss(
@@ -48,7 +58,7 @@ def discriminator_loss(
     real = mirror_half(batch.image_NCHW, rng) if recipe.mirror else batch.image_NCHW
     with torch.no_grad():
         if seen is None:
-            fake = _generate(recipe, networks, batch, rng)
+            _, fake = _generate(recipe, networks, batch, rng)
             # One pass for both; the discriminators keep their statistics apart (parts=2).
             features = _features(recipe, networks, torch.cat([real.to(fake), fake]), rng)
         else:
@@ -68,13 +78,13 @@ def discriminator_loss(
 
 def _generate(
     recipe: ProjectedGANFields, networks: Networks, batch: Batch, rng: torch.Generator
-) -> Tensor:
-    """Return fakes for the batch's conditions, of fresh z and fresh noise."""
+) -> tuple[Tensor, Tensor]:
+    """Return fresh z, and fakes of them for the batch's conditions, with fresh noise."""
     generator: Any = networks.trained["generator"]
     z = torch.randn(batch.size, recipe.z_dim, generator=rng, device=rng.device)
     ws = generator.map(z, batch.condition)
     image: Tensor = generator.synthesize(ws, batch.condition, generator.draw_noise(batch.size, rng))
-    return image
+    return z, image
 
 
 def _features(

@@ -8,6 +8,7 @@ from models.projected_gan.discriminator import ProjectedDiscriminator
 from models.projected_gan.fastgan import FastGANGenerator
 from models.projected_gan.fields import ProjectedGANFields
 from models.projected_gan.pixel_scales import PixelDiscriminator
+from models.projected_gan.sentences import Choices, ChoosingMapping
 from models.stylegan2.generator import StyleGAN2Generator
 from models.stylegan_t.discriminator import StyleGANTDiscriminator, channels_of
 from models.stylegan_t.generator import StyleGANTGenerator
@@ -31,7 +32,7 @@ def make_generator(recipe: ProjectedGANFields, resolution: int, shape: Condition
             num_groups=recipe.group_norm_groups,
         )
     if recipe.generator_network == "stylegan2":
-        return StyleGAN2Generator(
+        generator = StyleGAN2Generator(
             resolution=resolution,
             shape=shape,
             z_dim=recipe.z_dim,
@@ -42,6 +43,15 @@ def make_generator(recipe: ProjectedGANFields, resolution: int, shape: Condition
             channel_max=recipe.channel_max,
             clamp=recipe.activation_clamp or None,
         )
+        if recipe.sentence:
+            generator.mapping = ChoosingMapping(
+                Choices(recipe.sentence, recipe.z_dim),
+                recipe.z_dim,
+                recipe.w_dim,
+                num_layers=recipe.num_mapping_layers,
+                mean_beta=recipe.mean_beta,
+            )
+        return generator
     return FastGANGenerator(
         resolution=resolution,
         shape=shape,

@@ -50,6 +50,7 @@ class ProjectedGAN(ProjectedGANFields):
             ValueError: the start has another resolution, or does not fit.
         """
         from models.interfaces import Networks
+        from models.projected_gan.sentences import Sentences
 
         if site.start is not None and site.start.card["resolution_px"] != site.resolution:
             raise ValueError(
@@ -60,11 +61,13 @@ class ProjectedGAN(ProjectedGANFields):
         # First, so that it starts from the same weights before any discriminator.
         generator = self.generator(site.resolution, site.shape)
         frozen = {role: site.encoder(role) for role in self.encoder_roles}
-        features = next(iter(frozen.values()), None)
+        features = frozen[self.encoder_roles[0]] if self.discriminator_network != "pixels" else None
         classifier = frozen.get("classifier") if self.cnn_heads else None
         discriminator = self.discriminator(features, site.resolution, site.shape, classifier)
         if site.start is not None:
             _continue_from(site.start, generator, discriminator)
+        if self.guidance:
+            frozen["sentences"] = Sentences(frozen["clip"], self.sentence)
         trained = {"generator": generator, "discriminator": discriminator}
         return Networks(trained=trained, frozen=frozen)
 

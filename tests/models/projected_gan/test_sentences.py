@@ -1,0 +1,110 @@
+"""A generator without captions: z chooses what its image is to show, and CLIP pulls it there."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from models.editing.templates import alternatives
+from models.projected_gan.recipe import ProjectedGAN
+from models.projected_gan.sentences import Choices, Sentences
+from tests.models.features.small_nets import small_clip
+from tests.models.projected_gan.test_recipe import SHAPES, batch_of, build, step
+
+TEMPLATE = "a [red|blue|x] circle [a|blue]"
+FIELDS = {"generator_network": "stylegan2", "guidance": 2.0, "sentence": TEMPLATE}
+
+
+def test_of_each_choice_z_takes_the_option_along_whose_direction_it_points_most():
+    choices, z = Choices(TEMPLATE, z_dim=8), torch.randn(200, 8)
+    assert choices.counts == [3, 2]
+    along = (z / z.norm(dim=1, keepdim=True)) @ choices.directions_OZ.T
+    for row, (colour, end) in zip(along, choices(z).tolist(), strict=True):
+        assert row[colour] == row[:3].max() and row[3 + end] == row[3:].max()
+    assert torch.equal(choices(9 * z), choices(z))
+
+
+def test_options_of_a_choice_come_about_equally_often():
+    choices = Choices("[a|b|c|d|e|f|g|h] circle", z_dim=64)
+    found = choices(torch.randn(8000, 64, generator=torch.Generator().manual_seed(0)))
+    assert found.flatten().bincount().min() > 500  # 1,000 each if directions were orthogonal
+
+
+def test_directions_are_the_same_whatever_was_drawn_before():
+    first = Choices(TEMPLATE, z_dim=8).directions_OZ
+    torch.manual_seed(5)
+    assert torch.equal(Choices(TEMPLATE, z_dim=8).directions_OZ, first)
+
+
+def test_numbers_of_sentences_are_those_of_the_list_that_is_embedded():
+    clip, choices = small_clip(), Choices(TEMPLATE, z_dim=8)
+    spelt = [f"a {colour} circle {end}" for colour in ("red", "blue", "x") for end in ("a", "blue")]
+    assert alternatives([TEMPLATE]) == tuple(spelt)
+    chosen = torch.tensor([[0, 0], [0, 1], [1, 0], [2, 1]])
+    assert choices.rows(chosen).tolist() == [0, 1, 2, 5]
+    assert choices.marked(chosen)[3].tolist() == [0, 0, 1, 0, 1]
+    found = Sentences(clip, TEMPLATE)(choices.rows(chosen))
+    wanted = ["a red circle a", "a red circle blue", "a blue circle a", "a x circle blue"]
+    torch.testing.assert_close(found, clip.encode_text(wanted))
+
+
+def test_the_mapping_reads_the_choice_and_not_only_z(encoder):
+    """Two z that differ little and choose otherwise have w that differ as two options do."""
+    _, networks = build(encoder, **FIELDS)
+    mapping = networks.trained["generator"].mapping.eval()
+    z = torch.randn(1, 8)
+    choices = mapping.choices
+    ahead = choices.directions_OZ[:3]
+    first, second = (z @ ahead.T).topk(2).indices[0]
+    edge = ahead[first] - ahead[second]  # z is moved to just before and just behind the border
+    z = z - edge * (z @ edge) / (edge @ edge)
+    before, behind = z + 1e-4 * edge, z - 1e-4 * edge
+    assert choices(before)[0, 0] != choices(behind)[0, 0]
+    farther = z + 3e-4 * edge
+    assert choices(farther)[0, 0] == choices(before)[0, 0]
+    jump = (mapping(before) - mapping(behind)).norm()
+    assert jump > 100 * (mapping(before) - mapping(farther)).norm()
+
+
+def test_the_loss_is_the_squared_angle_to_the_sentence_that_z_chose(encoder):
+    """By hand, from the recipe's own draws."""
+    clip, batch = small_clip(), batch_of(SHAPES["none"])
+    recipe, networks = build(lambda role: clip if role == "clip" else encoder(role), **FIELDS)
+    phase = recipe.phases(networks)[0]
+    phase.begin(0)
+    terms = phase.loss(batch, 0, torch.Generator().manual_seed(0)).terms
+    rng = torch.Generator().manual_seed(0)
+    z = torch.randn(batch.size, recipe.z_dim, generator=rng)
+    generator = networks.trained["generator"]
+    ws = generator.map(z, batch.condition)
+    image = generator.synthesize(ws, batch.condition, generator.draw_noise(batch.size, rng))
+    numbers = Choices(TEMPLATE, recipe.z_dim)(z)
+    texts = [alternatives([TEMPLATE])[2 * colour + end] for colour, end in numbers.tolist()]
+    cosine = (clip(image)["pooled"] * F.normalize(clip.encode_text(texts), dim=1)).sum(dim=1)
+    torch.testing.assert_close(terms["clip"], 2 * cosine.arccos().square())
+    terms["clip"].sum().backward()
+    assert generator.mapping.embed.weight.grad.abs().sum() > 0
+
+
+def test_without_a_sentence_there_is_no_such_term(encoder):
+    recipe, networks = build(encoder, generator_network="stylegan2")
+    assert "choices" not in dict(networks.trained["generator"].mapping.named_modules())
+    assert recipe.encoder_roles == ("classifier",)
+    step(recipe, networks, batch_of(SHAPES["none"]))
+
+
+@pytest.mark.parametrize(
+    ("fields", "condition", "wrong"),
+    [
+        (FIELDS, "none", set()),
+        (FIELDS, "label", {"sentence"}),
+        (FIELDS, "text", {"sentence"}),
+        (FIELDS | {"generator_network": "fastgan"}, "none", {"sentence"}),
+        (FIELDS | {"sentence": "a [b]"}, "none", {"sentence"}),
+        (FIELDS | {"sentence": ""}, "none", {"sentence"}),
+        (FIELDS | {"sentence": "[a|b]" * 30}, "none", {"sentence"}),
+        (FIELDS | {"guidance": 0.0}, "none", {"guidance"}),
+        ({}, "text", set()),
+    ],
+)
+def test_what_does_not_fit_is_named(fields, condition, wrong):
+    assert set(ProjectedGAN(**fields).misfits(condition)) == wrong
