@@ -88,8 +88,8 @@ class ProjectedGANFields:
     """The discriminator judges the images that the generator just learnt by instead of fresh ones:
     one pass of the generator less. Ours, as `stylegan_t` has. Code: false."""
     sentence: Annotated[str, AddedLater("")] = ""
-    """stylegan2: what images may show, as "a [small|large] ring": z chooses an option of each bracket,
-    and the mapping network reads what z chose (sentences.py). Ours, for data without captions."""
+    """stylegan2: what images may show, as "a [small|large] ring": z chooses an option of each
+    bracket, and the mapping network reads it (sentences.py). Ours, for data without captions."""
     guidance: Annotated[float, Between(0.0, None), AddedLater(0.0)] = 0.0
     """Weight of the squared angle, in CLIP's space, between an image and its `sentence`. Ours."""
     norm_batch: Annotated[int, Between(1, None)] = 8
