@@ -67,7 +67,8 @@ class ProjectedGAN(ProjectedGANFields):
         if site.start is not None:
             _continue_from(site.start, generator, discriminator)
         if self.guidance:
-            frozen["sentences"] = Sentences(frozen["clip"], self.sentence)
+            clip: Any = frozen["clip"]
+            frozen["sentences"] = Sentences(clip, self.sentence)
         trained = {"generator": generator, "discriminator": discriminator}
         return Networks(trained=trained, frozen=frozen)
 

@@ -161,7 +161,6 @@ class StyleGAN2Generator(StyleBasedGenerator):
         w_dim: width of w.
         num_mapping_layers: of the mapping network.
         mean_beta: of its running mean. StyleGAN2-ADA 0.995, StyleGAN3 and Projected GAN 0.998.
-        mapping_rate: at which it learns, as a share of the other layers' rate. Paper: 0.01.
         channel_base, channel_max, clamp, image_channels: see `SynthesisNetwork`.
     """
 
@@ -174,7 +173,6 @@ class StyleGAN2Generator(StyleBasedGenerator):
         w_dim: int = 512,
         num_mapping_layers: int = 8,
         mean_beta: float = 0.995,
-        mapping_rate: float = 0.01,
         channel_base: int = 32768,
         channel_max: int = 512,
         clamp: float | None = None,
@@ -186,7 +184,6 @@ class StyleGAN2Generator(StyleBasedGenerator):
             w_dim,
             num_layers=num_mapping_layers,
             vector_dim=condition.dim,
-            lr_multiplier=mapping_rate,
             mean_beta=mean_beta,
         )
         synthesis = SynthesisNetwork(
