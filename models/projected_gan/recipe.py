@@ -50,7 +50,7 @@ class ProjectedGAN(ProjectedGANFields):
             ValueError: the start has another resolution, or does not fit.
         """
         from models.interfaces import Networks
-        from models.projected_gan.sentences import Sentences
+        from models.projected_gan.sentences import embedded
 
         if site.start is not None and site.start.card["resolution_px"] != site.resolution:
             raise ValueError(
@@ -68,7 +68,7 @@ class ProjectedGAN(ProjectedGANFields):
             _continue_from(site.start, generator, discriminator)
         if self.guidance:
             clip: Any = frozen["clip"]
-            frozen["sentences"] = Sentences(clip, self.sentence)
+            frozen["sentences"] = embedded(clip, self.sentence)
         trained = {"generator": generator, "discriminator": discriminator}
         return Networks(trained=trained, frozen=frozen)
 

@@ -5,7 +5,8 @@ at a glance; drawings without captions came out as blobs. What pictures may show
 a sentence with choices. Ours, not of a paper: z makes the choices, CLIP pulls the image of z to the
 sentence that comes out, and the discriminator still decides what is real.
 
-Legend: N samples, K choices, O options of one of them, E width of CLIP's embeddings, Z width of z.
+Legend: N samples, K choices, O options of all of them, S sentences, E width of CLIP's embeddings,
+Z width of z.
 """
 
 from __future__ import annotations
@@ -72,15 +73,8 @@ class ChoosingMapping(StyleMapping):
         return super().forward(z_NZ, self.choices.marked(self.choices(z_NZ)), label_N)
 
 
-class Sentences(nn.Module):
-    """The embeddings of all sentences of a template, by CLIP."""
-
-    def __init__(self, clip: ClipNet, template: str) -> None:
-        super().__init__()
-        with torch.no_grad():
-            embeddings_SE = clip.encode_text(alternatives([template])).float().cpu()
-        self.register_buffer("embeddings_SE", embeddings_SE)
-
-    def forward(self, rows_N: Tensor) -> Tensor:
-        """Return the embeddings [N, E] of sentences by their numbers."""
-        return cast("Tensor", self.embeddings_SE)[rows_N]
+def embedded(clip: ClipNet, template: str) -> nn.Embedding:
+    """Return number of a sentence -> its embedding by CLIP, for all sentences of a template."""
+    with torch.no_grad():
+        embeddings_SE = clip.encode_text(alternatives([template])).float().cpu()
+    return nn.Embedding.from_pretrained(embeddings_SE)

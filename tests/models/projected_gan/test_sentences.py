@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from models.editing.templates import alternatives
 from models.projected_gan.recipe import ProjectedGAN
-from models.projected_gan.sentences import Choices, Sentences
+from models.projected_gan.sentences import Choices, embedded
 from tests.models.features.small_nets import small_clip
 from tests.models.projected_gan.test_recipe import SHAPES, batch_of, build, step
 
@@ -42,7 +42,7 @@ def test_numbers_of_sentences_are_those_of_the_list_that_is_embedded():
     chosen = torch.tensor([[0, 0], [0, 1], [1, 0], [2, 1]])
     assert choices.rows(chosen).tolist() == [0, 1, 2, 5]
     assert choices.marked(chosen)[3].tolist() == [0, 0, 1, 0, 1]
-    found = Sentences(clip, TEMPLATE)(choices.rows(chosen))
+    found = embedded(clip, TEMPLATE)(choices.rows(chosen))
     wanted = ["a red circle a", "a red circle blue", "a blue circle a", "a x circle blue"]
     torch.testing.assert_close(found, clip.encode_text(wanted))
 
