@@ -227,8 +227,9 @@ class Site:
     """Where a recipe builds: what the data and the stage decide, not the recipe's fields.
 
     encoder: role ("clip", "dino", "classifier", ...) -> frozen feature net, loaded once per call
-    site. classes: role -> what that net knows of the data's classes, None if nothing. pictures: a
-    folder that a field names -> its pictures, each [1, 3, H, W] in [-1, 1].
+    site. classes: role -> what that net knows of the data's classes, None if nothing. label_names:
+    of the data's classes, in its order. pictures: a folder that a field names -> its pictures, each
+    [1, 3, H, W] in [-1, 1].
     """
 
     resolution: int
@@ -236,6 +237,7 @@ class Site:
     encoder: Callable[[str], nn.Module]
     start: Start | None = None
     classes: Callable[[str], ClassTable | None] = no_classes
+    label_names: tuple[str, ...] = ()
     pictures: Callable[[str], list[Tensor]] = no_pictures
 
 

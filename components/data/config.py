@@ -47,7 +47,8 @@ class SourceConfig:
         file_column: image_folder: column with the image's path relative to `path`. parquet: column
             of the image: its bytes, {bytes, path}, or a path.
         caption_column: column of the table (or, where a sample has no .txt, key of its .json) with
-            the caption.
+            the caption, or a list of several, each with a caption of its own ([name, keywords]);
+            `captions` says what becomes of them.
         group_column: column or .json key; rows of one group never stand on both sides of the split.
             "" = each row is its own group.
         label_column: column or .json key with the class, or a list of several whose values together
@@ -78,7 +79,7 @@ class SourceConfig:
     separator: Literal["auto", "tab", "comma", "semicolon", "bar"] = "auto"
     encoding: str = "auto"
     file_column: str = "file"
-    caption_column: str = "caption"
+    caption_column: str | tuple[str, ...] = "caption"
     group_column: str = ""
     label_column: str | tuple[str, ...] = ""
     label_kind: Literal["name", "index"] = "name"
@@ -87,6 +88,12 @@ class SourceConfig:
     caption_member: str = "txt"
     background_rgb: str = "#ffffff"
     grey_range: Annotated[int, Between(255, 65_535)] = 65_535
+
+    @property
+    def caption_columns(self) -> tuple[str, ...]:
+        """The columns that hold captions."""
+        columns = self.caption_column
+        return (columns,) if isinstance(columns, str) else tuple(columns)
 
     @property
     def label_columns(self) -> tuple[str, ...]:

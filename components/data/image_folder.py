@@ -26,8 +26,8 @@ from components.data.records import (
     MOST_TEXT_BYTES,
     Record,
     lines_of,
-    listed,
     lost,
+    of_columns,
     subjects,
 )
 from components.data.tables import Line, Table, read_table
@@ -172,7 +172,7 @@ def _entry(line: Line, table: Table, finder: _Finder, name: str, config: SourceC
         return Entry(file, reason=Reason.SAMPLE_BAD_ROW, place=place)
     captions = None
     if config.condition == "text":
-        captions = tuple(listed(line.cells.get(table.caption_column)))
+        captions = tuple(of_columns(line.cells.get(name) for name in table.caption_columns))
     return Entry(file, captions, cell(config.group_column), config.label_of(cell), reason, place)
 
 

@@ -22,12 +22,12 @@ from components.data.records import (
     MOST_IMAGE_BYTES,
     Record,
     caption_of,
-    listed,
     lost,
     missing_rows,
+    of_columns,
     subjects,
 )
-from components.data.tables import CAPTION_COLUMNS, FILE_COLUMNS
+from components.data.tables import FILE_COLUMNS, captions_among
 from components.errors import DataError
 
 _ROWS_AT_ONCE = 64
@@ -119,7 +119,7 @@ def _columns(schema: pa.Schema, shard: str, config: SourceConfig) -> dict[str, s
     there = schema.names
     wanted = {"file": _named(config.file_column, "file", _IMAGE_COLUMNS, there)}
     if config.condition == "text":
-        wanted["caption"] = _named(config.caption_column, "caption", CAPTION_COLUMNS, there)
+        wanted |= {f"caption {name}": name for name in captions_among(there, config)}
     if config.group_column:
         wanted["group"] = config.group_column
     wanted |= {f"label {name}": name for name in config.label_columns}
@@ -155,7 +155,7 @@ def _records(
     label = config.label_of(fact) if config.condition != "none" else ""
     group, key = fact(config.group_column), f"{shard}:{number}"
     record = Record(key, shard, number, image or b"", "", group, label, reason)
-    captions = listed(row[columns["caption"]]) if "caption" in columns else []
+    captions = of_columns(row[name] for use, name in columns.items() if use.startswith("caption "))
     yield from subjects(record, captions, config)
 
 

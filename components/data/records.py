@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -83,6 +83,15 @@ def lines_of(content: bytes | None) -> list[Any]:
 def listed(value: Any) -> list[Any]:
     """Return the captions that a value of JSON or Parquet holds: a list's members, or itself."""
     return value if isinstance(value, list) and value else [value]
+
+
+def of_columns(cells: Iterable[Any]) -> list[Any]:
+    """Return the captions that the cells of several columns hold. Where one cell is blank and
+    another is not, it is no caption; a blank cell alone is one that cannot be used.
+    """
+    each = [listed(cell) for cell in cells]
+    said = [told for told in each if any(str(value or "").strip() for value in told)]
+    return [value for told in said or each[:1] for value in told]
 
 
 def subjects(record: Record, captions: Sequence[Any], config: SourceConfig) -> Iterator[Record]:

@@ -46,7 +46,7 @@ class Table:
     lines: list[Line]
     columns: tuple[str, ...]
     file_column: str
-    caption_column: str
+    caption_columns: tuple[str, ...]
 
 
 def read_table(path: Folder, config: SourceConfig) -> Table:
@@ -190,7 +190,7 @@ def _json_table(path: Folder, config: SourceConfig) -> Table:
         what = f"not COCO's captions, {{images: [...], annotations: [...]}}: {told}"
         raise DataError(what[:200], shown(str(path), 200), "set source.captions_file") from None
     lines = [Line(i, {"file": name, "caption": text}) for i, (name, text) in enumerate(said, 1)]
-    return Table(lines, ("file", "caption"), "file", "caption")
+    return Table(lines, ("file", "caption"), "file", ("caption",))
 
 
 def _missing(config: SourceConfig, columns: Sequence[str]) -> list[tuple[str, str]]:
@@ -199,9 +199,14 @@ def _missing(config: SourceConfig, columns: Sequence[str]) -> list[tuple[str, st
     wanted += [("group_column", config.group_column)]
     wanted += [("label_column", name) for name in config.label_columns]
     if config.condition == "text":
-        caption = _named(config.caption_column, "caption", CAPTION_COLUMNS, columns)
-        wanted.append(("caption_column", caption))
+        wanted += [("caption_column", name) for name in captions_among(columns, config)]
     return [(field, name) for field, name in wanted if name and name not in columns]
+
+
+def captions_among(columns: Sequence[str], config: SourceConfig) -> tuple[str, ...]:
+    """Return the names of the columns of captions, as they are called there."""
+    wanted = config.caption_columns
+    return tuple(_named(name, "caption", CAPTION_COLUMNS, columns) for name in wanted)
 
 
 def _named(name: str, usual: str, others: Sequence[str], columns: Sequence[str]) -> str:
@@ -220,5 +225,4 @@ def _with_columns(
             todo += f", or source.separator ({', '.join(SEPARATORS)}) and source.encoding"
         raise DataError(f"no column {name!r}; it has {known}", shown(str(path), 200), todo)
     file = _named(config.file_column, "file", FILE_COLUMNS, columns)
-    caption = _named(config.caption_column, "caption", CAPTION_COLUMNS, columns)
-    return Table(lines, columns, file, caption)
+    return Table(lines, columns, file, captions_among(columns, config))

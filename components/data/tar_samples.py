@@ -29,8 +29,8 @@ from components.data.records import (
     Record,
     caption_of,
     lines_of,
-    listed,
     lost,
+    of_columns,
     subjects,
 )
 
@@ -192,8 +192,8 @@ def _close(group: _Group, shard: str, config: SourceConfig) -> Iterator[Record]:
     """Yield the record of the members of one key, or several where each caption is a sample."""
     facts, broken = _read_json(group.members.get("json"))
     captions = lines_of(group.members.get(config.caption_member.lower()))
-    if not captions and config.caption_column in facts:
-        captions = listed(facts[config.caption_column])
+    if not captions:
+        captions = of_columns(facts[name] for name in config.caption_columns if name in facts)
 
     def fact(column: str) -> str:
         value = facts.get(column) if column else None

@@ -55,10 +55,11 @@ def train_clip(
     """Train a CLIP on images and captions; return it frozen, with its last training loss."""
     from open_clip import ClipLoss
 
-    words = count_words(images.captions, config.max_words)
+    texts, drawn = images.texts(rng)
+    words = count_words(texts, config.max_words)
     architecture = clip_architecture(config, words)
     net = ClipNet.build(architecture, image_size_px=config.image_size_px, mean=MEAN, std=STD)
-    ids_NT = net.tokenize(images.captions)
+    ids_MT = net.tokenize(texts)
     resized = _resized(images, config.image_size_px)
     model = thaw(net.network)
     contrast = ClipLoss()
@@ -72,7 +73,8 @@ def train_clip(
         x = augment.soften(x, config.soften, rng) if config.soften else x
         x = augment.shift_brightness(x, config.brightness, rng)
         x = augment.add_noise(x, config.noise, rng)
-        text, scale = model.encode_text(ids_NT[rows], normalize=True), model.logit_scale.exp()
+        text = model.encode_text(ids_MT[drawn(rows)], normalize=True)
+        scale = model.logit_scale.exp()
 
         def contrast_with(image_NCHW: Tensor, text_ND: Tensor, by: Tensor) -> Tensor:
             # The net's own normalisation, so that training and use agree.

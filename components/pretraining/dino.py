@@ -103,15 +103,14 @@ class _Captions(nn.Module):
     arXiv 2112.12750): what captions tell apart, the tokens then know.
     """
 
-    def __init__(self, images: ImageSet, config: DinoTraining) -> None:
+    def __init__(self, images: ImageSet, config: DinoTraining, rng: torch.Generator) -> None:
         super().__init__()
         from open_clip import ClipLoss
 
         sizes = ClipTraining()
-        text = ClipText.build(
-            clip_architecture(sizes, count_words(images.captions, sizes.max_words))
-        )
-        self.text, self.ids_NT = text.network, text.tokenize(images.captions)
+        texts, self.drawn = images.texts(rng)
+        text = ClipText.build(clip_architecture(sizes, count_words(texts, sizes.max_words)))
+        self.text, self.ids_MT = text.network, text.tokenize(texts)
         self.size_px = config.image_size_px
         self.project = nn.Linear(config.width, text.embedding_dim)
         self.scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
@@ -119,7 +118,7 @@ class _Captions(nn.Module):
 
     def forward(self, vit: nn.Module, x_NCHW: Tensor, rows: Tensor) -> Tensor:
         image = F.normalize(self.project(vit(area_resize(x_NCHW, self.size_px))), dim=-1)
-        text = F.normalize(self.text(self.ids_NT[rows]), dim=-1)
+        text = F.normalize(self.text(self.ids_MT[self.drawn(rows)]), dim=-1)
         return self.contrast(image, text, self.scale.clamp(0, MAX_LOG_SCALE).exp())
 
 
@@ -148,7 +147,7 @@ def train_dino(
     student = _Branch(net.network, DinoHead(config.width, config.prototypes)).requires_grad_(True)
     teacher = copy.deepcopy(student).requires_grad_(False).eval()
     student.train()
-    captions = _Captions(images, config) if config.caption_weight else None
+    captions = _Captions(images, config, rng) if config.caption_weight else None
     centre = torch.zeros(config.prototypes)
 
     def loss(rows: Tensor, progress: float) -> Tensor:

@@ -5,7 +5,7 @@ Legend: N samples, H W pixels. Images are kept as uint8 [N, 3, H, W] and handed 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -30,11 +30,12 @@ class ImageSet:
 
     Attributes:
         pixels_NCHW: uint8.
-        captions: one per image.
+        captions: one per image, the first where it has several.
         label_N: class index, int64; -1 where there is none.
         label_names: of the classes, in their order; empty where they are numbers.
         attributes: name -> index into PAIR_ATTRIBUTES[name] [N], where every caption tells of them;
             of two objects only where every caption tells of two.
+        all_captions: every caption of each image, where some have several; else empty.
     """
 
     pixels_NCHW: Tensor
@@ -42,6 +43,7 @@ class ImageSet:
     label_N: Tensor
     attributes: dict[str, Tensor] | None
     label_names: tuple[str, ...] = ()
+    all_captions: tuple[tuple[str, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -55,12 +57,32 @@ class ImageSet:
         """Return the images of these rows, float in [-1, 1]."""
         return self.pixels_NCHW[rows].float() / 127.5 - 1
 
+    def texts(self, rng: torch.Generator) -> tuple[list[str], Callable[[Tensor], Tensor]]:
+        """Return all captions of all images, and a function that draws one caption for each of
+        some images: their rows [N] -> numbers of captions [N]. Where each image has one, nothing is
+        drawn.
+        """
+        if not self.all_captions:
+            return self.captions, lambda rows: rows
+        counts = torch.tensor([len(several) for several in self.all_captions])
+        starts = counts.cumsum(0) - counts
+
+        def drawn(rows: Tensor) -> Tensor:
+            part = torch.rand(len(rows), generator=rng)
+            return starts[rows] + (part * counts[rows]).long()
+
+        return [text for several in self.all_captions for text in several], drawn
+
     def subset(self, rows: Tensor) -> ImageSet:
         """Return these rows as a set of their own."""
         known = self.attributes and {k: v[rows] for k, v in self.attributes.items()}
-        captions = [self.captions[row] for row in rows.tolist()]
         return ImageSet(
-            self.pixels_NCHW[rows], captions, self.label_N[rows], known, self.label_names
+            self.pixels_NCHW[rows],
+            [self.captions[row] for row in rows.tolist()],
+            self.label_N[rows],
+            known,
+            self.label_names,
+            tuple(self.all_captions[row] for row in rows.tolist()) if self.all_captions else (),
         )
 
     def numbered_as(self, label_names: tuple[str, ...]) -> ImageSet:
@@ -116,13 +138,22 @@ def read_images(origins: Sequence[Origin], side_px: int, max_images: int) -> Ima
         where = ", ".join(map(str, origins))
         todo = "give at least two to train encoders on"
         raise DataError(f"{len(found)} readable images", where, todo)
-    pixels, captions, labels = zip(*found, strict=True)
+    pixels, captions, labels, several = zip(*found, strict=True)
     kind = origins[0].config.label_kind
-    return image_set(np.stack(pixels), list(captions), list(labels), kind)
+    images = image_set(np.stack(pixels), list(captions), list(labels), kind)
+    if not any(several):
+        return images
+    every = (more or (first,) for first, more in zip(captions, several, strict=True))
+    return replace(images, all_captions=tuple(every))
 
 
-def _readable(origin: Origin, side_px: int) -> Iterator[tuple[np.ndarray, str, str]]:
-    """Yield the middle square, caption and class of each readable sample."""
+_Sample = tuple[np.ndarray, str, str, tuple[str, ...]]
+
+
+def _readable(origin: Origin, side_px: int) -> Iterator[_Sample]:
+    """Yield the middle square, caption and class of each readable sample, and all its captions
+    where one is drawn from several.
+    """
     config = origin.config
     background = parse_colour(config.background_rgb)
     for part in parts(config, origin.folder):
@@ -131,7 +162,8 @@ def _readable(origin: Origin, side_px: int) -> Iterator[tuple[np.ndarray, str, s
                 continue
             image = decode(record.image, background, grey_range=config.grey_range)
             if isinstance(image, Decoded):
-                yield centre_square(image.pixels_HWC, side_px), record.caption, record.label
+                square = centre_square(image.pixels_HWC, side_px)
+                yield square, record.caption, record.label, record.captions
 
 
 def read_clean_split(

@@ -76,6 +76,7 @@ def build_site(job: TrainingJob, config: TrainConfig) -> tuple[Recipe, Site, Any
         encoder=_encoders(job),
         start=start,
         classes=_classes(job, source),
+        label_names=_label_names(source),
         pictures=_pictures(job),
     )
     if recipe.needs_data:
@@ -204,10 +205,16 @@ def _classes(job: TrainingJob, source: Any) -> Callable[[str], ClassTable | None
     def classes(role: str) -> ClassTable | None:
         if source is None or not source.shape.num_labels:
             return None
-        names = source.label_names or [str(label) for label in range(source.shape.num_labels)]
-        return read_classes(Path(job.encoders_dir) / role, names)
+        return read_classes(Path(job.encoders_dir) / role, _label_names(source))
 
     return classes
+
+
+def _label_names(source: Any) -> tuple[str, ...]:
+    """Return the names of the data's classes, their numbers where they have none."""
+    if source is None or not source.shape.num_labels:
+        return ()
+    return tuple(source.label_names or map(str, range(source.shape.num_labels)))
 
 
 def _pictures(job: TrainingJob) -> Callable[[str], list[Tensor]]:

@@ -88,10 +88,14 @@ class ProjectedGANFields:
     """The discriminator judges the images that the generator just learnt by instead of fresh ones:
     one pass of the generator less. Ours, as `stylegan_t` has. Code: false."""
     sentence: Annotated[str, AddedLater("")] = ""
-    """stylegan2: what images may show, as "a [small|large] ring": z chooses an option of each
-    bracket, and the mapping network reads it (sentences.py). Ours, for data without captions."""
+    """stylegan2, stylegan_t: what images may show, as "a [small|large] ring": z chooses an option
+    of each bracket, and the generator reads it (sentences.py). {} stands for the class where the
+    data has classes (stylegan_t alone). Ours, for data without captions."""
     guidance: Annotated[float, Between(0.0, None), AddedLater(0.0)] = 0.0
     """Weight of the squared angle, in CLIP's space, between an image and its `sentence`. Ours."""
+    input_shift: Annotated[float, Between(0.0, 1.0), AddedLater(0.0)] = 0.0
+    """stylegan_t: standard deviation, of the image's side, by which z shifts the Fourier input at
+    the start. Ours, as `stylegan_t` has."""
     norm_batch: Annotated[int, Between(1, None)] = 8
     """Samples that share batch-norm statistics in training. Code: its batch per GPU, 8."""
     generator_learning_rate: Annotated[float, Between(0.0, 1.0)] = 2e-4
@@ -114,14 +118,27 @@ class ProjectedGANFields:
         seen = {"cnn": ("classifier",), "vit": vit, "pixels": ()}[self.discriminator_network]
         return (*seen, "clip") if self.guidance else seen
 
+    @property
+    def num_sentences(self) -> int:
+        """How many sentences the choices make."""
+        return math.prod(len(words) for words in pieces(self.sentence))
+
     def misfits(self, condition: str, resolution: int | None = None) -> dict[str, str]:
         """Return what of the sentence does not fit; it draws from text, classes and neither."""
-        found, wrong = math.prod(len(words) for words in pieces(self.sentence)), {}
-        choices = found > 1
-        if choices and condition != "none":
-            wrong["sentence"] = "got choices; allowed: '', for the data has a condition"
-        elif choices and self.generator_network != "stylegan2":
-            wrong["sentence"] = "got choices; allowed: '', or generator_network: stylegan2"
+        found, wrong = self.num_sentences, {}
+        choices, hole = found > 1, "{}" in self.sentence
+        readers = ("stylegan_t",) if condition == "label" else ("stylegan2", "stylegan_t")
+        if choices and condition == "text":
+            wrong["sentence"] = "got choices; allowed: '', for the data has captions"
+        elif choices and self.generator_network not in readers:
+            reader = " or ".join(readers)
+            wrong["sentence"] = f"got choices; allowed: '', or generator_network: {reader}"
+        elif choices and hole != (condition == "label"):
+            wrong["sentence"] = (
+                "got {}; allowed: a sentence without, for the data has no classes"
+                if hole
+                else "got no {}; allowed: a sentence with {} where the class's name belongs"
+            )
         elif found > MOST_SENTENCES:
             wrong["sentence"] = f"got {found:,} sentences; allowed: at most {MOST_SENTENCES:,}"
         elif not choices and (self.sentence or self.guidance):

@@ -37,9 +37,7 @@ def generator_loss(
     stats = {"fake_sign": logits_NT.detach().sign().mean(dim=1)}
     terms = {"adversarial": hinge_generator(logits_NT)}
     if recipe.guidance > 0:
-        generator: Any = networks.trained["generator"]
-        choices = generator.mapping.choices
-        wanted = networks.frozen["sentences"](choices.rows(choices(z)))
+        wanted = networks.frozen["sentences"](z, batch.condition.label_N)
         distance = spherical_distance_squared(networks.frozen["clip"](image)["pooled"], wanted)
         terms["clip"] = recipe.guidance * distance
         stats["clip_distance"] = distance.detach()

@@ -8,7 +8,7 @@ from models.projected_gan.discriminator import ProjectedDiscriminator
 from models.projected_gan.fastgan import FastGANGenerator
 from models.projected_gan.fields import ProjectedGANFields
 from models.projected_gan.pixel_scales import PixelDiscriminator
-from models.projected_gan.sentences import Choices, ChoosingMapping
+from models.projected_gan.sentences import Choices, ChoosingGenerator, ChoosingMapping
 from models.stylegan2.generator import StyleGAN2Generator
 from models.stylegan_t.discriminator import StyleGANTDiscriminator, channels_of
 from models.stylegan_t.generator import StyleGANTGenerator
@@ -22,15 +22,19 @@ if TYPE_CHECKING:
 def make_generator(recipe: ProjectedGANFields, resolution: int, shape: ConditionShape) -> nn.Module:
     """Return the generator that `generator_network` names; see `ProjectedGAN.generator`."""
     if recipe.generator_network == "stylegan_t":
-        return StyleGANTGenerator(
-            resolution=resolution,
-            shape=shape,
-            z_dim=recipe.z_dim,
-            channel_base=recipe.channel_base,
-            channel_max=recipe.channel_max,
-            num_res_blocks=recipe.num_res_blocks,
-            num_groups=recipe.group_norm_groups,
-        )
+        options: dict[str, Any] = {
+            "resolution": resolution,
+            "shape": shape,
+            "z_dim": recipe.z_dim,
+            "channel_base": recipe.channel_base,
+            "channel_max": recipe.channel_max,
+            "num_res_blocks": recipe.num_res_blocks,
+            "num_groups": recipe.group_norm_groups,
+            "input_shift": recipe.input_shift,
+        }
+        if recipe.sentence:
+            return ChoosingGenerator(Choices(recipe.sentence, recipe.z_dim), **options)
+        return StyleGANTGenerator(**options)
     if recipe.generator_network == "stylegan2":
         generator = StyleGAN2Generator(
             resolution=resolution,

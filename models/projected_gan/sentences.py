@@ -1,9 +1,10 @@
-"""CLIP guidance of a generator that reads no text: each z stands for a sentence.
+"""CLIP guidance of a generator that reads no text: each z, with its class, stands for a sentence.
 
 Behind a projected discriminator alone, a small generator learns what its frozen networks tell apart
 at a glance; drawings without captions came out as blobs. What pictures may show is often known as
 a sentence with choices. Ours, not of a paper: z makes the choices, CLIP pulls the image of z to the
-sentence that comes out, and the discriminator still decides what is real.
+sentence that comes out, and the discriminator still decides what is real. Where the data has
+classes, the class asked for stands in the sentence's hole.
 
 Legend: N samples, K choices, O options of all of them, S sentences, E width of CLIP's embeddings,
 Z width of z.
@@ -19,9 +20,13 @@ from torch.nn import functional as F
 
 from models.editing.templates import alternatives, pieces
 from models.layers.style_mapping import StyleMapping
+from models.stylegan_t.generator import StyleGANTGenerator
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from models.features.clip import ClipNet
+    from models.interfaces import Condition
 
 _SEED = 0  # of the directions, apart from the run's
 
@@ -73,8 +78,48 @@ class ChoosingMapping(StyleMapping):
         return super().forward(z_NZ, self.choices.marked(self.choices(z_NZ)), label_N)
 
 
-def embedded(clip: ClipNet, template: str) -> nn.Embedding:
-    """Return number of a sentence -> its embedding by CLIP, for all sentences of a template."""
-    with torch.no_grad():
-        embeddings_SE = clip.encode_text(alternatives([template])).float().cpu()
-    return nn.Embedding.from_pretrained(embeddings_SE)
+class ChoosingGenerator(StyleGANTGenerator):
+    """StyleGAN-T's generator, told what z has chosen as it would be told a text: truncation leaves
+    it as it is.
+    """
+
+    def __init__(self, choices: Choices, **options: Any) -> None:
+        super().__init__(more_dim=sum(choices.counts), **options)
+        self.choices = choices
+
+    def told(self, z_NZ: Tensor, condition: Condition) -> Tensor:
+        """Return [N, E]: the class, if there is one, then what z chose, each of unit length."""
+        marked_NO = F.normalize(self.choices.marked(self.choices(z_NZ)), dim=1)
+        vector_NE = super().told(z_NZ, condition)
+        return marked_NO if vector_NE is None else torch.cat([vector_NE, marked_NO], dim=1)
+
+
+class Sentences(nn.Module):
+    """Each z and its class -> CLIP's embedding of the sentence they stand for.
+
+    Args:
+        clip: embeds every sentence, once.
+        template: the sentence with choices, and with {} for a class.
+        z_dim: Z.
+        classes: names of the data's classes; () = none.
+    """
+
+    def __init__(
+        self, clip: ClipNet, template: str, z_dim: int, classes: Sequence[str] = ()
+    ) -> None:
+        super().__init__()
+        self.choices = Choices(template, z_dim)
+        every = alternatives([template])
+        self.per_class = len(every)
+        texts = [sentence.replace("{}", name) for name in classes or ("",) for sentence in every]
+        with torch.no_grad():
+            embeddings_SE = clip.encode_text(texts).float().cpu()
+        self.embedding = nn.Embedding.from_pretrained(embeddings_SE)
+
+    def forward(self, z_NZ: Tensor, label_N: Tensor | None) -> Tensor:
+        """Return [N, E]."""
+        row_N = self.choices.rows(self.choices(z_NZ))
+        if label_N is not None:
+            row_N = row_N + label_N * self.per_class
+        wanted_NE: Tensor = self.embedding(row_N)
+        return wanted_NE

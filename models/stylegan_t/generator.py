@@ -125,6 +125,7 @@ class StyleGANTGenerator(NoisyGenerator):
         channel_base, channel_max, num_res_blocks, num_groups: see `SynthesisNetwork`.
         label_dim: see `ConditionVector`.
         input_shift: see `FourierInput.start_shifted`; 0 leaves the input where it is.
+        more_dim: width of what a subclass tells beside the condition, in `told`.
 
     Attributes:
         frozen_resolution: blocks up to this resolution are frozen (all but their ToRGB), 0 = none;
@@ -143,12 +144,13 @@ class StyleGANTGenerator(NoisyGenerator):
         num_groups: int = 32,
         label_dim: int = 0,
         input_shift: float = 0.0,
+        more_dim: int = 0,
     ) -> None:
         super().__init__()
         self.z_dim, self.resolution, self.frozen_resolution = z_dim, resolution, 0
         self.condition = ConditionVector(shape, label_dim)
         self.mapping = MappingNetwork(z_dim)
-        self.w_dim = z_dim + self.condition.dim
+        self.w_dim = z_dim + self.condition.dim + more_dim
         self.synthesis = SynthesisNetwork(
             self.w_dim,
             resolution=resolution,
@@ -171,10 +173,15 @@ class StyleGANTGenerator(NoisyGenerator):
             truncation: one number or [N]; 0 is the mean image of the condition.
         """
         parts = [self.mapping(z_NZ, truncation)]
-        vector_NE = self.condition(condition)
+        vector_NE = self.told(z_NZ, condition)
         if vector_NE is not None:
             parts.append(vector_NE)
         return torch.cat(parts, dim=1)[:, None, :].expand(-1, self.num_ws, -1)
+
+    def told(self, z_NZ: Tensor, condition: Condition) -> Tensor | None:
+        """Return what bypasses the mapping network [N, E]; None for an unconditional generator."""
+        vector_NE: Tensor | None = self.condition(condition)
+        return vector_NE
 
     def synthesize(
         self, ws_NLD: Tensor, condition: Condition | None = None, noise: Any = "const"

@@ -3,6 +3,8 @@ import json
 import os
 import tarfile
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from components.data.config import SourceConfig
@@ -234,6 +236,41 @@ def test_a_source_of_nothing_takes_every_picture(tmp_path):
     write_plain_tar(tmp_path / "tars/a.tar", [("a.png", b"i"), ("a.cls", b"cat")])
     (bare,) = records_of(tmp_path / "tars", condition="none")
     assert (bare.label, bare.reason) == ("", "")
+
+
+CELLS = [("red apple", "fruit"), ("pear", ""), ("", "")]
+
+
+@pytest.mark.parametrize("kind", ["image_folder", "webdataset", "parquet"])
+def test_each_of_several_columns_is_a_caption_of_its_own(tmp_path, kind):
+    """An empty cell is no caption."""
+    rows = [{"file": f"{i}.png", "name": a, "words": b} for i, (a, b) in enumerate(CELLS)]
+    if kind == "image_folder":
+        for row in rows:
+            (tmp_path / row["file"]).write_bytes(b"i")
+        lines = ["\t".join(row.values()) for row in rows]
+        (tmp_path / "captions.tsv").write_text("\n".join(["file\tname\twords", *lines]))
+    elif kind == "webdataset":
+        pairs = [(row["file"], json.dumps(row).encode()) for row in rows]
+        members = [x for file, facts in pairs for x in ((file, b"i"), (f"{file[0]}.json", facts))]
+        write_plain_tar(tmp_path / "a.tar", members)
+    else:
+        pq.write_table(
+            pa.Table.from_pylist([x | {"file": b"i"} for x in rows]), tmp_path / "a.parquet"
+        )
+    fields = {"kind": kind, "caption_column": ("name", "words")}
+    found = records_of(tmp_path, captions="random", **fields)
+    assert [r.caption for r in found] == ["red apple", "pear", ""]
+    assert [r.captions for r in found] == [("red apple", "fruit"), (), ()]
+    assert [bool(r.reason) for r in found] == [False, False, True]
+    each = records_of(tmp_path, captions="each", **fields)
+    assert [r.caption for r in each if not r.reason] == ["red apple", "fruit", "pear"]
+
+
+def test_a_column_of_captions_that_is_not_there_is_named(tmp_path):
+    write_folder(tmp_path, b"file\tname\nx/a.png\ta\n")
+    with pytest.raises(DataError, match="no column 'words'; it has file, name"):
+        records_of(tmp_path, kind="image_folder", caption_column=("name", "words"))
 
 
 def test_several_columns_together_are_the_class(tmp_path):

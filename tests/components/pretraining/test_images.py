@@ -47,6 +47,15 @@ def test_reads_a_folder_and_skips_what_is_broken(folder):
     assert len(read_images([Origin(config, folder)], 8, max_images=3)) == 3
 
 
+def test_all_captions_of_an_image_are_kept_where_one_is_drawn_from_them(folder):
+    fields = {"kind": "image_folder", "path": str(folder), "caption_column": ("caption", "kind")}
+    drawn = SourceConfig(**fields, captions="random")
+    images = read_images([Origin(drawn, folder)], side_px=8, max_images=100)
+    assert images.all_captions[1] == ("cat number 1", "new")
+    first = SourceConfig(**fields)
+    assert read_images([Origin(first, folder)], 8, 100).all_captions == ()
+
+
 def test_an_unreadable_source_is_a_data_error(tmp_path):
     (tmp_path / "captions.tsv").write_text("file\tcaption\n0.png\tnothing\n")
     config = SourceConfig(kind="image_folder", path=str(tmp_path))

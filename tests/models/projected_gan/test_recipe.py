@@ -45,7 +45,7 @@ def batch_of(shape):
     )
 
 
-def build(encoder, shape=SHAPES["none"], start=None, resolution=SIZE, **fields):
+def build(encoder, shape=SHAPES["none"], start=None, resolution=SIZE, label_names=(), **fields):
     recipe, asked = ProjectedGAN(**TINY | fields), []
 
     def asks(role):
@@ -53,7 +53,9 @@ def build(encoder, shape=SHAPES["none"], start=None, resolution=SIZE, **fields):
         return encoder(role)
 
     torch.manual_seed(0)
-    site = Site(resolution=resolution, shape=shape, encoder=asks, start=start)
+    site = Site(
+        resolution=resolution, shape=shape, encoder=asks, start=start, label_names=label_names
+    )
     networks = recipe.build(site)
     assert tuple(asked) == recipe.encoder_roles
     return recipe, networks

@@ -6,12 +6,17 @@ import torch.nn.functional as F
 
 from models.editing.templates import alternatives
 from models.projected_gan.recipe import ProjectedGAN
-from models.projected_gan.sentences import Choices, embedded
+from models.projected_gan.sentences import Choices, Sentences
 from tests.models.features.small_nets import small_clip
 from tests.models.projected_gan.test_recipe import SHAPES, batch_of, build, step
 
 TEMPLATE = "a [red|blue|x] circle [a|blue]"
 FIELDS = {"generator_network": "stylegan2", "guidance": 2.0, "sentence": TEMPLATE}
+
+
+def with_clip(encoder):
+    clip = small_clip()
+    return lambda role: clip if role == "clip" else encoder(role)
 
 
 def test_of_each_choice_z_takes_the_option_along_whose_direction_it_points_most():
@@ -42,9 +47,34 @@ def test_numbers_of_sentences_are_those_of_the_list_that_is_embedded():
     chosen = torch.tensor([[0, 0], [0, 1], [1, 0], [2, 1]])
     assert choices.rows(chosen).tolist() == [0, 1, 2, 5]
     assert choices.marked(chosen)[3].tolist() == [0, 0, 1, 0, 1]
-    found = embedded(clip, TEMPLATE)(choices.rows(chosen))
+    found = Sentences(clip, TEMPLATE, 8).embedding(choices.rows(chosen))
     wanted = ["a red circle a", "a red circle blue", "a blue circle a", "a x circle blue"]
     torch.testing.assert_close(found, clip.encode_text(wanted))
+
+
+def test_the_class_stands_in_the_hole_of_the_sentence():
+    clip, z = small_clip(), torch.randn(6, 8)
+    label = torch.tensor([0, 1, 2, 0, 1, 2])
+    sentences = Sentences(clip, "a [red|blue] {}", 8, ["x", "circle", "a"])
+    colours = Choices("a [red|blue] {}", 8)(z)[:, 0].tolist()
+    names = [["x", "circle", "a"][int(i)] for i in label]
+    texts = [f"a {('red', 'blue')[i]} {name}" for i, name in zip(colours, names, strict=True)]
+    torch.testing.assert_close(sentences(z, label), clip.encode_text(texts))
+
+
+def test_a_generator_of_stylegan_t_is_told_what_z_chose_and_the_class(encoder):
+    """Truncated to nothing, all codes of one choice and class are one."""
+    shape = SHAPES["label"]
+    fields = {**FIELDS, "generator_network": "stylegan_t", "sentence": "a [red|blue] {}"}
+    _, networks = build(with_clip(encoder), shape, label_names=("x", "circle", "a"), **fields)
+    generator, z = networks.trained["generator"].eval(), torch.randn(20, 8)
+    condition = batch_of(shape).condition[:1][torch.zeros(20, dtype=torch.int64)]
+    w = generator.map(z, condition, truncation=0.0)[:, 0].detach()
+    chosen = Choices("a [red|blue] {}", 8)(z)[:, 0]
+    of_first, of_second = w[chosen == 0], w[chosen == 1]
+    assert len(of_first) > 2 and len(of_second) > 2
+    assert (of_first == of_first[0]).all() and (of_second == of_second[0]).all()
+    assert (of_first[0] - of_second[0]).norm() == pytest.approx(2**0.5)
 
 
 def test_the_mapping_reads_the_choice_and_not_only_z(encoder):
@@ -67,8 +97,9 @@ def test_the_mapping_reads_the_choice_and_not_only_z(encoder):
 
 def test_the_loss_is_the_squared_angle_to_the_sentence_that_z_chose(encoder):
     """By hand, from the recipe's own draws."""
-    clip, batch = small_clip(), batch_of(SHAPES["none"])
-    recipe, networks = build(lambda role: clip if role == "clip" else encoder(role), **FIELDS)
+    batch = batch_of(SHAPES["none"])
+    recipe, networks = build(with_clip(encoder), **FIELDS)
+    clip = networks.frozen["clip"]
     phase = recipe.phases(networks)[0]
     phase.begin(0)
     terms = phase.loss(batch, 0, torch.Generator().manual_seed(0)).terms
@@ -97,6 +128,11 @@ def test_without_a_sentence_there_is_no_such_term(encoder):
     [
         (FIELDS, "none", set()),
         (FIELDS, "label", {"sentence"}),
+        (FIELDS | {"sentence": "[a|b] {}"}, "label", {"sentence"}),
+        (FIELDS | {"generator_network": "stylegan_t"}, "label", {"sentence"}),
+        (FIELDS | {"generator_network": "stylegan_t", "sentence": "[a|b] {}"}, "label", set()),
+        (FIELDS | {"generator_network": "stylegan_t"}, "none", set()),
+        (FIELDS | {"sentence": "[a|b] {}"}, "none", {"sentence"}),
         (FIELDS, "text", {"sentence"}),
         (FIELDS | {"generator_network": "fastgan"}, "none", {"sentence"}),
         (FIELDS | {"sentence": "a [b]"}, "none", {"sentence"}),
