@@ -24,5 +24,5 @@ Ours, off by default: z may shift the Fourier input from the first step (`input_
 may see the picture itself (`pixel_head`). Both are for small data on weak frozen networks.
 
 Taken by others: Projected GAN can use the generator (`generator_network: stylegan_t`) and the
-discriminator heads (`discriminator_network: vit`).
+discriminator heads (`discriminator_network: vit`); StyleGAN-XL the head that sees the picture.
 """

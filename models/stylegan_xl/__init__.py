@@ -21,5 +21,9 @@ Deviations:
 - Fakes take the classes of the real batch.
 - Class embeddings are frozen unless asked for otherwise; growth freezes the input layer too.
 
+Ours, off by default: w may shift the Fourier input from the first step (`input_shift`), a head may
+see the picture itself (`pixel_head`), and the discriminator may judge the images that the generator
+just learnt by (`reuse_fakes`).
+
 Taken by others: nothing.
 """

@@ -39,6 +39,7 @@ def generator_of(recipe: StyleGANXLFields, resolution: int, shape: ConditionShap
         "channel_max": recipe.channel_max,
         "num_critical": recipe.num_critical,
         "margin_px": recipe.margin_px,
+        "input_shift": recipe.input_shift,
         "kernel": recipe.kernel_size,
         "radial": recipe.radial,
     }
@@ -110,7 +111,13 @@ def discriminator_of(
             "feature_size_px to a multiple of its largest stride, or take another network"
         ) from error
     projected = {"dino": tokens, "classifier": maps}
-    return StyleGANXLDiscriminator(projected, {"dino": reassembly}, embedding_KE)
+    return StyleGANXLDiscriminator(
+        projected,
+        {"dino": reassembly},
+        embedding_KE,
+        pixel_head=recipe.pixel_head,
+        shape=shape,
+    )
 
 
 def _projected(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, ClassVar, Literal
 
-from models.fields import Between
+from models.fields import AddedLater, Between
 
 Policy = Literal["color", "translation", "cutout"]
 FACTORS = (2, 4, 8, 16)  # of a growth
@@ -47,6 +47,9 @@ class StyleGANXLFields:
     """Last convolutions at the image's own limit, which growth cuts. Code: 2."""
     margin_px: Annotated[int, Between(0, None)] = 10
     """Features beyond the image's border, on each side. Code: 10."""
+    input_shift: Annotated[float, Between(0.0, 1.0), AddedLater(0.0)] = 0.0
+    """Standard deviation, of the image's side, by which w shifts the Fourier input at the start, so
+    that seeds differ in place from the first step. Code: 0."""
     z_dim: Annotated[int, Between(1, None)] = 64
     """Width of the noise vector. Paper: 64; StyleGAN3: 512."""
     w_dim: Annotated[int, Between(1, None)] = 512
@@ -78,6 +81,12 @@ class StyleGANXLFields:
     """Largest width of D, which doubles from 64 with each halving. Code: 512."""
     cmap_dim: Annotated[int, Between(1, None)] = 64
     """Width in which features meet the condition. Code: 64."""
+    pixel_head: Annotated[int, Between(0, None), AddedLater(0)] = 0
+    """Width of a head that sees the picture itself, with as much say as each frozen network; 0 =
+    none. Ours, as `stylegan_t` has."""
+    reuse_fakes: Annotated[bool, AddedLater(False)] = False
+    """The discriminator judges the images that the generator just learnt by instead of fresh ones:
+    one pass of the generator less. Ours, as `stylegan_t` has. Code: false."""
     norm_batch: Annotated[int, Between(1, None)] = 8
     """Samples that share batch-norm statistics in training. Code: its batch per GPU, 8."""
     generator_learning_rate: Annotated[float, Between(0.0, 1.0)] = 0.0025

@@ -87,6 +87,7 @@ class StyleGANXLGenerator(StyleBasedGenerator):
         mean_beta: of the running mean of each class.
         channel_base, channel_max: see `BandRules`. Published: 65536 and 1024; -r twice as much.
         num_critical, margin_px: see `BandRules`.
+        input_shift: see `FourierInput.start_shifted`; 0 leaves the input where it is.
         kernel, radial: 3 and False for -t; 1 and True for -r.
 
     Attributes:
@@ -114,6 +115,7 @@ class StyleGANXLGenerator(StyleBasedGenerator):
         channel_max: int = 1024,
         num_critical: int = 2,
         margin_px: int = 10,
+        input_shift: float = 0.0,
         kernel: int = 3,
         radial: bool = False,
     ) -> None:
@@ -134,6 +136,8 @@ class StyleGANXLGenerator(StyleBasedGenerator):
         )
         plans = growth_plans(rules, stem_resolution, stem_layers, heads)
         synthesis = AliasFreeSynthesis(w_dim, plans[-1], kernel=kernel, radial=radial)
+        if input_shift:
+            synthesis.input.start_shifted(w_dim, input_shift)
         resolution = heads[-1][0] if heads else stem_resolution
         super().__init__(mapping, synthesis, z_dim=z_dim, resolution=resolution)
         self.shape, self.plans = shape, plans

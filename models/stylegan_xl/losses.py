@@ -18,14 +18,25 @@ from models.layers.blur import blur
 from models.losses.adversarial import hinge_discriminator, hinge_generator
 from models.losses.path_length import path_length_penalty, path_lengths
 from models.losses.schedules import blur_sigma_px
+from models.losses.seen_fakes import SeenFakes
+from models.stylegan_t.discriminator import PIXELS
 from models.stylegan_xl.fields import StyleGANXLFields
 
 
 def generator_loss(
-    recipe: StyleGANXLFields, networks: Networks, batch: Batch, nimg: int, rng: torch.Generator
+    recipe: StyleGANXLFields,
+    networks: Networks,
+    batch: Batch,
+    nimg: int,
+    rng: torch.Generator,
+    seen: SeenFakes | None = None,
 ) -> Losses:
-    """Hinge loss on fresh fakes and, where it guides, the classifier's cross entropy."""
+    """Hinge loss on fresh fakes and, where it guides, the classifier's cross entropy; `seen` keeps
+    the fakes for the discriminator's phase.
+    """
     image = _generate(recipe, networks, batch, rng)
+    if seen is not None:
+        seen.keep({"image": image})
     maps = _features(recipe, networks, image, nimg, rng)
     logits = networks.trained["discriminator"](maps, batch.condition)
     terms = {"adversarial": _mean([hinge_generator(x) for x in logits.values()])}
@@ -38,13 +49,18 @@ def generator_loss(
 
 
 def discriminator_loss(
-    recipe: StyleGANXLFields, networks: Networks, batch: Batch, nimg: int, rng: torch.Generator
+    recipe: StyleGANXLFields,
+    networks: Networks,
+    batch: Batch,
+    nimg: int,
+    rng: torch.Generator,
+    seen: SeenFakes | None = None,
 ) -> Losses:
-    """Hinge loss on real images and fresh fakes of the same classes."""
+    """Hinge loss on real images and fakes of the same classes: fresh ones, or those `seen`."""
     assert batch.image_NCHW is not None
     real = mirror_half(batch.image_NCHW, rng) if recipe.mirror else batch.image_NCHW
     with torch.no_grad():
-        fake = _generate(recipe, networks, batch, rng)
+        fake = _generate(recipe, networks, batch, rng) if seen is None else seen.next()["image"]
         # One pass for both; the discriminators keep their statistics apart (parts=2).
         maps = _features(recipe, networks, torch.cat([real.to(fake), fake]), nimg, rng)
     logits = networks.trained["discriminator"](maps, batch.condition, parts=2)
@@ -95,17 +111,21 @@ def _generate(
 def _features(
     recipe: StyleGANXLFields, networks: Networks, image: Tensor, nimg: int, rng: torch.Generator
 ) -> dict[str, dict[str, Tensor]]:
-    """Blur, augment anew for each frozen net, and read it."""
+    """Blur, augment anew for each frozen net, and read it; a pixel head sees what the transformer
+    does.
+    """
     vit: Any = networks.frozen["dino"]
     cnn: Any = networks.frozen["classifier"]
     sigma_px = blur_sigma_px(nimg, recipe.blur_init_sigma_px, recipe.blur_fade_kimg)
     image = blur(image, sigma_px)
-    return {
-        "dino": vit.patch_maps(diff_augment(image, recipe.diff_augment, rng)),
+    for_vit = diff_augment(image, recipe.diff_augment, rng)
+    maps = {
+        "dino": vit.patch_maps(for_vit),
         "classifier": cnn.pyramid(
             diff_augment(image, recipe.diff_augment, rng), recipe.feature_size_px
         ),
     }
+    return maps | {PIXELS: {PIXELS: for_vit}} if recipe.pixel_head else maps
 
 
 def _mean(values: list[Tensor]) -> Tensor:

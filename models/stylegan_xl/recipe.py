@@ -63,8 +63,10 @@ class StyleGANXL(StyleGANXLFields):
         """Return G's phase, its path length's, then D's (the published order)."""
         from models.interfaces import Phase
         from models.layers.spectral_norm import advance_power_iteration
+        from models.losses.seen_fakes import SeenFakes
         from models.stylegan_xl import losses
 
+        seen = SeenFakes() if self.reuse_fakes else None
         generator: Any = networks.trained["generator"]
         discriminator = networks.trained["discriminator"]
 
@@ -76,7 +78,9 @@ class StyleGANXL(StyleGANXLFields):
         train = Phase(
             name="generator",
             parameters=lambda nimg: generator.trainable(),
-            loss=lambda batch, nimg, rng: losses.generator_loss(self, networks, batch, nimg, rng),
+            loss=lambda batch, nimg, rng: losses.generator_loss(
+                self, networks, batch, nimg, rng, seen
+            ),
             optimizer=adam,
             begin=begin,
         )
@@ -99,7 +103,7 @@ class StyleGANXL(StyleGANXLFields):
                 name="discriminator",
                 parameters=lambda nimg: list(discriminator.parameters()),
                 loss=lambda batch, nimg, rng: losses.discriminator_loss(
-                    self, networks, batch, nimg, rng
+                    self, networks, batch, nimg, rng, seen
                 ),
                 optimizer=self._adam(self.discriminator_learning_rate, self.discriminator_lazy),
                 begin=begin,

@@ -24,6 +24,7 @@ class StyleGAN3Generator(StyleBasedGenerator):
         num_layers: convolutions of the synthesis network.
         channel_base, channel_max: see `BandRules`; -r takes twice as much.
         num_critical, margin_px: see `BandRules`.
+        input_shift: see `FourierInput.start_shifted`; 0 leaves the input where it is.
         kernel, radial: 3 and False for -t; 1 and True for -r.
     """
 
@@ -43,6 +44,7 @@ class StyleGAN3Generator(StyleBasedGenerator):
         channel_max: int = 512,
         num_critical: int = 2,
         margin_px: int = 10,
+        input_shift: float = 0.0,
         kernel: int = 3,
         radial: bool = False,
     ) -> None:
@@ -62,6 +64,8 @@ class StyleGAN3Generator(StyleBasedGenerator):
         )
         plan = rules.stem(resolution, num_layers)
         synthesis = AliasFreeSynthesis(w_dim, plan, kernel=kernel, radial=radial)
+        if input_shift:
+            synthesis.input.start_shifted(w_dim, input_shift)
         super().__init__(mapping, synthesis, z_dim=z_dim, resolution=resolution)
         self.condition = condition
 
