@@ -1,5 +1,7 @@
 """Whether samples show the class that was asked for, by a classifier that saw real images alone.
 
+A prompt asks for the class of the image whose caption it is, where the data has both.
+
 A linear classifier on a frozen net's features (a "linear probe"), fitted to the training images and
 their classes. The net is the one that measures distances, so nothing that trained the generator has
 a say. Legend: N real images, M generated images, D width of a feature.
@@ -52,18 +54,20 @@ def measure_classes(bench: Any, sampled: Sampled) -> dict[str, Any]:
 
     Returns:
         scores: `class_right` of generated images and `class_right_real` of held-out ones, the
-        ceiling; shares in [0, 1]; none for a model that takes no class. cards and missing beside
-        them.
+        ceiling; shares in [0, 1]; none for a model that is not asked for anything, or for text
+        where the data has no classes or a judge names what is seen. cards and missing beside them.
     """
-    if bench.clip is not None or not bench.asked:
+    by_text = bench.clip is not None
+    names = bench.source.label_names if by_text and bench.judge is None else []
+    if not bench.asked or (by_text and not names):
         return {"scores": {}, "cards": {}, "missing": {}}
     why = ""
     if bench.training is None or not bench.training.num_rows:
         why = "the images that the model was trained on are not at hand"
     else:
-        training = [name for rows in _training(bench) for name in rows.captions]
-        count = Counter(training)
-        known = {name for name, images in count.items() if images >= FEWEST}
+        count = num_compared(bench)
+        training = class_names(bench.training, count, bench.config.batch, names)
+        known = {name for name, images in Counter(training).items() if images >= FEWEST} - {""}
         if not 2 <= len(known) <= CLASSES_LIMIT:
             why = (
                 f"{len(known)} classes of {FEWEST} training images or more: "
@@ -75,9 +79,11 @@ def measure_classes(bench: Any, sampled: Sampled) -> dict[str, Any]:
 
     feature_ND = training_vectors(bench, bench.net)["pooled"]
     probe = fit_probe(*_of_known(feature_ND, training, known))
-    rows = held_out(bench.source, len(bench.real_ND), bench.config.batch)
-    real = [name for batch in rows for name in batch.captions]
-    drawn_MD, drawn = _of_known(sampled.feature_MD, sampled.captions, known)
+    real = class_names(bench.source, len(bench.real_ND), bench.config.batch, names)
+    asked: Sequence[str] = sampled.captions
+    if by_text:  # image i is of the prompt i of the same stream
+        asked = class_names(bench.source, len(asked), bench.config.batch, names)
+    drawn_MD, drawn = _of_known(sampled.feature_MD, asked, known)
     held_ND, held = _of_known(bench.real_ND, real, known)
     scores = {
         "class_right": share_right(probe, drawn_MD, drawn) if drawn else None,
@@ -94,9 +100,24 @@ def measure_classes(bench: Any, sampled: Sampled) -> dict[str, Any]:
     return {"scores": scores, "cards": cards, "missing": missing}
 
 
-def _training(bench: Any) -> Any:
-    """Yield the training rows whose features `training_vectors` tells, in the same order."""
-    return held_out(bench.training, num_compared(bench), bench.config.batch)
+def class_names(source: Any, count: int, batch: int, names: Sequence[str]) -> list[str]:
+    """Return the classes of the first `count` samples of a stream, "" for none.
+
+    Args:
+        source: of the rows; without text, a row's caption is its class.
+        count: of samples.
+        batch: how many are read at once.
+        names: of the classes, where rows have captions beside them; () = the captions tell.
+    """
+    found: list[str] = []
+    for rows in held_out(source, count, batch):
+        if not names:
+            found += rows.captions
+            continue
+        assert rows.condition.label_N is not None, "a source with classes has their numbers"
+        numbers = rows.condition.label_N.tolist()
+        found += [names[number] if number >= 0 else "" for number in numbers]
+    return found
 
 
 def _of_known(

@@ -8,8 +8,8 @@ class-conditional. For ablations the parts change by fields: StyleGAN-T's genera
 FastGAN, StyleGAN-T's heads on a vision transformer or the same networks on the pixels for the
 projected discriminator, and the projection has three levels.
 
-Ours, off by default: what z chooses of a sentence is told to the generator, and CLIP pulls the image
-there (sentences.py).
+Ours, off by default: what z chooses of a sentence is told to the generator, and CLIP pulls the
+image there (sentences.py).
 
 Deviations:
 - Power iterations advance once per phase (models/layers/spectral_norm.py); batch norm's running

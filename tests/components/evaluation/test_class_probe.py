@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from components.evaluation.bench import Bench
 from components.evaluation.class_probe import fit_probe, measure_classes, share_right
 from components.evaluation.config import EvaluateConfig
 from components.evaluation.sampled import Sampled
+from models.interfaces import Batch, Condition
 from tests.components.evaluation.test_memorisation import Drawings, Edges, measuring
 
 
@@ -62,6 +64,39 @@ def test_real_images_show_their_class_and_shuffled_names_are_right_by_chance():
     assert measured(wrong, other)["scores"]["class_right"] == pytest.approx(
         1 - scores["class_right"]
     )
+
+
+class Captioned:
+    """The same drawings with captions that name no class, and the classes as numbers beside them;
+    every tenth drawing has none.
+    """
+
+    def __init__(self, drawings: Drawings) -> None:
+        self.drawings, self.num_rows = drawings, drawings.num_rows
+        self.content_hash, self.seed, self.resolution = "captioned", 0, drawings.resolution
+        self.label_names = ["dark", "light"]
+
+    def atom(self, start: int, size: int) -> Batch:
+        rows = self.drawings.atom(start, size)
+        number = torch.tensor([self.label_names.index(name) for name in rows.captions])
+        number[torch.arange(start, start + size) % 10 == 0] = -1
+        condition = Condition(pooled_ND=torch.zeros(size, 4), label_N=number)
+        return replace(rows, condition=condition, captions=("words",) * size)
+
+
+def test_a_prompt_asks_for_the_class_of_its_image():
+    """Of held-out images themselves as if they were drawn: right as often as real ones are."""
+    source, training = Captioned(HELD_OUT), Captioned(TRAINING)
+    feature_MD = Edges()(HELD_OUT.atom(0, 300).image_NCHW)["pooled"]
+    drawn = Sampled(feature_MD=feature_MD, captions=["words"] * 300)
+    text = {"source": source, "training": training, "clip": SimpleNamespace()}
+    found = measure_classes(bench(**text), drawn)
+    assert found["scores"]["class_right"] == found["scores"]["class_right_real"] > 0.9
+    assert "2 classes" in found["cards"]["class_right"]["note"]
+    shifted = Sampled(feature_MD=feature_MD.roll(1, 0), captions=["words"] * 300)
+    assert measure_classes(bench(**text), shifted)["scores"]["class_right"] < 0.7
+    judged = bench(**text, judge=measuring(Edges(), "judge"))
+    assert measure_classes(judged, drawn)["scores"] == {}
 
 
 NOTHING = Sampled(feature_MD=torch.zeros(2, 3), captions=["a", "b"])

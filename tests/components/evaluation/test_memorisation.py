@@ -93,6 +93,7 @@ class Drawings:
     """Drawings of the embedded corpus, as a BatchSource of one split."""
 
     content_hash, seed, resolution = "d1", 0, 32
+    label_names = ()
 
     def __init__(self, split: str, count: int, *, captions: bool = False) -> None:
         pairs = sample_pairs(3, split, range(count))
