@@ -92,7 +92,8 @@ class ProjectedGANFields:
     of each bracket, and the generator reads it (sentences.py). {} stands for the class where the
     data has classes (stylegan_t alone). Ours, for data without captions."""
     guidance: Annotated[float, Between(0.0, None), AddedLater(0.0)] = 0.0
-    """Weight of the squared angle, in CLIP's space, between an image and its `sentence`. Ours."""
+    """Weight of the squared angle, in CLIP's space, between an image and its caption or `sentence`.
+    Ours, as `stylegan_t` has."""
     input_shift: Annotated[float, Between(0.0, 1.0), AddedLater(0.0)] = 0.0
     """stylegan_t: standard deviation, of the image's side, by which z shifts the Fourier input at
     the start. Ours, as `stylegan_t` has."""
@@ -141,7 +142,7 @@ class ProjectedGANFields:
             )
         elif found > MOST_SENTENCES:
             wrong["sentence"] = f"got {found:,} sentences; allowed: at most {MOST_SENTENCES:,}"
-        elif not choices and (self.sentence or self.guidance):
+        elif not choices and (self.sentence or (self.guidance and condition != "text")):
             wrong["sentence"] = "got no choice; allowed: a sentence with one, as [small|large]"
         elif choices and not self.guidance:
             wrong["guidance"] = "got 0; allowed: more, for a sentence is given"

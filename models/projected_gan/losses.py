@@ -37,7 +37,9 @@ def generator_loss(
     stats = {"fake_sign": logits_NT.detach().sign().mean(dim=1)}
     terms = {"adversarial": hinge_generator(logits_NT)}
     if recipe.guidance > 0:
-        wanted = networks.frozen["sentences"](z, batch.condition.label_N)
+        wanted: Any = batch.condition.pooled_ND
+        if recipe.sentence:
+            wanted = networks.frozen["sentences"](z, batch.condition.label_N)
         distance = spherical_distance_squared(networks.frozen["clip"](image)["pooled"], wanted)
         terms["clip"] = recipe.guidance * distance
         stats["clip_distance"] = distance.detach()

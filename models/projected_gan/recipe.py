@@ -66,7 +66,7 @@ class ProjectedGAN(ProjectedGANFields):
         discriminator = self.discriminator(features, site.resolution, site.shape, classifier)
         if site.start is not None:
             _continue_from(site.start, generator, discriminator)
-        if self.guidance:
+        if self.sentence:
             clip: Any = frozen["clip"]
             found = self.num_sentences * max(len(site.label_names), 1)
             if found > MOST_SENTENCES:

@@ -1,10 +1,13 @@
 """A generator without captions: z chooses what its image is to show, and CLIP pulls it there."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from models.editing.templates import alternatives
+from models.interfaces import Condition, ConditionShape
 from models.projected_gan.recipe import ProjectedGAN
 from models.projected_gan.sentences import Choices, Sentences
 from tests.models.features.small_nets import small_clip
@@ -116,6 +119,23 @@ def test_the_loss_is_the_squared_angle_to_the_sentence_that_z_chose(encoder):
     assert generator.mapping.embed.weight.grad.abs().sum() > 0
 
 
+def test_with_captions_the_loss_is_the_squared_angle_to_the_caption(encoder):
+    shape = ConditionShape(pooled_dim=small_clip().embedding_dim)
+    recipe, networks = build(with_clip(encoder), shape, guidance=2.0)
+    text = F.normalize(torch.randn(4, shape.pooled_dim), dim=1)
+    batch = replace(batch_of(SHAPES["none"]), condition=Condition(pooled_ND=text))
+    phase = recipe.phases(networks)[0]
+    phase.begin(0)
+    terms = phase.loss(batch, 0, torch.Generator().manual_seed(0)).terms
+    rng = torch.Generator().manual_seed(0)
+    z = torch.randn(4, recipe.z_dim, generator=rng)
+    generator = networks.trained["generator"]
+    ws = generator.map(z, batch.condition)
+    image = generator.synthesize(ws, batch.condition, generator.draw_noise(4, rng))
+    cosine = (networks.frozen["clip"](image)["pooled"] * text).sum(dim=1)
+    torch.testing.assert_close(terms["clip"], 2 * cosine.arccos().square())
+
+
 def test_without_a_sentence_there_is_no_such_term(encoder):
     recipe, networks = build(encoder, generator_network="stylegan2")
     assert "choices" not in dict(networks.trained["generator"].mapping.named_modules())
@@ -140,6 +160,8 @@ def test_without_a_sentence_there_is_no_such_term(encoder):
         (FIELDS | {"sentence": "[a|b]" * 30}, "none", {"sentence"}),
         (FIELDS | {"guidance": 0.0}, "none", {"guidance"}),
         ({}, "text", set()),
+        ({"guidance": 1.0}, "text", set()),
+        ({"guidance": 1.0}, "none", {"sentence"}),
     ],
 )
 def test_what_does_not_fit_is_named(fields, condition, wrong):
