@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 LARGE_PX, SMALL_PX = 64, 32
 MOST_SMALL = 0.2  # share of pictures that may be too small for LARGE_PX
 HELD_OUT = 50  # pictures that a distance wants at least
-PRESET = "emoji.yaml"  # whose family and fields are taken: for few pictures and two cores
+PRESET = "captioned_pictures.yaml"  # whose family and fields are taken: for few pictures and two cores
 SAYS = {
     "name": "the family: docs/families/",
     "channel_base": "width of the layers: 2048 for four times the work",
@@ -145,7 +145,7 @@ def _train(condition: str, size: int) -> list[Line]:
         fields = {**fields, "clip_weight": 0.0}
     recipe: list[Line] = [
         ("train_base:", None, "the first GAN"),
-        ("  recipe:", None, "the family and its fields, as in presets/emoji.yaml"),
+        ("  recipe:", None, "the family and its fields, as in presets/captioned_pictures.yaml"),
         *((f"    {name}", value, SAYS.get(name, "a field")) for name, value in fields.items()),
         *_run(SMALL_PX, 40, 5.0, "  "),
     ]
