@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 LARGE_PX, SMALL_PX = 64, 32
 MOST_SMALL = 0.2  # share of pictures that may be too small for LARGE_PX
 HELD_OUT = 50  # pictures that a distance wants at least
-PRESET = "captioned_pictures.yaml"  # whose family and fields are taken: for few pictures and two cores
+PRESET = "captioned_pictures.yaml"  # whose family and fields are taken: few pictures, two cores
 SAYS = {
     "name": "the family: docs/families/",
     "channel_base": "width of the layers: 2048 for four times the work",
