@@ -216,6 +216,7 @@ class FakeSource:
     content_hash = "fake"
     num_rows, resolution, seed = 64, SIDE, 0
     shape = ConditionShape(num_labels=3)
+    label_names = ()
 
     def atom(self, position: int, size: int) -> Batch:
         index = torch.arange(position, position + size) % self.num_rows
