@@ -27,7 +27,7 @@ from components.data.records import (
     of_columns,
     subjects,
 )
-from components.data.tables import FILE_COLUMNS, captions_among
+from components.data.tables import FILE_COLUMNS, captions_among, column_called
 from components.errors import DataError
 
 _ROWS_AT_ONCE = 64
@@ -117,7 +117,7 @@ def _columns(schema: pa.Schema, shard: str, config: SourceConfig) -> dict[str, s
         DataError: one that is asked for is absent.
     """
     there = schema.names
-    wanted = {"file": _named(config.file_column, "file", _IMAGE_COLUMNS, there)}
+    wanted = {"file": column_called(config.file_column, "file", _IMAGE_COLUMNS, there)}
     if config.condition == "text":
         wanted |= {f"caption {name}": name for name in captions_among(there, config)}
     if config.group_column:
@@ -132,11 +132,6 @@ def _columns(schema: pa.Schema, shard: str, config: SourceConfig) -> dict[str, s
         what = f"column {wanted['file']!r} is {kind}; wanted: bytes, {{bytes, path}} or a path"
         raise DataError(what, shown(shard), "set source.file_column")
     return wanted
-
-
-def _named(name: str, usual: str, others: tuple[str, ...], there: list[str]) -> str:
-    found = [other for other in others if other in there]
-    return found[0] if name == usual and name not in there and len(found) == 1 else name
 
 
 def _records(

@@ -195,7 +195,7 @@ def _json_table(path: Folder, config: SourceConfig) -> Table:
 
 def _missing(config: SourceConfig, columns: Sequence[str]) -> list[tuple[str, str]]:
     """Return (field of source, name) of every wanted column that is not there."""
-    wanted = [("file_column", _named(config.file_column, "file", FILE_COLUMNS, columns))]
+    wanted = [("file_column", column_called(config.file_column, "file", FILE_COLUMNS, columns))]
     wanted += [("group_column", config.group_column)]
     wanted += [("label_column", name) for name in config.label_columns]
     if config.condition == "text":
@@ -206,10 +206,10 @@ def _missing(config: SourceConfig, columns: Sequence[str]) -> list[tuple[str, st
 def captions_among(columns: Sequence[str], config: SourceConfig) -> tuple[str, ...]:
     """Return the names of the columns of captions, as they are called there."""
     wanted = config.caption_columns
-    return tuple(_named(name, "caption", CAPTION_COLUMNS, columns) for name in wanted)
+    return tuple(column_called(name, "caption", CAPTION_COLUMNS, columns) for name in wanted)
 
 
-def _named(name: str, usual: str, others: Sequence[str], columns: Sequence[str]) -> str:
+def column_called(name: str, usual: str, others: Sequence[str], columns: Sequence[str]) -> str:
     """Return a column's name; for the default name that is absent, the one known other name."""
     found = [other for other in others if other in columns]
     return found[0] if name == usual and name not in columns and len(found) == 1 else name
@@ -224,5 +224,5 @@ def _with_columns(
         if len(columns) < 2:
             todo += f", or source.separator ({', '.join(SEPARATORS)}) and source.encoding"
         raise DataError(f"no column {name!r}; it has {known}", shown(str(path), 200), todo)
-    file = _named(config.file_column, "file", FILE_COLUMNS, columns)
+    file = column_called(config.file_column, "file", FILE_COLUMNS, columns)
     return Table(lines, columns, file, captions_among(columns, config))

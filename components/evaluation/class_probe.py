@@ -79,12 +79,14 @@ def measure_classes(bench: Any, sampled: Sampled) -> dict[str, Any]:
 
     feature_ND = training_vectors(bench, bench.net)["pooled"]
     probe = fit_probe(*_of_known(feature_ND, training, known))
-    real = class_names(bench.source, len(bench.real_ND), bench.config.batch, names)
     asked: Sequence[str] = sampled.captions
+    num_real = len(bench.real_ND)
+    num_read = max(num_real, len(asked)) if by_text else num_real
+    real = class_names(bench.source, num_read, bench.config.batch, names)
     if by_text:  # image i is of the prompt i of the same stream
-        asked = class_names(bench.source, len(asked), bench.config.batch, names)
+        asked = real[: len(asked)]
     drawn_MD, drawn = _of_known(sampled.feature_MD, asked, known)
-    held_ND, held = _of_known(bench.real_ND, real, known)
+    held_ND, held = _of_known(bench.real_ND, real[:num_real], known)
     scores = {
         "class_right": share_right(probe, drawn_MD, drawn) if drawn else None,
         "class_right_real": share_right(probe, held_ND, held) if held else None,

@@ -135,6 +135,7 @@ class AliasFreeSynthesis(nn.Module):
         plan: from `BandRules`.
         kernel, radial, filter_size, oversampling, clamp: see `AliasFreeLayer`.
         output_scale: of the image.
+        input_shift: see `FourierInput.start_shifted`; 0 leaves the input where it is.
 
     Attributes:
         checkpoint_activations: recompute each layer in the backward pass instead of storing it.
@@ -151,6 +152,7 @@ class AliasFreeSynthesis(nn.Module):
         oversampling: int = 2,
         clamp: float | None = 256.0,
         output_scale: float = 0.25,
+        input_shift: float = 0.0,
     ) -> None:
         super().__init__()
         first = plan[0].before
@@ -178,6 +180,8 @@ class AliasFreeSynthesis(nn.Module):
             )
             self.layers.append(made)
         self.num_ws = 1 + len(self.layers)
+        if input_shift:
+            self.input.start_shifted(w_dim, input_shift)
 
     def forward(self, ws_NLD: Tensor, noise: Any = "none") -> Tensor:
         """Return images [N, 3, H, W], float32; there is no noise to add, whatever is asked for."""

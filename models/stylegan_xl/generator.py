@@ -135,9 +135,9 @@ class StyleGANXLGenerator(StyleBasedGenerator):
             margin_px=margin_px,
         )
         plans = growth_plans(rules, stem_resolution, stem_layers, heads)
-        synthesis = AliasFreeSynthesis(w_dim, plans[-1], kernel=kernel, radial=radial)
-        if input_shift:
-            synthesis.input.start_shifted(w_dim, input_shift)
+        synthesis = AliasFreeSynthesis(
+            w_dim, plans[-1], kernel=kernel, radial=radial, input_shift=input_shift
+        )
         resolution = heads[-1][0] if heads else stem_resolution
         super().__init__(mapping, synthesis, z_dim=z_dim, resolution=resolution)
         self.shape, self.plans = shape, plans

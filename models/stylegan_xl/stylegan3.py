@@ -63,9 +63,9 @@ class StyleGAN3Generator(StyleBasedGenerator):
             margin_px=margin_px,
         )
         plan = rules.stem(resolution, num_layers)
-        synthesis = AliasFreeSynthesis(w_dim, plan, kernel=kernel, radial=radial)
-        if input_shift:
-            synthesis.input.start_shifted(w_dim, input_shift)
+        synthesis = AliasFreeSynthesis(
+            w_dim, plan, kernel=kernel, radial=radial, input_shift=input_shift
+        )
         super().__init__(mapping, synthesis, z_dim=z_dim, resolution=resolution)
         self.condition = condition
 

@@ -8,7 +8,7 @@ import torch
 from models.interfaces import Condition
 from models.stylegan_t.discriminator import PIXELS
 from models.stylegan_xl.recipe import StyleGANXL
-from tests.models.stylegan_xl.test_recipe import SMALL, N, batch_of, site_of, step
+from tests.models.stylegan_xl.test_recipe import SMALL, N, batch_of, judged_by_hand, site_of, step
 
 
 def test_a_head_that_sees_the_picture_has_as_much_say_as_each_network(encoder):
@@ -17,17 +17,8 @@ def test_a_head_that_sees_the_picture_has_as_much_say_as_each_network(encoder):
     networks, batch = recipe.build(site_of(encoder)), batch_of()
     phases = recipe.phases(networks)
     stated = phases[-1].loss(batch, 0, torch.Generator().manual_seed(0)).terms["adversarial"]
-    generator, discriminator = networks.trained["generator"], networks.trained["discriminator"]
-    z = torch.randn(N, 8, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        fake = generator.synthesize(generator.map(z, batch.condition))
-        both = torch.cat([batch.image_NCHW, fake])
-        maps = {
-            "dino": encoder("dino").patch_maps(both),
-            "classifier": encoder("classifier").pyramid(both, 32),
-            PIXELS: {PIXELS: both},
-        }
-        logits = discriminator(maps, batch.condition, parts=2)
+    discriminator = networks.trained["discriminator"]
+    logits = judged_by_hand(encoder, networks, batch)
     assert logits[PIXELS].shape == (2 * N, 1)
     pairs = [x.chunk(2) for x in logits.values()]
     hinges = [(1 - r).clamp(min=0).mean(1) + (1 + f).clamp(min=0).mean(1) for r, f in pairs]

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from models.interfaces import Batch, ClassTable, Condition, ConditionShape, Site, Start
+from models.stylegan_t.discriminator import PIXELS
 from models.stylegan_xl.recipe import StyleGANXL
 
 N, CLASSES, WIDTH = 8, 4, 6
@@ -265,6 +266,21 @@ def test_each_network_sees_the_image_through_a_draw_of_its_own(encoder, monkeypa
     assert torch.equal(*seen) == (not policy)
 
 
+@torch.no_grad()
+def judged_by_hand(encoder, networks, batch):
+    """The logits of real images and of the fakes that the discriminator's phase draws first."""
+    generator = networks.trained["generator"]
+    z = torch.randn(N, 8, generator=torch.Generator().manual_seed(0))
+    fake = generator.synthesize(generator.map(z, batch.condition))
+    both = torch.cat([batch.image_NCHW, fake])
+    maps = {
+        "dino": encoder("dino").patch_maps(both),
+        "classifier": encoder("classifier").pyramid(both, 32),
+        PIXELS: {PIXELS: both},
+    }
+    return networks.trained["discriminator"](maps, batch.condition, parts=2)
+
+
 def test_the_hinge_is_a_mean_over_logits_then_networks(encoder):
     """The two networks have unequal numbers of logits, and count the same."""
     recipe = StyleGANXL(**SMALL, diff_augment=(), blur_init_sigma_px=0.0, guidance_weight=0.0)
@@ -272,16 +288,7 @@ def test_the_hinge_is_a_mean_over_logits_then_networks(encoder):
     batch = batch_of()
     phase = recipe.phases(networks)[2]
     ours = phase.loss(batch, 0, torch.Generator().manual_seed(0)).terms["adversarial"]
-    generator, discriminator = networks.trained["generator"], networks.trained["discriminator"]
-    z = torch.randn(N, 8, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        fake = generator.synthesize(generator.map(z, batch.condition))
-        both = torch.cat([batch.image_NCHW, fake])
-        maps = {
-            "dino": encoder("dino").patch_maps(both),
-            "classifier": encoder("classifier").pyramid(both, 32),
-        }
-        logits = discriminator(maps, batch.condition, parts=2)
+    logits = judged_by_hand(encoder, networks, batch)
     expected = torch.zeros(N, dtype=torch.float64)
     for x in logits.values():
         real, fake = x.double().chunk(2)
