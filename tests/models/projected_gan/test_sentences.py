@@ -22,6 +22,19 @@ def with_clip(encoder):
     return lambda role: clip if role == "clip" else encoder(role)
 
 
+def first_loss(recipe, networks, batch):
+    """Return the terms of the generator's first loss, and by hand its draws: z and images."""
+    phase = recipe.phases(networks)[0]
+    phase.begin(0)
+    terms = phase.loss(batch, 0, torch.Generator().manual_seed(0)).terms
+    rng = torch.Generator().manual_seed(0)
+    z = torch.randn(batch.size, recipe.z_dim, generator=rng)
+    generator = networks.trained["generator"]
+    ws = generator.map(z, batch.condition)
+    noise = generator.draw_noise(batch.size, rng)
+    return terms, z, generator.synthesize(ws, batch.condition, noise)
+
+
 def test_of_each_choice_z_takes_the_option_along_whose_direction_it_points_most():
     choices, z = Choices(TEMPLATE, z_dim=8), torch.randn(200, 8)
     assert choices.counts == [3, 2]
@@ -103,19 +116,13 @@ def test_the_loss_is_the_squared_angle_to_the_sentence_that_z_chose(encoder):
     batch = batch_of(SHAPES["none"])
     recipe, networks = build(with_clip(encoder), **FIELDS)
     clip = networks.frozen["clip"]
-    phase = recipe.phases(networks)[0]
-    phase.begin(0)
-    terms = phase.loss(batch, 0, torch.Generator().manual_seed(0)).terms
-    rng = torch.Generator().manual_seed(0)
-    z = torch.randn(batch.size, recipe.z_dim, generator=rng)
-    generator = networks.trained["generator"]
-    ws = generator.map(z, batch.condition)
-    image = generator.synthesize(ws, batch.condition, generator.draw_noise(batch.size, rng))
+    terms, z, image = first_loss(recipe, networks, batch)
     numbers = Choices(TEMPLATE, recipe.z_dim)(z)
     texts = [alternatives([TEMPLATE])[2 * colour + end] for colour, end in numbers.tolist()]
     cosine = (clip(image)["pooled"] * F.normalize(clip.encode_text(texts), dim=1)).sum(dim=1)
     torch.testing.assert_close(terms["clip"], 2 * cosine.arccos().square())
     terms["clip"].sum().backward()
+    generator = networks.trained["generator"]
     assert generator.mapping.embed.weight.grad.abs().sum() > 0
 
 
@@ -124,14 +131,7 @@ def test_with_captions_the_loss_is_the_squared_angle_to_the_caption(encoder):
     recipe, networks = build(with_clip(encoder), shape, guidance=2.0)
     text = F.normalize(torch.randn(4, shape.pooled_dim), dim=1)
     batch = replace(batch_of(SHAPES["none"]), condition=Condition(pooled_ND=text))
-    phase = recipe.phases(networks)[0]
-    phase.begin(0)
-    terms = phase.loss(batch, 0, torch.Generator().manual_seed(0)).terms
-    rng = torch.Generator().manual_seed(0)
-    z = torch.randn(4, recipe.z_dim, generator=rng)
-    generator = networks.trained["generator"]
-    ws = generator.map(z, batch.condition)
-    image = generator.synthesize(ws, batch.condition, generator.draw_noise(4, rng))
+    terms, _, image = first_loss(recipe, networks, batch)
     cosine = (networks.frozen["clip"](image)["pooled"] * text).sum(dim=1)
     torch.testing.assert_close(terms["clip"], 2 * cosine.arccos().square())
 
