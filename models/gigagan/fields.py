@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from models.fields import AddedLater, Between
 
-Policy = Literal["color", "translation", "cutout"]
+Policy = Literal["color", "translation", "shift", "cutout"]
 Sizes = tuple[Annotated[int, Between(0, None)], ...]
 Counts = tuple[Annotated[int, Between(1, None)], ...]
 

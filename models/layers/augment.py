@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-POLICIES = ("color", "translation", "cutout")
+POLICIES = ("color", "translation", "shift", "cutout")
 SHIFT_RATIO = 0.125  # of the side; the authors' default
 CUTOUT_RATIO = 0.2  # of the side; StyleGAN-T's
 
@@ -22,8 +22,9 @@ def diff_augment(x_NCHW: Tensor, policy: tuple[str, ...], rng: torch.Generator) 
 
     Args:
         x_NCHW: images.
-        policy: any of "color", "translation", "cutout", applied in this order; () returns the
-            input.
+        policy: any of "color", "translation", "shift", "cutout", applied in this order; () returns
+            the input. "translation" leaves mid-grey behind, as published; "shift" repeats the edge
+            (ours), so a plain ground stays plain.
         rng: generator on the images' device.
 
     Raises:
@@ -34,6 +35,8 @@ def diff_augment(x_NCHW: Tensor, policy: tuple[str, ...], rng: torch.Generator) 
         raise ValueError(f"unknown augmentation {unknown}: known are {list(POLICIES)}")
     if "color" in policy:
         x_NCHW = _color(x_NCHW, rng)
+    if "shift" in policy:
+        x_NCHW, _ = _shifted(x_NCHW, rng)
     shift = "translation" in policy
     cut = "cutout" in policy
     return _move(x_NCHW, rng, shift=shift, cut=cut) if shift or cut else x_NCHW
@@ -61,24 +64,30 @@ def _color(x: Tensor, rng: torch.Generator) -> Tensor:
 
 def _move(x: Tensor, rng: torch.Generator, *, shift: bool, cut: bool) -> Tensor:
     """Shift by whole pixels with zeros behind, then zero (mid-grey) a box."""
+    n, _, height, width = x.shape
+    keep = torch.ones((n, 1, 1), dtype=torch.bool, device=x.device)
+    if shift:
+        x, keep = _shifted(x, rng)
+    if cut:
+        in_rows = _box(n, height, torch.arange(height, device=x.device).view(1, -1, 1), rng)
+        in_columns = _box(n, width, torch.arange(width, device=x.device).view(1, 1, -1), rng)
+        keep = keep & ~(in_rows & in_columns)
+    return x * keep[:, None].to(x.dtype)
+
+
+def _shifted(x: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return the images shifted by whole pixels, the edge repeated, and which pixels [N, H, W] they
+    had themselves.
+    """
     n, channels, height, width = x.shape
     rows = torch.arange(height, device=x.device).view(1, -1, 1)
     columns = torch.arange(width, device=x.device).view(1, 1, -1)
-    keep = torch.ones((n, 1, 1), dtype=torch.bool, device=x.device)
-    source_rows, source_columns = rows, columns
-    if shift:
-        source_rows = rows + _shifts(n, height, rng, x.device)
-        source_columns = columns + _shifts(n, width, rng, x.device)
-        keep = keep & (source_rows >= 0) & (source_rows < height)
-        keep = keep & (source_columns >= 0) & (source_columns < width)
-        index = source_rows.clamp(0, height - 1) * width + source_columns.clamp(0, width - 1)
-        index = index.view(n, 1, -1).expand(-1, channels, -1)
-        x = x.flatten(2).gather(2, index).view(n, channels, height, width)
-    if cut:
-        in_rows = _box(n, height, rows, rng)
-        in_columns = _box(n, width, columns, rng)
-        keep = keep & ~(in_rows & in_columns)
-    return x * keep[:, None].to(x.dtype)
+    rows = rows + _shifts(n, height, rng, x.device)
+    columns = columns + _shifts(n, width, rng, x.device)
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    index = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
+    index = index.view(n, 1, -1).expand(-1, channels, -1)
+    return x.flatten(2).gather(2, index).view(n, channels, height, width), inside
 
 
 def _shifts(n: int, size: int, rng: torch.Generator, device: torch.device) -> Tensor:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from models.editing.templates import pieces
 from models.fields import AddedLater, Between
+from models.projected_gan.sentence_rules import fault_of_sentence
 
 Stage = Literal["stage_0", "stage_1", "stage_2", "stage_3"]
-Policy = Literal["color", "translation", "cutout"]
-MOST_SENTENCES = 10_000  # CLIP embeds every one
+Policy = Literal["color", "translation", "shift", "cutout"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +106,8 @@ class ProjectedGANFields:
     beta2: Annotated[float, Between(0.0, 0.99999)] = 0.99
     """Adam, both networks. Code: 0.99."""
     diff_augment: tuple[Policy, ...] = ("color", "translation", "cutout")
-    """Augmentations of D's inputs, real and fake. Code: all three."""
+    """Augmentations of D's inputs, real and fake. Code: these three. shift is ours:
+    a translation that repeats the edge instead of leaving grey."""
     mirror: bool = False
     """Flip every other real image left to right. Code: an option, on in the published runs."""
 
@@ -119,32 +118,20 @@ class ProjectedGANFields:
         seen = {"cnn": ("classifier",), "vit": vit, "pixels": ()}[self.discriminator_network]
         return (*seen, "clip") if self.guidance else seen
 
-    @property
-    def num_sentences(self) -> int:
-        """How many sentences the choices make."""
-        return math.prod(len(words) for words in pieces(self.sentence))
-
     def misfits(self, condition: str, resolution: int | None = None) -> dict[str, str]:
         """Return what of the sentence does not fit; it draws from text, classes and neither."""
-        found, wrong = self.num_sentences, {}
-        choices, hole = found > 1, "{}" in self.sentence
+        if not self.sentence:
+            if self.guidance and condition != "text":
+                return {"sentence": "got ''; allowed: one with a choice, as [small|large]"}
+            return {}
+        wrong = {}
         readers = ("stylegan_t",) if condition == "label" else ("stylegan2", "stylegan_t")
-        if choices and condition == "text":
-            wrong["sentence"] = "got choices; allowed: '', for the data has captions"
-        elif choices and self.generator_network not in readers:
+        if fault := fault_of_sentence(self.sentence, condition):
+            wrong["sentence"] = fault
+        elif self.generator_network not in readers:
             reader = " or ".join(readers)
             wrong["sentence"] = f"got choices; allowed: '', or generator_network: {reader}"
-        elif choices and hole != (condition == "label"):
-            wrong["sentence"] = (
-                "got {}; allowed: a sentence without, for the data has no classes"
-                if hole
-                else "got no {}; allowed: a sentence with {} where the class's name belongs"
-            )
-        elif found > MOST_SENTENCES:
-            wrong["sentence"] = f"got {found:,} sentences; allowed: at most {MOST_SENTENCES:,}"
-        elif not choices and (self.sentence or (self.guidance and condition != "text")):
-            wrong["sentence"] = "got no choice; allowed: a sentence with one, as [small|large]"
-        elif choices and not self.guidance:
+        elif not self.guidance:
             wrong["guidance"] = "got 0; allowed: more, for a sentence is given"
         return wrong
 

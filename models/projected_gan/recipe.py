@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from models.projected_gan.fields import MOST_SENTENCES, ProjectedGANFields
+from models.projected_gan.fields import ProjectedGANFields
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,7 +50,7 @@ class ProjectedGAN(ProjectedGANFields):
             ValueError: the start has another resolution, or does not fit.
         """
         from models.interfaces import Networks
-        from models.projected_gan.sentences import Sentences
+        from models.projected_gan.sentences import sentences_of
 
         if site.start is not None and site.start.card["resolution_px"] != site.resolution:
             raise ValueError(
@@ -68,11 +68,7 @@ class ProjectedGAN(ProjectedGANFields):
             _continue_from(site.start, generator, discriminator)
         if self.sentence:
             clip: Any = frozen["clip"]
-            found = self.num_sentences * max(len(site.label_names), 1)
-            if found > MOST_SENTENCES:
-                what = f"sentence: got {found:,} with all classes"
-                raise ValueError(f"{what}; allowed: at most {MOST_SENTENCES:,}")
-            frozen["sentences"] = Sentences(clip, self.sentence, self.z_dim, site.label_names)
+            frozen["sentences"] = sentences_of(clip, self.sentence, self.z_dim, site.label_names)
         trained = {"generator": generator, "discriminator": discriminator}
         return Networks(trained=trained, frozen=frozen)
 

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from models.editing.templates import alternatives, pieces
 from models.layers.style_mapping import StyleMapping
+from models.projected_gan.sentence_rules import MOST_SENTENCES, num_sentences
 from models.stylegan_t.generator import StyleGANTGenerator
 
 if TYPE_CHECKING:
@@ -92,6 +93,19 @@ class ChoosingGenerator(StyleGANTGenerator):
         marked_NO = F.normalize(self.choices.marked(self.choices(z_NZ)), dim=1)
         vector_NE = super().told(z_NZ, condition)
         return marked_NO if vector_NE is None else torch.cat([vector_NE, marked_NO], dim=1)
+
+
+def sentences_of(clip: ClipNet, template: str, z_dim: int, classes: Sequence[str]) -> Sentences:
+    """Return what stands for each z and class.
+
+    Raises:
+        ValueError: more sentences than CLIP should embed.
+    """
+    found = num_sentences(template) * max(len(classes), 1)
+    if found > MOST_SENTENCES:
+        what = f"sentence: got {found:,} with all classes"
+        raise ValueError(f"{what}; allowed: at most {MOST_SENTENCES:,}")
+    return Sentences(clip, template, z_dim, classes)
 
 
 class Sentences(nn.Module):

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from models.fields import AddedLater, Between
 
 Stage = Literal["stage_0", "stage_1", "stage_2", "stage_3"]
-Policy = Literal["color", "translation", "cutout"]
+Policy = Literal["color", "translation", "shift", "cutout"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,8 @@ class StyleGANTFields:
     blur_fade_kimg: Annotated[float, Between(0.0, None)] = 1000.0
     """The blur falls linearly to zero within this many thousand images. Code: 1000."""
     diff_augment: tuple[Policy, ...] = ("color", "translation", "cutout")
-    """Augmentations of D's inputs, real and fake. Code: all three."""
+    """Augmentations of D's inputs, real and fake. Code: these three. shift is ours:
+    a translation that repeats the edge instead of leaving grey."""
     growth: Literal["new_blocks", "all"] = "new_blocks"
     """What trains after a start of lower resolution. Paper: only the new blocks and every ToRGB."""
     trains: Literal["generator", "text_encoder"] = "generator"

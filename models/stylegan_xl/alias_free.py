@@ -136,6 +136,7 @@ class AliasFreeSynthesis(nn.Module):
         kernel, radial, filter_size, oversampling, clamp: see `AliasFreeLayer`.
         output_scale: of the image.
         input_shift: see `FourierInput.start_shifted`; 0 leaves the input where it is.
+        told_dim: width of what a generator tells the layers behind w, which no mapping made.
 
     Attributes:
         checkpoint_activations: recompute each layer in the backward pass instead of storing it.
@@ -153,9 +154,11 @@ class AliasFreeSynthesis(nn.Module):
         clamp: float | None = 256.0,
         output_scale: float = 0.25,
         input_shift: float = 0.0,
+        told_dim: int = 0,
     ) -> None:
         super().__init__()
         first = plan[0].before
+        of_mapping, w_dim = w_dim, w_dim + told_dim
         self.plan, self.output_scale, self.checkpoint_activations = tuple(plan), output_scale, False
         self.input = FourierInput(
             w_dim,
@@ -181,7 +184,7 @@ class AliasFreeSynthesis(nn.Module):
             self.layers.append(made)
         self.num_ws = 1 + len(self.layers)
         if input_shift:
-            self.input.start_shifted(w_dim, input_shift)
+            self.input.start_shifted(of_mapping, input_shift)
 
     def forward(self, ws_NLD: Tensor, noise: Any = "none") -> Tensor:
         """Return images [N, 3, H, W], float32; there is no noise to add, whatever is asked for."""

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from models.features.class_guide import ClassGuide
 from models.interfaces import ConditionShape, Site
 from models.projected_gan.discriminator import ProjectedDiscriminator
+from models.projected_gan.sentences import Choices
+from models.stylegan_xl.choosing import ChoosingXLGenerator
 from models.stylegan_xl.discriminator import StyleGANXLDiscriminator
 from models.stylegan_xl.fields import StyleGANXLFields
 from models.stylegan_xl.generator import StyleGANXLGenerator
@@ -54,14 +56,16 @@ def generator_of(recipe: StyleGANXLFields, resolution: int, shape: ConditionShap
             f"every growth in heads, the last one as [{resolution}, convolutions]"
         )
     features = recipe.class_embedding != "random" and shape.class_dim
-    return StyleGANXLGenerator(
-        stem_resolution=recipe.stem_px,
-        stem_layers=recipe.stem_layers,
-        heads=recipe.heads,
-        embed_dim=shape.class_dim if features else recipe.embed_dim,
-        train_embedding=recipe.train_embedding,
-        **sizes,
-    )
+    sizes |= {
+        "stem_resolution": recipe.stem_px,
+        "stem_layers": recipe.stem_layers,
+        "heads": recipe.heads,
+        "embed_dim": shape.class_dim if features else recipe.embed_dim,
+        "train_embedding": recipe.train_embedding,
+    }
+    if recipe.sentence:
+        return ChoosingXLGenerator(Choices(recipe.sentence, recipe.z_dim), **sizes)
+    return StyleGANXLGenerator(**sizes)
 
 
 def embedding_of(recipe: StyleGANXLFields, site: Site) -> Tensor | None:
@@ -187,8 +191,16 @@ def start_from(
 
 
 def _check_chain(recipe: StyleGANXLFields, card: Mapping[str, Any]) -> None:
-    """Raise ValueError unless the recipe's heads are the start's and one more."""
+    """Raise ValueError unless the recipe's heads are the start's and one more, and its sentence the
+    start's.
+    """
     fields = card["recipe"]["fields"]
+    told = fields.get("sentence", "")
+    if told != recipe.sentence:
+        raise ValueError(
+            f"the start has the sentence {told!r}: this stage's must be the same, for its choices "
+            f"are part of the stem; got {recipe.sentence!r}"
+        )
     grown = [tuple(head) for head in fields.get("heads", ())]
     wanted = (fields.get("stem_px"), grown)
     found = (recipe.stem_px, list(recipe.heads[:-1]))

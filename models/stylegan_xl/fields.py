@@ -7,8 +7,9 @@ from itertools import pairwise
 from typing import Annotated, ClassVar, Literal
 
 from models.fields import AddedLater, Between
+from models.projected_gan.sentence_rules import fault_of_sentence
 
-Policy = Literal["color", "translation", "cutout"]
+Policy = Literal["color", "translation", "shift", "cutout"]
 FACTORS = (2, 4, 8, 16)  # of a growth
 NETWORKS = ("dino", "classifier")  # roles of the transformer and of the CNN
 
@@ -120,12 +121,19 @@ class StyleGANXLFields:
     """Guide from this resolution on. Paper: only above 32 px, where it helped, so 64."""
     guidance_max_px: Annotated[int, Between(0, None)] = 4096
     """Guide up to this resolution."""
+    sentence: Annotated[str, AddedLater("")] = ""
+    """stylegan_xl: what images may show, as "a [small|large] {}": z chooses an option of each
+    bracket, the generator is told, and CLIP pulls there (choosing.py). {} stands for the class.
+    Ours, as `projected_gan` has."""
+    sentence_weight: Annotated[float, Between(0.0, None), AddedLater(0.0)] = 0.0
+    """Of the squared angle, in CLIP's space, between an image and its sentence. Ours."""
     blur_init_sigma_px: Annotated[float, Between(0.0, None)] = 2.0
     """Blur of D's inputs at the start of a stage. Code: 2."""
     blur_fade_kimg: Annotated[float, Between(0.0, None)] = 300.0
     """The blur falls linearly to zero within this many thousand images. Code: 300."""
     diff_augment: tuple[Policy, ...] = ("color", "translation", "cutout")
-    """Augmentations of D's inputs, real and fake, drawn for each network. Code: all three."""
+    """Augmentations of D's inputs, real and fake, drawn for each network. Code: these three. shift,
+    ours: a translation that repeats the edge instead of leaving grey."""
     mirror: bool = False
     """Flip every other real image left to right. Code: an option, on for ImageNet."""
 
@@ -136,9 +144,12 @@ class StyleGANXLFields:
 
     @property
     def encoder_roles(self) -> tuple[str, ...]:
-        """The networks of the discriminator, and the guide where it is another one."""
+        """The networks of the discriminator, the guide where it is another one, and CLIP where
+        it pulls to a sentence.
+        """
         guide = (self.guidance_role,) if self.guidance_weight > 0 else ()
-        return tuple(dict.fromkeys((*NETWORKS, *guide)))
+        clip = ("clip",) if self.sentence else ()
+        return tuple(dict.fromkeys((*NETWORKS, *guide, *clip)))
 
     def guides(self, resolution: int) -> bool:
         """Say whether the classifier guides at this resolution."""
@@ -147,7 +158,7 @@ class StyleGANXLFields:
 
     def misfits(self, condition: str, resolution: int | None = None) -> dict[str, str]:
         """Return what asks for classes that the data does not have, or grows to another size."""
-        found = {}
+        found = self._misfits_of_sentence(condition)
         if condition != "label" and self.guidance_weight > 0:
             weight = f"got {self.guidance_weight:g}; allowed: 0, for the data has no classes"
             found["guidance_weight"] = weight
@@ -163,6 +174,21 @@ class StyleGANXLFields:
                 f"allowed: {wanted if resolution > self.stem_px else resolution}"
             )
         return found
+
+    def _misfits_of_sentence(self, condition: str) -> dict[str, str]:
+        if not self.sentence:
+            if not self.sentence_weight:
+                return {}
+            return {
+                "sentence": "got ''; allowed: one with a choice, for sentence_weight is above 0"
+            }
+        if fault := fault_of_sentence(self.sentence, condition):
+            return {"sentence": fault}
+        if self.generator_network != "stylegan_xl":
+            return {"sentence": "got choices; allowed: '', or generator_network: stylegan_xl"}
+        if not self.sentence_weight:
+            return {"sentence_weight": "got 0; allowed: more, for a sentence is given"}
+        return {}
 
 
 # Sizes at which a test trains the family in seconds.

@@ -89,6 +89,7 @@ class StyleGANXLGenerator(StyleBasedGenerator):
         num_critical, margin_px: see `BandRules`.
         input_shift: see `FourierInput.start_shifted`; 0 leaves the input where it is.
         kernel, radial: 3 and False for -t; 1 and True for -r.
+        told_dim: width of what a subclass tells the layers behind w.
 
     Attributes:
         plans: of the stem, then after each growth.
@@ -118,6 +119,7 @@ class StyleGANXLGenerator(StyleBasedGenerator):
         input_shift: float = 0.0,
         kernel: int = 3,
         radial: bool = False,
+        told_dim: int = 0,
     ) -> None:
         mapping = ClassMapping(
             z_dim,
@@ -136,7 +138,12 @@ class StyleGANXLGenerator(StyleBasedGenerator):
         )
         plans = growth_plans(rules, stem_resolution, stem_layers, heads)
         synthesis = AliasFreeSynthesis(
-            w_dim, plans[-1], kernel=kernel, radial=radial, input_shift=input_shift
+            w_dim,
+            plans[-1],
+            kernel=kernel,
+            radial=radial,
+            input_shift=input_shift,
+            told_dim=told_dim,
         )
         resolution = heads[-1][0] if heads else stem_resolution
         super().__init__(mapping, synthesis, z_dim=z_dim, resolution=resolution)

@@ -16,6 +16,7 @@ from models.interfaces import Batch, Losses, Networks
 from models.layers.augment import diff_augment, mirror_half
 from models.layers.blur import blur
 from models.losses.adversarial import hinge_discriminator, hinge_generator
+from models.losses.alignment import spherical_distance_squared
 from models.losses.path_length import path_length_penalty, path_lengths
 from models.losses.schedules import blur_sigma_px
 from models.losses.seen_fakes import SeenFakes
@@ -31,10 +32,10 @@ def generator_loss(
     rng: torch.Generator,
     seen: SeenFakes | None = None,
 ) -> Losses:
-    """Hinge loss on fresh fakes and, where it guides, the classifier's cross entropy; `seen` keeps
-    the fakes for the discriminator's phase.
+    """Hinge loss on fresh fakes, the classifier's cross entropy where it guides, and the angle to
+    the sentence where there is one; `seen` keeps the fakes for the discriminator's phase.
     """
-    image = _generate(recipe, networks, batch, rng)
+    z, image = _generate(recipe, networks, batch, rng)
     if seen is not None:
         seen.keep({"image": image})
     maps = _features(recipe, networks, image, nimg, rng)
@@ -45,6 +46,11 @@ def generator_loss(
         unlike = networks.frozen["guide"](image, batch.condition.label_N)
         terms["guidance"] = recipe.guidance_weight * unlike
         stats["cross_entropy"] = unlike.detach()
+    if recipe.sentence:
+        wanted = networks.frozen["sentences"](z, batch.condition.label_N)
+        distance = spherical_distance_squared(networks.frozen["clip"](image)["pooled"], wanted)
+        terms["clip"] = recipe.sentence_weight * distance
+        stats["clip_distance"] = distance.detach()
     return Losses(terms=terms, stats=stats)
 
 
@@ -60,7 +66,7 @@ def discriminator_loss(
     assert batch.image_NCHW is not None
     real = mirror_half(batch.image_NCHW, rng) if recipe.mirror else batch.image_NCHW
     with torch.no_grad():
-        fake = _generate(recipe, networks, batch, rng) if seen is None else seen.next()["image"]
+        fake = _generate(recipe, networks, batch, rng)[1] if seen is None else seen.next()["image"]
         # One pass for both; the discriminators keep their statistics apart (parts=2).
         maps = _features(recipe, networks, torch.cat([real.to(fake), fake]), nimg, rng)
     logits = networks.trained["discriminator"](maps, batch.condition, parts=2)
@@ -100,12 +106,12 @@ def path_length_loss(
 
 def _generate(
     recipe: StyleGANXLFields, networks: Networks, batch: Batch, rng: torch.Generator
-) -> Tensor:
-    """Return fakes for the batch's conditions, of fresh z."""
+) -> tuple[Tensor, Tensor]:
+    """Return fresh z, and fakes of them for the batch's conditions."""
     generator: Any = networks.trained["generator"]
     z = torch.randn(batch.size, recipe.z_dim, generator=rng, device=rng.device)
     image: Tensor = generator.synthesize(generator.map(z, batch.condition), batch.condition, "none")
-    return image
+    return z, image
 
 
 def _features(

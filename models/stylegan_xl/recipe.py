@@ -41,6 +41,7 @@ class StyleGANXL(StyleGANXLFields):
         """
         from models.interfaces import Networks
         from models.layers.running_mean import RunningMean
+        from models.projected_gan.sentences import sentences_of
         from models.stylegan_xl import build as parts
 
         embedding = parts.embedding_of(self, site)
@@ -52,6 +53,13 @@ class StyleGANXL(StyleGANXLFields):
         parts.start_from(self, site, generator, discriminator)
         if self.guides(site.resolution):
             frozen["guide"] = parts.guide_of(self, site)
+        if self.sentence:
+            clip: Any = site.encoder("clip")
+            names = site.label_names
+            frozen |= {
+                "clip": clip,
+                "sentences": sentences_of(clip, self.sentence, self.z_dim, names),
+            }
         trained = {"generator": generator, "discriminator": discriminator}
         if self.path_length_weight > 0 and not self.heads:
             trained["path_length"] = RunningMean(1, self.path_length_beta)

@@ -67,6 +67,20 @@ def test_translation_shows_each_sample_its_own_pixels():
         assert any(torch.equal(after, view) for view in views)
 
 
+def test_shift_moves_as_translation_does_and_repeats_the_edge():
+    x = torch.randn(50, 3, 8, 8)
+    out = diff_augment(x, ("shift",), rng(3))
+    padded = torch.nn.functional.pad(x, (1, 1, 1, 1), mode="replicate")
+    moved = 0
+    for before, after, plain in zip(padded, out, x, strict=True):
+        views = [before[:, i : i + 8, j : j + 8] for i in range(3) for j in range(3)]
+        assert any(torch.equal(after, view) for view in views)
+        moved += not torch.equal(after, plain)
+    assert moved > 30  # eight of nine shifts move
+    inside = diff_augment(x, ("translation",), rng(3))
+    assert torch.equal(torch.where(inside != 0, out, 0), inside)  # the same draws
+
+
 @pytest.mark.parametrize(("size", "side"), [(10, 2), (16, 3), (32, 6)])
 def test_cutout_is_a_box_clipped_at_the_border(size, side):
     out = diff_augment(torch.ones(3000, 1, size, size), ("cutout",), rng())

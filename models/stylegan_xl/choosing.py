@@ -1,0 +1,56 @@
+"""StyleGAN-XL's generator, told what z has chosen of a sentence (projected_gan.sentences).
+
+Legend: N samples, Z width of z, D width of w and of what is told, L entries of w, M centroids.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.interfaces import Condition
+from models.projected_gan.sentences import Choices
+from models.stylegan_xl.generator import StyleGANXLGenerator
+
+
+class ChoosingXLGenerator(StyleGANXLGenerator):
+    """Class embedding and choices of z stand behind w, which truncation leaves as they are: the
+    mapping network's narrow layers lost them. Ours, not of a paper.
+    """
+
+    def __init__(self, choices: Choices, *, embed_dim: int, **options: Any) -> None:
+        of_class = embed_dim if options["shape"].num_labels else 0
+        told_dim = of_class + sum(choices.counts)
+        super().__init__(embed_dim=embed_dim, told_dim=told_dim, **options)
+        self.choices = choices
+        self.mapped_dim, self.w_dim = self.w_dim, self.w_dim + told_dim
+
+    def map(
+        self,
+        z_NZ: Tensor,
+        condition: Condition,
+        truncation: float | Tensor = 1.0,
+        *,
+        cutoff: int | None = None,
+        centroids_MD: Tensor | None = None,
+    ) -> Tensor:
+        """Return ws [N, L, D]; see `StyleBasedGenerator.map`. Of centroids, what was told is not
+        asked.
+        """
+        if centroids_MD is not None:
+            centroids_MD = centroids_MD[:, : self.mapped_dim]
+        ws_NLD = super().map(z_NZ, condition, truncation, cutoff=cutoff, centroids_MD=centroids_MD)
+        told_ND = self.told(z_NZ, condition)
+        return torch.cat([ws_NLD, told_ND[:, None, :].expand(-1, self.num_ws, -1)], dim=2)
+
+    def told(self, z_NZ: Tensor, condition: Condition) -> Tensor:
+        """Return the class's embedding, if there are classes, then what z chose, each of unit
+        length.
+        """
+        marked_NO = F.normalize(self.choices.marked(self.choices(z_NZ)), dim=1)
+        if self.embedding is None:
+            return marked_NO
+        return torch.cat([F.normalize(self.embedding[condition.label_N], dim=1), marked_NO], dim=1)
