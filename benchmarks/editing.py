@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--strengths", default="2,4,8,12,16", help="of the direction")
     parser.add_argument("--top-channels", type=int, default=20)
     parser.add_argument("--steps", type=int, default=300, help="of the search")
+    parser.add_argument("--starts", type=int, default=1, help="of the search")
     parser.add_argument("--learning-rate", type=float, default=0.1, help="of the search")
     parser.add_argument("--space", default="w+", choices=("w", "w+", "s"), help="of the search")
     parser.add_argument("--mapper-steps", type=int, default=mapper.steps)
@@ -188,6 +189,7 @@ class Subject:
         goal = self._goal(want, wanted)
         config = OptimiseConfig(
             steps=options.steps,
+            starts=options.starts,
             space=options.space,
             learning_rate=options.learning_rate,
             clip_weight=options.clip_weight,

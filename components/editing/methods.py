@@ -71,6 +71,7 @@ def edit_by_optimising(
     ws_1LD = ws_1LD.detach()
     with evaluation_mode(generator):
         start, moves, parts = _space(generator, ws_1LD, config.space)
+        shift = {"shift": ws_1LD[:, :1]} if config.space == "w" else None
 
         def image_of(values: dict[str, Tensor]) -> Tensor:
             return draw_values(generator, parts(values), condition)
@@ -93,6 +94,8 @@ def edit_by_optimising(
             distance_weight=config.distance_weight,
             steps=config.steps,
             learning_rate=config.learning_rate,
+            starts=config.starts,
+            sizes=shift,
             report=report,
         )
     before, after = parts(start), parts(found)

@@ -14,6 +14,7 @@ from components.requests.images import check_seed
 Space = Literal["w", "w+", "s"]
 Level = Literal["coarse", "medium", "fine"]
 STEPS_LIMIT = 1_000_000
+STARTS_LIMIT = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,8 @@ class OptimiseConfig:
 
     Attributes:
         space: one code for all layers, one for each, or the styles of the convolutions.
-        steps: of Adam.
+        steps: of Adam, of each start.
+        starts: searches from places near the code; of each image the best one counts. Published: 1.
         learning_rate: the highest.
         clip_weight: of the image's distance to the text; published: 1.
         direction_weight: of 1 minus the cosine of the way that CLIP saw the image go with the way
@@ -35,6 +37,7 @@ class OptimiseConfig:
 
     space: Space = "w+"
     steps: int = 300
+    starts: int = 1
     learning_rate: float = 0.1
     clip_weight: float = 1.0
     direction_weight: float = 0.0
@@ -45,6 +48,7 @@ class OptimiseConfig:
         if self.space not in get_args(Space):
             raise ConfigError(f"space is {self.space!r}", "--space", "use w, w+ or s")
         check_range(self.steps, "--steps", 1, STEPS_LIMIT)
+        check_range(self.starts, "--starts", 1, STARTS_LIMIT)
         weights = ("clip_weight", "direction_weight", "distance_weight", "identity_weight")
         for name in ("learning_rate", *weights):
             check_range(getattr(self, name), f"--{name.replace('_', '-')}", 0, 1000)

@@ -14,6 +14,9 @@ import torch
 from torch import Tensor
 
 RAMP_UP, RAMP_DOWN = 0.05, 0.25  # shares of the steps
+SHAKE = 0.5  # of each number of a further start, in units of its size
+
+Parts = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class OptimiseStep:
         clip: of the image's distance to the text.
         distance: sum of squares between the code and the one it started from.
         loss: their weighted sum, with whatever else counts.
+        start: which of several starts, from 0.
     """
 
     step: int
@@ -32,6 +36,7 @@ class OptimiseStep:
     clip: float
     distance: float
     loss: float
+    start: int = 0
 
 
 def rate_at(step: int, steps: int, base: float) -> float:
@@ -45,18 +50,20 @@ def rate_at(step: int, steps: int, base: float) -> float:
 
 
 def optimise(
-    start: dict[str, Tensor],
+    start: Parts,
     *,
     moves: set[str],
-    draw: Callable[[dict[str, Tensor]], Tensor],
+    draw: Callable[[Parts], Tensor],
     clip: Callable[[Tensor], Tensor],
     clip_weight: float = 1.0,
     extra: Callable[[Tensor], Tensor] | None = None,
     distance_weight: float = 0.008,
     steps: int = 300,
     learning_rate: float = 0.1,
+    starts: int = 1,
+    sizes: Parts | None = None,
     report: Callable[[OptimiseStep], object] = lambda step: None,
-) -> dict[str, Tensor]:
+) -> Parts:
     """Return the code after all steps, by the names of `start`.
 
     Args:
@@ -67,29 +74,75 @@ def optimise(
         clip_weight: of that.
         extra: image -> [N], further weighted terms (identity, direction).
         distance_weight: of the sum of squares over ALL parts, moved or not.
-        steps: of Adam, betas 0.9 and 0.999.
+        steps: of Adam, betas 0.9 and 0.999; of each start.
         learning_rate: the highest.
+        starts: searches; the first begins at the code, the others near it, and of each sample the
+            one of least loss stays. A search can end where CLIP sees no way on. Published: 1.
+        sizes: of the numbers that move, by name, where they are not those of `start`.
         report: is told of every step.
     """
-    parts = {name: x.detach().clone() for name, x in start.items()}
+
+    def measured(parts: Parts) -> tuple[Tensor, Tensor, Tensor]:
+        """Return [N] each: how far from the text, how far from the start, and the loss."""
+        image = draw(parts)
+        seen_N = clip(image)
+        gaps = [(parts[n] - x).square().flatten(1).sum(dim=1) for n, x in start.items()]
+        gap_N = torch.stack(gaps).sum(dim=0)
+        loss_N = clip_weight * seen_N + distance_weight * gap_N
+        return seen_N, gap_N, loss_N if extra is None else loss_N + extra(image)
+
+    best: Parts = {}
+    least_N = torch.empty(0)
+    for number in range(starts):
+        begin = start if number == 0 else _shaken(start, moves, sizes or start, number)
+        found = _descend(begin, moves, measured, steps, learning_rate, number, report)
+        if starts == 1:
+            return found
+        with torch.no_grad():
+            loss_N = measured(found)[2]
+        if number:
+            better_N = loss_N < least_N
+            best = {name: _chosen(better_N, found[name], x) for name, x in best.items()}
+            least_N = torch.minimum(loss_N, least_N)
+        else:
+            best, least_N = found, loss_N
+    return best
+
+
+def _descend(
+    begin: Parts,
+    moves: set[str],
+    measured: Callable[[Parts], tuple[Tensor, Tensor, Tensor]],
+    steps: int,
+    learning_rate: float,
+    number: int,
+    report: Callable[[OptimiseStep], object],
+) -> Parts:
+    """Return the parts after Adam's steps from `begin`."""
+    parts = {name: x.detach().clone() for name, x in begin.items()}
     moved = [parts[name].requires_grad_() for name in parts if name in moves]
     optimizer = torch.optim.Adam(moved)
     for step in range(steps):
-        image = draw(parts)
-        seen = clip(image).sum()
-        gap = torch.stack([(parts[n] - x).square().sum() for n, x in start.items()]).sum()
-        loss = clip_weight * seen + distance_weight * gap
-        if extra is not None:
-            loss = loss + extra(image).sum()
+        seen, gap, loss = (x.sum() for x in measured(parts))
         rate = rate_at(step, steps, learning_rate)
-        report(
-            OptimiseStep(
-                step, rate, float(seen.detach()), float(gap.detach()), float(loss.detach())
-            )
-        )
+        values = [float(x.detach()) for x in (seen, gap, loss)]
+        report(OptimiseStep(step, rate, *values, start=number))
         # Not backward(): the generator's own gradients are none of this search's business.
         for part, grad in zip(moved, torch.autograd.grad(loss, moved), strict=True):
             part.grad = grad
         optimizer.param_groups[0]["lr"] = rate
         optimizer.step()
     return {name: x.detach() for name, x in parts.items()}
+
+
+def _shaken(start: Parts, moves: set[str], sizes: Parts, number: int) -> Parts:
+    """Return a start near the first one, the same for every sample and every time."""
+    rng, found = torch.Generator().manual_seed(number), {}
+    for name, x in start.items():
+        noise = torch.randn(x[:1].shape, generator=rng).to(x)
+        found[name] = x + SHAKE * sizes[name] * noise if name in moves else x
+    return found
+
+
+def _chosen(mask_N: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    return torch.where(mask_N.view(-1, *[1] * (first.ndim - 1)), first, second)

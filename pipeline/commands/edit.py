@@ -91,6 +91,13 @@ def _parser() -> argparse.ArgumentParser:
     search = parser.add_argument_group("optimise")
     search.add_argument("--space", choices=("w", "w+", "s"), default=default.space)
     search.add_argument("--steps", type=int, default=default.steps, help="default %(default)s")
+    search.add_argument(
+        "--starts",
+        type=int,
+        default=default.starts,
+        metavar="N",
+        help="search from so many places near the code, keep the best; default %(default)s",
+    )
     search.add_argument("--learning-rate", type=float, default=default.learning_rate)
     for name in ("clip_weight", "direction_weight", "distance_weight"):
         flag = f"--{name.replace('_', '-')}"
@@ -130,6 +137,7 @@ def edit(options: argparse.Namespace) -> None:
     config = OptimiseConfig(
         space=options.space,
         steps=options.steps,
+        starts=options.starts,
         learning_rate=options.learning_rate,
         clip_weight=options.clip_weight,
         direction_weight=options.direction_weight,
@@ -207,7 +215,8 @@ def _found(
 
     def report(step: Any) -> None:
         if step.step * 10 // config.steps > (step.step - 1) * 10 // config.steps:
-            say(f"step {step.step} of {config.steps}: to the text {step.clip:.4f}")
+            of_start = f"start {step.start + 1}, " if config.starts > 1 else ""
+            say(f"{of_start}step {step.step} of {config.steps}: to the text {step.clip:.4f}")
 
     return editing.edit_by_optimising(
         generator,

@@ -108,6 +108,20 @@ def test_codes_searched_for_at_once_are_those_searched_for_alone(generator, clip
     assert torch.allclose(together[:1], alone, atol=2e-3) and alone.abs().max() > 0.02
 
 
+@pytest.mark.parametrize("space", ["w", "w+", "s"])
+def test_of_several_starts_each_image_keeps_the_nearest_to_the_text(generator, clip, space):
+    z = torch.randn(3, generator.z_dim, generator=torch.Generator().manual_seed(5))
+    ws = generator.map(z, Condition()).clone()
+    found = {}
+    for starts in (1, 4):
+        config = OptimiseConfig(space=space, steps=8, distance_weight=0.0, starts=starts)
+        edit = edit_by_optimising(generator, ws, Condition(), clip, "a ring", config)
+        image = draw_values(generator, edit.at([1.0]), Condition())
+        found[starts] = clip.distance(image, clip.text("a ring"))
+        assert torch.equal(edit.start["ws"], ws) if space != "s" else "ws" not in edit.start
+    assert (found[4] <= found[1]).all() and (found[4] < found[1]).any()
+
+
 def test_strength_zero_is_the_image_itself(generator, clip, ws):
     edit = edit_by_optimising(generator, ws, Condition(), clip, "x", OptimiseConfig(steps=3))
     images = draw(generator, edit, Condition(), [0.0, 1.0])
@@ -210,6 +224,7 @@ def test_files_of_something_else_are_refused(tmp_path):
     ("config", "values"),
     [
         (OptimiseConfig, {"steps": 0}),
+        (OptimiseConfig, {"starts": 0}),
         (OptimiseConfig, {"space": "x"}),
         (OptimiseConfig, {"learning_rate": float("nan")}),
         (MapperConfig, {"levels": ("coarse", "coarse")}),
