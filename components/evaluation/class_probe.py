@@ -77,7 +77,7 @@ def measure_classes(bench: Any, sampled: Sampled) -> dict[str, Any]:
         missing = dict.fromkeys(ABOUT_CLASSES, why)
         return {"scores": dict.fromkeys(ABOUT_CLASSES), "cards": {}, "missing": missing}
 
-    feature_ND = training_vectors(bench, bench.net)["pooled"]
+    feature_ND = training_vectors(bench, bench.net, num_compared(bench))["pooled"]
     probe = fit_probe(*_of_known(feature_ND, training, known))
     asked: Sequence[str] = sampled.captions
     num_real = len(bench.real_ND)

@@ -209,7 +209,7 @@ def _spaces(bench: Any, sampled: Sampled) -> dict[str, Space] | str:
         return f"{len(real)} held-out images say too little about nearness: hold out {FEWEST}"
     assert sampled.looks is not None, "sampled with looks"
     net = measuring_net(bench)
-    told = training_vectors(bench, net)
+    told = training_vectors(bench, net, num_compared(bench))
     drawn_MD = sampled.feature_MD if sampled.image_MD is None else sampled.image_MD
     return {
         "memorised": Space(
@@ -235,9 +235,17 @@ def num_compared(bench: Any) -> int:
     return min(bench.training.num_rows, bench.config.memorised_images)
 
 
-def training_vectors(bench: Any, net: MeasuringNet) -> dict[str, Tensor]:
-    """Return `pooled` and `pixels` of the training images, from the cache if it has them."""
-    count = num_compared(bench)
+def training_features(bench: Any, count: int) -> Tensor:
+    """Return what the distances' net sees on the first training images [count, D]; where
+    memorisation asks the same net, nothing is looked at twice.
+    """
+    compared = num_compared(bench)
+    same = measuring_net(bench).sha256 == bench.net.sha256 and compared >= count
+    return training_vectors(bench, bench.net, compared if same else count)["pooled"][:count]
+
+
+def training_vectors(bench: Any, net: MeasuringNet, count: int) -> dict[str, Tensor]:
+    """Return `pooled` and `pixels` of training images, from the cache if it has them."""
     parts = bench.real_vectors(bench.real_pieces(TRAINING, net, count))
     both = with_pixels(net)
     return real_features(bench.training, both, count=count, parts=parts, cache=bench.cache)

@@ -17,9 +17,14 @@ from components.evaluation.cards import (
     sensitivity_note,
 )
 from components.evaluation.class_probe import measure_classes
-from components.evaluation.distances import kernel_distance, manifold_scores
+from components.evaluation.distances import (
+    Moments,
+    frechet_distance,
+    kernel_distance,
+    manifold_scores,
+)
 from components.evaluation.enlarging import measure_enlarging
-from components.evaluation.memorisation import measure_memorisation
+from components.evaluation.memorisation import FEWEST, measure_memorisation, training_features
 from components.evaluation.nets import INCEPTION
 from components.evaluation.pieces import AFTER, BEFORE
 from components.evaluation.sampled import Sampled
@@ -53,8 +58,8 @@ def score_generator(
         seed_variety_centre, memorised, memorised_pixels, memorised_held_out, class_right,
         class_right_real, upscaling (of a model with an upsampler), two_objects and
         two_objects_real (of captions of two objects), warnings, judge_variety, judge_counts,
-        frechet_<net> {before, after, ratio}, kernel_<net>, precision, recall, density, coverage,
-        clip_score, prompt_sensitivity, real, curve (rows), truncation,
+        frechet_<net> {before, after, ratio, training}, kernel_<net>, precision, recall, density,
+        coverage, clip_score, prompt_sensitivity, real, curve (rows), truncation,
         pairs (the samples nearest to training images), cards, not_measured (metric -> why its
         value is None). On Inception: fid and kid instead.
     """
@@ -132,6 +137,7 @@ def _distances(bench: Bench, sampled: Sampled, untrained: Sampled) -> dict[str, 
             "before": before,
             "after": after,
             "ratio": after / before if before > 0 else None,
+            "training": training_distance(bench),
         },
         _kernel_name(name): kernel_distance(real_ND, sampled.feature_MD, **subset),
         "precision": None,
@@ -153,6 +159,15 @@ def _distances(bench: Bench, sampled: Sampled, untrained: Sampled) -> dict[str, 
         if metric not in missing
     }
     return {"scores": scores, "cards": cards, "missing": missing}
+
+
+def training_distance(bench: Bench) -> float | None:
+    """Return the distance that as many training images have: what to compare a model's with."""
+    rows = bench.training.num_rows if bench.training is not None else 0
+    if rows < FEWEST:
+        return None
+    real_ND = training_features(bench, min(rows, bench.config.num_fake))
+    return frechet_distance(bench.real_moments, Moments.of(real_ND))
 
 
 def _alignment(

@@ -76,18 +76,25 @@ def _distance(found: dict[str, Any]) -> list[str]:
     if before is None or after is None:
         return []
     words = changed(before, after)
-    told = f"  ({words})" if words else ""
-    return [f"  Frechet ({found['net']}'s features)  {before:.4g} -> {after:.4g}{told}"]
+    real = found.get("training")
+    told = [words] if words else []
+    told += [] if real is None else [f"training images: {real:.4g}"]
+    more = f"  ({'; '.join(told)})" if told else ""
+    return [f"  Frechet ({found['net']}'s features)  {before:.4g} -> {after:.4g}{more}"]
 
 
 def distance_of(measured: Mapping[str, Any]) -> dict[str, Any]:
-    """Return net, before and after of the first Frechet distance; {} where none was measured."""
+    """Return net, before, after and, if known, training of the first Frechet distance; {} where
+    none was measured.
+    """
     for name in measured:
         if name.startswith("frechet_") or name == "fid":
             before, after = (metric_at(measured, f"{name}.{side}") for side in ("before", "after"))
             if before is not None and after is not None:
                 net = "Inception" if name == "fid" else name.removeprefix("frechet_")
-                return {"net": net, "before": before, "after": after}
+                real = metric_at(measured, f"{name}.training")
+                more = {} if real is None else {"training": real}
+                return {"net": net, "before": before, "after": after, **more}
     return {}
 
 

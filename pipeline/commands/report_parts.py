@@ -88,6 +88,8 @@ def headline(sources: Sources) -> list[dict[str, str]]:
         sides = f"{distance['before']:.4g} -> {distance['after']:.4g}"
         meaning = f"Frechet distance on {distance['net']}, {sides}: lower is better; "
         meaning += "against the untrained network"
+        if "training" in distance:
+            meaning += f"; as many training images have {distance['training']:.4g}"
         short = words.removesuffix(" than before training")
         found.append({"name": "distance", "value": short, "meaning": meaning})
     for name, title in HEADLINES.items():

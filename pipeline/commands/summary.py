@@ -110,7 +110,10 @@ def summarize(sources: Sources) -> dict[str, Any]:
         "phases": {n: records[n]["phases"] for n in seconds if records[n].get("phases")},
         "seconds_between": sources.last.between({n: records[n] for n in seconds}),
         "judge": {name: judge.get(name) for name in JUDGED},
-        "frechet_judge": {side: frechet.get(side) for side in ("before", "after")},
+        "frechet_judge": {
+            **{side: frechet.get(side) for side in ("before", "after")},
+            **({"training": real} if (real := frechet.get("training")) is not None else {}),
+        },
         **({"frechet": other} if other else {}),
         **{name: evaluation.get(name) for name in ALIGNED},
         **({"two_objects": bound} if (bound := evaluation.get("two_objects")) else {}),

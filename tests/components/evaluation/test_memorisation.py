@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +23,7 @@ from components.evaluation.memorisation import (
     measure_memorisation,
     nearest,
 )
+from components.evaluation.scores import training_distance
 from components.sampling import from_uint8
 from models.interfaces import Batch, Condition
 from tests.components.evaluation.conftest import measuring
@@ -220,3 +222,21 @@ def test_small_pictures_are_taken_of_the_first_images_only_without_outlines(monk
     assert len(looks.pixel_ND) == 64
     told = Drawings("test", 60, captions=True)
     assert measured(TRAINING.images, source=told)["scores"]["memorised"] == 1
+
+
+def test_the_distance_of_training_images_is_that_of_the_first_ones_by_hand():
+    """By the formula (Heusel et al. 2017, equation 6), with a square root of a matrix."""
+    net = measuring(Edges(), "guide")
+    config = dataclasses.replace(CONFIG, num_fake=300)
+    bench = Bench(source=HELD_OUT, config=config, net=net, training=TRAINING)
+    pairs = []
+    for album, count in ((HELD_OUT, 600), (TRAINING, 300)):
+        feature = net.network(from_uint8(album.images[:count]))["pooled"].double().numpy()
+        pairs.append((feature.mean(axis=0), np.cov(feature, rowvar=False)))
+    (first, spread), (second, other) = pairs
+    root = scipy.linalg.sqrtm(spread @ other).real
+    wanted = ((first - second) ** 2).sum() + np.trace(spread + other - 2 * root)
+    assert training_distance(bench) == pytest.approx(wanted, rel=1e-4) and wanted > 0
+    few = dataclasses.replace(bench, training=Drawings("train", FEWEST - 1))
+    assert training_distance(few) is None
+    assert training_distance(dataclasses.replace(bench, training=None)) is None

@@ -174,6 +174,18 @@ def test_a_distance_by_another_net_has_its_line(finished, after, said):
     assert f"  Frechet (dino's features)  18 -> {after:g}  {said}" in text
 
 
+def test_the_line_of_the_distance_tells_that_of_training_images(finished):
+    path = finished / "reports/evaluation.json"
+    report = json.loads(path.read_text())
+    report["frechet_judge"]["training"] = 3.25
+    path.write_text(json.dumps(report))
+    sources = read_sources(finished / "params.yaml")
+    summary = summarize(sources)
+    assert summary["frechet_judge"] == {"before": 100.0, "after": 20.0, "training": 3.25}
+    text = summary_text(summary, sources, finished / "s.json")
+    assert "100 -> 20  (5.0 times lower; training images: 3.25)\n" in text
+
+
 def test_the_prompt_to_type_next_is_one_of_the_users_own(finished):
     path = finished / "artifacts/evaluation/metrics.json"
     details = json.loads(path.read_text()) if path.is_file() else {}

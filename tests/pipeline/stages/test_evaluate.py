@@ -132,7 +132,7 @@ def test_a_judge_that_is_there_gives_the_distance_its_name(world: Path, monkeypa
     monkeypatch.setenv("GANLINE_RUNS_DIR", str(world / "runs"))
     run_evaluate(world, dataclasses.replace(EVALUATE, feature_role="judge"))
     report = json.loads((world / "reports/evaluation.json").read_text())
-    assert set(report["frechet_judge"]) == {"before", "after", "ratio"}
+    assert set(report["frechet_judge"]) == {"before", "after", "ratio", "training"}
     run_evaluate(world)
 
 
@@ -166,7 +166,7 @@ def test_inception_from_its_file_gives_fid_and_kid(world: Path, monkeypatch, tmp
     )
     run_evaluate(world, fid)
     report = json.loads((world / "artifacts/evaluation/metrics.json").read_text())
-    assert set(report["fid"]) == {"before", "after", "ratio"}
+    assert set(report["fid"]) == {"before", "after", "ratio", "training"}
     assert "kid" in report
     assert not [name for name in report if name.startswith(("frechet_", "kernel_"))]
     assert report["cards"]["fid"]["resizer"] == "bilinear of TensorFlow 1 to 299 px"
