@@ -125,8 +125,8 @@ def _descend(
     for step in range(steps):
         seen, gap, loss = (x.sum() for x in measured(parts))
         rate = rate_at(step, steps, learning_rate)
-        values = [float(x.detach()) for x in (seen, gap, loss)]
-        report(OptimiseStep(step, rate, *values, start=number))
+        clip, distance, whole = (float(x.detach()) for x in (seen, gap, loss))
+        report(OptimiseStep(step, rate, clip, distance, whole, start=number))
         # Not backward(): the generator's own gradients are none of this search's business.
         for part, grad in zip(moved, torch.autograd.grad(loss, moved), strict=True):
             part.grad = grad
