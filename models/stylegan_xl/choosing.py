@@ -18,7 +18,7 @@ from models.stylegan_xl.generator import StyleGANXLGenerator
 
 class ChoosingXLGenerator(StyleGANXLGenerator):
     """Class embedding and choices of z stand behind w, which truncation leaves as they are: the
-    mapping network's narrow layers lost them. Ours, not of a paper.
+    mapping network would squeeze both into as many numbers as z has. Ours, not of a paper.
     """
 
     def __init__(self, choices: Choices, *, embed_dim: int, **options: Any) -> None:
