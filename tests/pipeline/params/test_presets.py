@@ -236,7 +236,6 @@ def test_guidance_by_text_is_refused_where_the_data_has_none(tmp_path: Path, con
 @pytest.mark.parametrize("condition", ["text", "none"])
 def test_guidance_by_classes_is_refused_where_the_data_has_none(tmp_path: Path, condition) -> None:
     values = yaml.safe_load((ROOT / "presets/stylegan_xl_shapes.yaml").read_text())
-    values["train_base"]["recipe"]["guidance_weight"] = 0.5
     values["source"]["condition"] = condition
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(values))
