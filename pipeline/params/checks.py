@@ -148,7 +148,8 @@ def _check_text_encoder(built: dict[str, Any]) -> list[Finding]:
     px |= {f"px{key}": grown.resolution_px for key, grown in superres.items()}
     after = _grown_from(ALIGNED, superres)
     before = {name: side for name, side in px.items() if name not in after}
-    last = max(before, key=lambda name: before[name])
+    # Of two of one size, the later one: a stage of as many pixels goes on from the base.
+    last = max(reversed(before), key=lambda name: before[name])
     if stage.start != last:
         what = f"got {given(stage.start)}; allowed: {last}, the last stage before it"
         findings.append(((here, "start"), what))
