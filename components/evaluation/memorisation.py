@@ -235,13 +235,31 @@ def num_compared(bench: Any) -> int:
     return min(bench.training.num_rows, bench.config.memorised_images)
 
 
-def training_features(bench: Any, count: int) -> Tensor:
-    """Return what the distances' net sees on the first training images [count, D]; where
-    memorisation asks the same net, nothing is looked at twice.
+def training_features(bench: Any) -> Tensor:
+    """Return what the distances' net sees on the first training images [N, D]."""
+    count = num_for_distance(bench)
+    looked = [n for net, n in training_looks(bench) if net.sha256 == bench.net.sha256]
+    among = next(n for n in looked if n >= count)
+    return training_vectors(bench, bench.net, among)["pooled"][:count]
+
+
+def training_looks(bench: Any) -> list[tuple[MeasuringNet, int]]:
+    """Return which net looks at how many training images: for memorisation, for the probe of
+    classes, and for their distance where neither of them asks the distances' net.
     """
     compared = num_compared(bench)
-    same = measuring_net(bench).sha256 == bench.net.sha256 and compared >= count
-    return training_vectors(bench, bench.net, compared if same else count)["pooled"][:count]
+    found = [(measuring_net(bench), compared)]
+    if bench.clip is None and bench.asked:
+        found.append((bench.net, compared))
+    count = num_for_distance(bench)
+    if not any(net.sha256 == bench.net.sha256 and n >= count for net, n in found):
+        found.append((bench.net, count))
+    return found
+
+
+def num_for_distance(bench: Any) -> int:
+    """Return how many training images the distance of such images takes: as many as are drawn."""
+    return min(bench.training.num_rows, bench.config.num_fake)
 
 
 def training_vectors(bench: Any, net: MeasuringNet, count: int) -> dict[str, Tensor]:

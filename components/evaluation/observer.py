@@ -15,10 +15,9 @@ from components.data.batches import BatchSource
 from components.evaluation.bench import Bench
 from components.evaluation.config import EvaluateConfig
 from components.evaluation.features import cached_file
-from components.evaluation.memorisation import num_compared, with_pixels
+from components.evaluation.memorisation import training_looks, with_pixels
 from components.evaluation.pieces import AFTER, BEFORE, ENLARGED, REAL, SEEDS, TRAINING, Piece
 from components.evaluation.scores import untrained_generator
-from components.evaluation.seed_variety import measuring_net
 
 # (items, worker class, constructor arguments) -> (number of the item, its one row).
 MapPieces = Callable[[Iterable[dict[str, Any]], type, dict[str, Any]], Iterable[tuple[int, Any]]]
@@ -133,9 +132,7 @@ def _real_pieces(bench: Bench) -> Iterator[Piece]:
             yield from bench.real_pieces(REAL, net, count)
     if bench.training is None or not bench.training.num_rows:
         return
-    by_class = bench.clip is None and bench.asked
-    for net in [measuring_net(bench), *([bench.net] if by_class else [])]:
-        count = num_compared(bench)
+    for net, count in training_looks(bench):
         if not _is_cached(cached_file(bench.training, with_pixels(net), count, bench.cache)):
             yield from bench.real_pieces(TRAINING, net, count)
 

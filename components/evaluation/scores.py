@@ -163,11 +163,9 @@ def _distances(bench: Bench, sampled: Sampled, untrained: Sampled) -> dict[str, 
 
 def training_distance(bench: Bench) -> float | None:
     """Return the distance that as many training images have: what to compare a model's with."""
-    rows = bench.training.num_rows if bench.training is not None else 0
-    if rows < FEWEST:
+    if bench.training is None or bench.training.num_rows < FEWEST:
         return None
-    real_ND = training_features(bench, min(rows, bench.config.num_fake))
-    return frechet_distance(bench.real_moments, Moments.of(real_ND))
+    return frechet_distance(bench.real_moments, Moments.of(training_features(bench)))
 
 
 def _alignment(
