@@ -29,7 +29,7 @@ from components.requests.editing import OptimiseConfig
 from components.sampling import evaluation_mode
 from models.editing.directions import Selection, select_channels
 from models.editing.mapper import StyleMapper, by_place
-from models.editing.optimise import OptimiseStep, optimise
+from models.editing.optimise import OptimiseStep, Parts, optimise
 from models.interfaces import Condition
 
 Report = Callable[[OptimiseStep], object]
@@ -70,8 +70,7 @@ def edit_by_optimising(
     """
     ws_1LD = ws_1LD.detach()
     with evaluation_mode(generator):
-        start, moves, parts = _space(generator, ws_1LD, config.space)
-        shift = {"shift": ws_1LD[:, :1]} if config.space == "w" else None
+        start, sizes, moves, parts = _space(generator, ws_1LD, config.space)
 
         def image_of(values: dict[str, Tensor]) -> Tensor:
             return draw_values(generator, parts(values), condition)
@@ -95,7 +94,7 @@ def edit_by_optimising(
             steps=config.steps,
             learning_rate=config.learning_rate,
             starts=config.starts,
-            sizes=shift,
+            sizes=sizes,
             report=report,
         )
     before, after = parts(start), parts(found)
@@ -128,16 +127,19 @@ def _sum(terms: Sequence[Callable[[Tensor], Tensor]]) -> Callable[[Tensor], Tens
 
 def _space(
     generator: Any, ws_1LD: Tensor, space: str
-) -> tuple[dict[str, Tensor], set[str], Callable[[dict[str, Tensor]], dict[str, Tensor]]]:
-    """Return where the search starts, what moves, and how that becomes codes or styles."""
+) -> tuple[Parts, Parts, set[str], Callable[[Parts], Parts]]:
+    """Return where the search starts, how large its numbers are, what moves, and how that becomes
+    codes or styles.
+    """
     if space == "s":
         with torch.no_grad():
             styles = styles_of(generator, ws_1LD)
-        return styles, {x.name for x in generator.style_layers() if x.kind == "conv"}, dict
+        moves = {x.name for x in generator.style_layers() if x.kind == "conv"}
+        return styles, styles, moves, dict
     if space == "w+":
-        return {CODES: ws_1LD}, {CODES}, dict
-    shift = torch.zeros_like(ws_1LD[:, :1])
-    return {"shift": shift}, {"shift"}, lambda values: {CODES: ws_1LD + values["shift"]}
+        return {CODES: ws_1LD}, {CODES: ws_1LD}, {CODES}, dict
+    start, sizes = {"shift": torch.zeros_like(ws_1LD[:, :1])}, {"shift": ws_1LD[:, :1]}
+    return start, sizes, {"shift"}, lambda values: {CODES: ws_1LD + values["shift"]}
 
 
 @torch.no_grad()

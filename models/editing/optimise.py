@@ -91,21 +91,13 @@ def optimise(
         loss_N = clip_weight * seen_N + distance_weight * gap_N
         return seen_N, gap_N, loss_N if extra is None else loss_N + extra(image)
 
-    best: Parts = {}
-    least_N = torch.empty(0)
-    for number in range(starts):
-        begin = start if number == 0 else _shaken(start, moves, sizes or start, number)
+    best = _descend(start, moves, measured, steps, learning_rate, 0, report)
+    for number in range(1, starts):
+        begin = _shaken(start, moves, sizes or start, number)
         found = _descend(begin, moves, measured, steps, learning_rate, number, report)
-        if starts == 1:
-            return found
         with torch.no_grad():
-            loss_N = measured(found)[2]
-        if number:
-            better_N = loss_N < least_N
-            best = {name: _chosen(better_N, found[name], x) for name, x in best.items()}
-            least_N = torch.minimum(loss_N, least_N)
-        else:
-            best, least_N = found, loss_N
+            better_N = measured(found)[2] < measured(best)[2]
+        best = {name: _chosen(better_N, found[name], x) for name, x in best.items()}
     return best
 
 
