@@ -41,6 +41,12 @@ class StyleBasedGenerator(NoisyGenerator):
         """Return the conditioning vector [N, E]; None for an unconditional network."""
         return None
 
+    def told(self, z_NZ: Tensor, condition: Condition) -> Tensor | None:
+        """Return what stands behind w in every entry [N, E], which truncation leaves as it is; None
+        for nothing.
+        """
+        return None
+
     def map(
         self,
         z_NZ: Tensor,
@@ -64,13 +70,18 @@ class StyleBasedGenerator(NoisyGenerator):
         if centroids_MD is None:
             centre = self.mapping.mean.centre(condition.label_N)
         else:
-            centre = nearest_centroid(w_ND, centroids_MD)
+            centre = nearest_centroid(w_ND, centroids_MD[:, : w_ND.shape[1]])
         drawn_ND = truncate(w_ND, centre, truncation)
         if cutoff is None or cutoff >= self.num_ws:
-            return drawn_ND[:, None, :].expand(-1, self.num_ws, -1)
-        parts = [drawn_ND[:, None, :].expand(-1, cutoff, -1)]
-        parts.append(w_ND[:, None, :].expand(-1, self.num_ws - cutoff, -1))
-        return torch.cat(parts, dim=1)
+            ws_NLD = drawn_ND[:, None, :].expand(-1, self.num_ws, -1)
+        else:
+            parts = [drawn_ND[:, None, :].expand(-1, cutoff, -1)]
+            parts.append(w_ND[:, None, :].expand(-1, self.num_ws - cutoff, -1))
+            ws_NLD = torch.cat(parts, dim=1)
+        told_NE = self.told(z_NZ, condition)
+        if told_NE is None:
+            return ws_NLD
+        return torch.cat([ws_NLD, told_NE[:, None, :].expand(-1, self.num_ws, -1)], dim=2)
 
     def synthesize(
         self, ws_NLD: Tensor, condition: Condition | None = None, noise: Any = "const"

@@ -1,6 +1,6 @@
 """StyleGAN-XL's generator, told what z has chosen of a sentence (projected_gan.sentences).
 
-Legend: N samples, Z width of z, D width of w and of what is told, L entries of w, M centroids.
+Legend: N samples, Z width of z, O options of all choices.
 """
 
 from __future__ import annotations
@@ -26,25 +26,6 @@ class ChoosingXLGenerator(StyleGANXLGenerator):
         told_dim = of_class + sum(choices.counts)
         super().__init__(embed_dim=embed_dim, told_dim=told_dim, **options)
         self.choices = choices
-        self.mapped_dim, self.w_dim = self.w_dim, self.w_dim + told_dim
-
-    def map(
-        self,
-        z_NZ: Tensor,
-        condition: Condition,
-        truncation: float | Tensor = 1.0,
-        *,
-        cutoff: int | None = None,
-        centroids_MD: Tensor | None = None,
-    ) -> Tensor:
-        """Return ws [N, L, D]; see `StyleBasedGenerator.map`. Of centroids, what was told is not
-        asked.
-        """
-        if centroids_MD is not None:
-            centroids_MD = centroids_MD[:, : self.mapped_dim]
-        ws_NLD = super().map(z_NZ, condition, truncation, cutoff=cutoff, centroids_MD=centroids_MD)
-        told_ND = self.told(z_NZ, condition)
-        return torch.cat([ws_NLD, told_ND[:, None, :].expand(-1, self.num_ws, -1)], dim=2)
 
     def told(self, z_NZ: Tensor, condition: Condition) -> Tensor:
         """Return the class's embedding, if there are classes, then what z chose, each of unit

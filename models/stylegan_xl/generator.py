@@ -147,7 +147,7 @@ class StyleGANXLGenerator(StyleBasedGenerator):
         )
         resolution = heads[-1][0] if heads else stem_resolution
         super().__init__(mapping, synthesis, z_dim=z_dim, resolution=resolution)
-        self.shape, self.plans = shape, plans
+        self.shape, self.plans, self.w_dim = shape, plans, self.w_dim + told_dim
         self.train_embedding, self.stem_frozen = train_embedding, False
         # Layers before this one were there before the last growth.
         self.num_stem_layers = num_kept(plans[-2]) if heads else 0
