@@ -161,6 +161,15 @@ class Bench:
             yield self.look(piece)["features"][piece.by[0]]
 
     @property
+    def probes_classes(self) -> bool:
+        """Whether a probe names the classes of images: of a model that is asked for classes, or for
+        text where the data has classes and no judge names what is seen.
+        """
+        if not self.asked or self.clip is None:
+            return self.asked
+        return self.judge is None and bool(self.source.label_names)
+
+    @property
     def num_held_out(self) -> int:
         """Held-out images that are looked at: N = min(rows, num_real)."""
         return min(self.source.num_rows, self.config.num_real)

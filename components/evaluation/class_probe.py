@@ -58,10 +58,9 @@ def measure_classes(bench: Any, sampled: Sampled) -> dict[str, Any]:
         where the data has no classes or a judge names what is seen. cards and missing beside them.
     """
     by_text = bench.clip is not None
-    names = bench.source.label_names if by_text and bench.judge is None else []
-    if not bench.asked or (by_text and not names):
+    if not bench.probes_classes:
         return {"scores": {}, "cards": {}, "missing": {}}
-    why = ""
+    names, why = bench.source.label_names if by_text else [], ""
     if bench.training is None or not bench.training.num_rows:
         why = "the images that the model was trained on are not at hand"
     else:

@@ -249,7 +249,7 @@ def training_looks(bench: Any) -> list[tuple[MeasuringNet, int]]:
     """
     compared = num_compared(bench)
     found = [(measuring_net(bench), compared)]
-    if bench.clip is None and bench.asked:
+    if bench.probes_classes:
         found.append((bench.net, compared))
     count = num_for_distance(bench)
     if not any(net.sha256 == bench.net.sha256 and n >= count for net, n in found):
