@@ -12,7 +12,10 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
+
+# What a recipe's `diff_augment` may list (models/layers/augment.py).
+Augmentation = Literal["color", "translation", "shift", "cutout"]
 
 
 @dataclass(frozen=True)

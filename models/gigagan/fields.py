@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from models.fields import AddedLater, Between
+from models.fields import AddedLater, Augmentation, Between
 
-Policy = Literal["color", "translation", "shift", "cutout"]
 Sizes = tuple[Annotated[int, Between(0, None)], ...]
 Counts = tuple[Annotated[int, Between(1, None)], ...]
 
@@ -139,7 +138,7 @@ class GigaGANFields:
     """That network. Paper: CLIP ViT-B/32. The text meets pooled vectors: not with dino."""
     vision_width: Annotated[int, Between(1, None), AddedLater(256)] = 256
     """Inner width of these heads. Code of Kumari et al.: 256."""
-    diff_augment: tuple[Policy, ...] = ()
+    diff_augment: tuple[Augmentation, ...] = ()
     """Augmentations of the discriminator's images, real and fake. Paper: none."""
     reuse_fakes: Annotated[bool, AddedLater(False)] = False
     """The generator steps first and the discriminator judges the same images. Paper: not told."""

@@ -9,10 +9,14 @@ Legend: N samples, C = 3 channels, H W pixels.
 
 from __future__ import annotations
 
+from typing import get_args
+
 import torch
 from torch import Tensor
 
-POLICIES = ("color", "translation", "shift", "cutout")
+from models.fields import Augmentation
+
+POLICIES = get_args(Augmentation)
 SHIFT_RATIO = 0.125  # of the side; the authors' default
 CUTOUT_RATIO = 0.2  # of the side; StyleGAN-T's
 
@@ -37,9 +41,9 @@ def diff_augment(x_NCHW: Tensor, policy: tuple[str, ...], rng: torch.Generator) 
         x_NCHW = _color(x_NCHW, rng)
     if "shift" in policy:
         x_NCHW, _ = _shifted(x_NCHW, rng)
-    shift = "translation" in policy
+    translate = "translation" in policy
     cut = "cutout" in policy
-    return _move(x_NCHW, rng, shift=shift, cut=cut) if shift or cut else x_NCHW
+    return _move(x_NCHW, rng, translate=translate, cut=cut) if translate or cut else x_NCHW
 
 
 def mirror_half(x_NCHW: Tensor, rng: torch.Generator) -> Tensor:
@@ -62,11 +66,11 @@ def _color(x: Tensor, rng: torch.Generator) -> Tensor:
     return x * (s * k) + (grey * ((1 - s) * k) + (mean * (1 - k) + b))
 
 
-def _move(x: Tensor, rng: torch.Generator, *, shift: bool, cut: bool) -> Tensor:
+def _move(x: Tensor, rng: torch.Generator, *, translate: bool, cut: bool) -> Tensor:
     """Shift by whole pixels with zeros behind, then zero (mid-grey) a box."""
     n, _, height, width = x.shape
     keep = torch.ones((n, 1, 1), dtype=torch.bool, device=x.device)
-    if shift:
+    if translate:
         x, keep = _shifted(x, rng)
     if cut:
         in_rows = _box(n, height, torch.arange(height, device=x.device).view(1, -1, 1), rng)

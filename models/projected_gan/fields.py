@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from models.fields import AddedLater, Between
-from models.projected_gan.sentence_rules import fault_of_sentence
+from models.fields import AddedLater, Augmentation, Between
+from models.projected_gan.sentence_rules import misfits_of_sentence
 
 Stage = Literal["stage_0", "stage_1", "stage_2", "stage_3"]
-Policy = Literal["color", "translation", "shift", "cutout"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +104,7 @@ class ProjectedGANFields:
     """Adam, both networks. Code: 0."""
     beta2: Annotated[float, Between(0.0, 0.99999)] = 0.99
     """Adam, both networks. Code: 0.99."""
-    diff_augment: tuple[Policy, ...] = ("color", "translation", "cutout")
+    diff_augment: tuple[Augmentation, ...] = ("color", "translation", "cutout")
     """Augmentations of D's inputs, real and fake. Code: these three. shift is ours:
     a translation that repeats the edge instead of leaving grey."""
     mirror: bool = False
@@ -124,16 +123,13 @@ class ProjectedGANFields:
             if self.guidance and condition != "text":
                 return {"sentence": "got ''; allowed: one with a choice, as [small|large]"}
             return {}
-        wrong = {}
-        readers = ("stylegan_t",) if condition == "label" else ("stylegan2", "stylegan_t")
-        if fault := fault_of_sentence(self.sentence, condition):
-            wrong["sentence"] = fault
-        elif self.generator_network not in readers:
-            reader = " or ".join(readers)
-            wrong["sentence"] = f"got choices; allowed: '', or generator_network: {reader}"
-        elif not self.guidance:
-            wrong["guidance"] = "got 0; allowed: more, for a sentence is given"
-        return wrong
+        return misfits_of_sentence(
+            self.sentence,
+            condition,
+            network=self.generator_network,
+            readers=("stylegan_t",) if condition == "label" else ("stylegan2", "stylegan_t"),
+            weight=("guidance", self.guidance),
+        )
 
 
 # Sizes at which a test trains the family in seconds.

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from models.fields import AddedLater, Between
+from models.fields import AddedLater, Augmentation, Between
 
 Stage = Literal["stage_0", "stage_1", "stage_2", "stage_3"]
-Policy = Literal["color", "translation", "shift", "cutout"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +57,7 @@ class StyleGANTFields:
     """Blur of D's inputs at the start, in pixels of THIS stage. Code: 32, at 64 px; growth: 0."""
     blur_fade_kimg: Annotated[float, Between(0.0, None)] = 1000.0
     """The blur falls linearly to zero within this many thousand images. Code: 1000."""
-    diff_augment: tuple[Policy, ...] = ("color", "translation", "cutout")
+    diff_augment: tuple[Augmentation, ...] = ("color", "translation", "cutout")
     """Augmentations of D's inputs, real and fake. Code: these three. shift is ours:
     a translation that repeats the edge instead of leaving grey."""
     growth: Literal["new_blocks", "all"] = "new_blocks"

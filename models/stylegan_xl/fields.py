@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, ClassVar, Literal
 
-from models.fields import AddedLater, Between
-from models.projected_gan.sentence_rules import fault_of_sentence
+from models.fields import AddedLater, Augmentation, Between
+from models.projected_gan.sentence_rules import misfits_of_sentence
 
-Policy = Literal["color", "translation", "shift", "cutout"]
 FACTORS = (2, 4, 8, 16)  # of a growth
 NETWORKS = ("dino", "classifier")  # roles of the transformer and of the CNN
 
@@ -131,7 +130,7 @@ class StyleGANXLFields:
     """Blur of D's inputs at the start of a stage. Code: 2."""
     blur_fade_kimg: Annotated[float, Between(0.0, None)] = 300.0
     """The blur falls linearly to zero within this many thousand images. Code: 300."""
-    diff_augment: tuple[Policy, ...] = ("color", "translation", "cutout")
+    diff_augment: tuple[Augmentation, ...] = ("color", "translation", "cutout")
     """Augmentations of D's inputs, real and fake, drawn for each network. Code: these three. shift,
     ours: a translation that repeats the edge instead of leaving grey."""
     mirror: bool = False
@@ -182,13 +181,13 @@ class StyleGANXLFields:
             return {
                 "sentence": "got ''; allowed: one with a choice, for sentence_weight is above 0"
             }
-        if fault := fault_of_sentence(self.sentence, condition):
-            return {"sentence": fault}
-        if self.generator_network != "stylegan_xl":
-            return {"sentence": "got choices; allowed: '', or generator_network: stylegan_xl"}
-        if not self.sentence_weight:
-            return {"sentence_weight": "got 0; allowed: more, for a sentence is given"}
-        return {}
+        return misfits_of_sentence(
+            self.sentence,
+            condition,
+            network=self.generator_network,
+            readers=("stylegan_xl",),
+            weight=("sentence_weight", self.sentence_weight),
+        )
 
 
 # Sizes at which a test trains the family in seconds.
